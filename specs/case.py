@@ -1,0 +1,287 @@
+"""What one entry of a case file can say: the models that validate it, and the frozen `Case` made from it.
+
+The field descriptions below are also those of the JSON Schema with which editors complete and check case files.
+A case never mentions a framework except in `implementations` and `modes`, which only narrow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+ErrorClass = Literal[
+    "syntax",
+    "size_mismatch",
+    "rank_mismatch",
+    "unknown_label",
+    "repeated_output",
+    "operand_count",
+    "head_mismatch",
+    "shape_mismatch",
+    "dtype",
+]
+DTypeName = Literal[
+    "float64", "float32", "float16", "bfloat16", "complex128", "complex64",
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool",
+]  # fmt: skip
+Recipe = Literal["normal", "uniform", "integers", "wide", "cancelling", "large", "sparse", "nonfinite"]
+Mode = Literal["eager", "jit", "xla"]
+Size = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Numbers = int | float | bool | list[Any]  # a scalar or nested lists of them
+
+
+class CaseError(Exception):
+    """What is asked for has no meaning: the project's own rejection, with the class a case can expect."""
+
+    def __init__(self, error: ErrorClass, message: str) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class Model(BaseModel):
+    """Base of everything a YAML file states: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Expect(Model):
+    """What is right, where that is more than the reference's value."""
+
+    value: Numbers | None = Field(
+        default=None,
+        description="The literal result as nested lists; compared exactly for integers, else within the bound.",
+    )
+    error: ErrorClass | None = Field(
+        default=None, description="The computation is meaningless for this reason: every backend must refuse it."
+    )
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Expect:
+        if (self.value is None) == (self.error is None):
+            raise ValueError("give exactly one of: value, error")
+        return self
+
+
+class Common(Model):
+    """Fields of every case, whatever it computes."""
+
+    about: str | None = Field(default=None, max_length=300, description="What the case shows, in one sentence.")
+    source: str | None = Field(default=None, max_length=200, description="Where the computation comes from.")
+    dtypes: list[DTypeName] = Field(
+        default=["float64", "float32", "bfloat16", "float16"],
+        min_length=1,
+        description="Element types; each is a check of its own.",
+    )
+    data: Recipe = Field(default="normal", description="How inputs are generated from the case's id.")
+    gradient: bool = Field(
+        default=True, description="Whether gradients are checked too (floating and complex dtypes only)."
+    )
+    expect: Expect | None = Field(default=None, description="What is right, where it is not the reference's value.")
+    modes: list[Mode] | None = Field(default=None, description="Narrow to these modes.")
+    implementations: list[str] | None = Field(default=None, description="Narrow to these implementations.")
+    requires: dict[Literal["memory_gib"], float] = Field(
+        default={}, description="Resources without which the case is not run, e.g. {memory_gib: 4}."
+    )
+
+    @field_validator("dtypes")
+    @classmethod
+    def _unique(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError("a dtype is listed twice")
+        return names
+
+    @property
+    def expected_error(self) -> ErrorClass | None:
+        return self.expect.error if self.expect else None
+
+
+class EinsumConfig(Common):
+    """One contraction: an equation and the operands it is applied to."""
+
+    kind: ClassVar[Literal["einsum"]] = "einsum"
+    equation: str = Field(
+        max_length=2000, description="An einsum equation, explicit (`ij,jk->ik`) or implicit (`ij,jk`)."
+    )
+    shapes: list[list[Size]] | None = Field(default=None, description="Shape of each operand.")
+    sizes: dict[str, Size] | None = Field(default=None, description="Size of each label, instead of shapes.")
+    operands: list[Numbers] | None = Field(
+        default=None, description="Literal operands as nested lists, instead of shapes."
+    )
+
+    @model_validator(mode="after")
+    def _one_source_of_shapes(self) -> EinsumConfig:
+        given = [n for n in ("shapes", "sizes", "operands") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of: shapes, sizes, operands (got {' and '.join(given) or 'none'})")
+        return self
+
+
+class Window(Model):
+    """Sliding window: which keys around its own aligned position a query sees; null is unlimited."""
+
+    left: Size | None = Field(default=None, description="Keys visible before the aligned position.")
+    right: Size | None = Field(default=None, description="Keys visible after the aligned position.")
+
+
+class Mask(Model):
+    """A mask operand that the computation receives."""
+
+    type: Literal["bool", "additive"] = Field(
+        description="bool: true lets a key take part. additive: added to the scores."
+    )
+    shape: str = Field(
+        default="qk",
+        pattern=r"^(((b|1)?(h|1))?(q|1))?(k|1)$",
+        description="The axes it varies along, the last of (batch, heads, q, k): `qk`, `b11k`, `1hqk`; 1 broadcasts.",
+    )
+    pattern: Literal["random", "padding", "masked_row"] = Field(
+        default="random",
+        description="random: about 3 in 10 masked, key 0 never. padding: the last fifth of the keys. "
+        "masked_row: random, and the first query row entirely.",
+    )
+    fill: float | Literal["lowest"] | None = Field(
+        default=None,
+        description="Additive only: the value at masked positions (`-.inf`, `lowest` finite, a number); "
+        "without it every position holds a random number.",
+    )
+
+    @model_validator(mode="after")
+    def _fill_is_additive(self) -> Mask:
+        if self.fill is not None and self.type == "bool":
+            raise ValueError("fill belongs to an additive mask")
+        return self
+
+
+class Projections(Model):
+    """Weights applied to the inputs before attention, and to its output after."""
+
+    kind: Literal["linear", "per_head"] = Field(
+        description="linear: one matrix over the packed features. per_head: a matrix for each head."
+    )
+    shared: bool = Field(default=False, description="per_head only: all heads use one matrix.")
+    bias: bool = Field(default=False, description="Whether a bias follows each projection.")
+    output: bool = Field(default=False, description="Whether a linear projection (with bias) follows the merged heads.")
+    input_dim: Positive | None = Field(
+        default=None,
+        description="Features of the input: packed for linear (default num_heads * head_dim), of a head for per_head.",
+    )
+
+    @model_validator(mode="after")
+    def _shared_is_per_head(self) -> Projections:
+        if self.shared and self.kind == "linear":
+            raise ValueError("shared belongs to per_head projections")
+        return self
+
+
+class Relative(Model):
+    """Learned relative positions, one vector for each (query, key) pair, shared by batch items (Shaw et al. 2018)."""
+
+    keys: bool = Field(default=True, description="Added to the keys: q_i . (k_j + a_ij).")
+    values: bool = Field(default=True, description="Added to the values: sum_j w_ij (v_j + a_ij).")
+
+
+class AttentionConfig(Common):
+    """Softmax attention: weights = softmax(scale * query key^T + ...), output = weights value."""
+
+    kind: ClassVar[Literal["attention"]] = "attention"
+    batch: Size = Field(default=1, description="Batch size.")
+    q_len: Size = Field(description="Number of queries.")
+    kv_len: Size = Field(
+        default_factory=lambda data: data.get("q_len", 0), description="Number of keys and values (default q_len)."
+    )
+    num_heads: Positive = Field(default=1, description="Query heads.")
+    num_kv_heads: Positive = Field(
+        default_factory=lambda data: data.get("num_heads", 1),
+        description="Key and value heads; each serves num_heads / num_kv_heads consecutive query heads.",
+    )
+    head_dim: Positive = Field(description="Features of a query and of a key.")
+    value_dim: Positive = Field(
+        default_factory=lambda data: data.get("head_dim", 1), description="Features of a value (default head_dim)."
+    )
+    layout: Literal["bshd", "bhsd", "bsd", "ds"] = Field(
+        default="bshd",
+        description="Axes of query, key, value and output: batch, sequence, heads, features; "
+        "`bsd` packs the heads into the features, `ds` has tokens in columns (one head, no batch).",
+    )
+    scale: float | None = Field(default=None, description="Factor of the scores (default head_dim ** -0.5).")
+    scale_at: Literal["scores", "weights"] = Field(
+        default="scores", description="Where the factor applies: to the scores, or to the weights after the softmax."
+    )
+    causal: Literal["none", "top_left", "bottom_right"] = Field(
+        default="none",
+        description="Keys after the aligned position are masked; aligned at the first or the last query.",
+    )
+    window: Window | None = Field(default=None, description="Sliding window, aligned as `causal` says (else top left).")
+    mask: Mask | None = Field(default=None, description="A mask operand.")
+    kv_lengths: list[Size] | None = Field(
+        default=None, description="For each batch item, how many of its keys take part."
+    )
+    bias: Literal["random", "alibi"] | None = Field(
+        default=None, description="Added to the scaled scores: a random (heads, q, k) operand, or ALiBi slopes."
+    )
+    softcap: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Scores become softcap * tanh(scores / softcap), before masking."
+    )
+    relative: Relative | None = Field(default=None, description="Relative positions in keys and values.")
+    projections: Projections | None = Field(default=None, description="Projections of the inputs and of the output.")
+    self_attention: bool = Field(
+        default=False, description="Query, key and value are projections of one and the same input."
+    )
+    fully_masked: Literal["zeros", "mean", "nan"] = Field(
+        default="zeros", description="What a query without any key yields."
+    )
+    query: Numbers | None = Field(default=None, description="Literal query, in the case's layout.")
+    key: Numbers | None = Field(default=None, description="Literal key, in the case's layout.")
+    value: Numbers | None = Field(default=None, description="Literal value, in the case's layout.")
+
+    @model_validator(mode="after")
+    def _fields_that_go_together(self) -> AttentionConfig:
+        if self.layout == "ds" and (self.batch, self.num_heads, self.num_kv_heads) != (1, 1, 1):
+            raise ValueError("layout ds has neither batch nor heads: leave batch, num_heads and num_kv_heads at 1")
+        if self.projections is None and self.self_attention:
+            raise ValueError("self_attention needs projections: without them query, key and value would be equal")
+        if self.projections and self.projections.kind == "linear" and self.layout not in ("bsd", "ds"):
+            raise ValueError("linear projections act on packed features: use layout bsd or ds")
+        if self.projections and self.projections.output and self.layout not in ("bsd", "ds"):
+            raise ValueError("an output projection acts on packed features: use layout bsd or ds")
+        if self.self_attention and self.q_len != self.kv_len:
+            raise ValueError("self_attention has one sequence: q_len and kv_len must be equal")
+        if self.kv_lengths is not None and len(self.kv_lengths) != self.batch:
+            raise ValueError(f"kv_lengths needs one length for each of the {self.batch} batch items")
+        if self.scale_at == "weights" and self.scale is None:
+            raise ValueError("scale_at weights needs an explicit scale")
+        return self
+
+    @property
+    def score_scale(self) -> float:
+        """Factor of the scores, before any rounding to the dtype."""
+        if self.scale_at == "weights":
+            return 1.0
+        return float(self.head_dim**-0.5) if self.scale is None else self.scale
+
+
+Config = EinsumConfig | AttentionConfig
+
+
+@dataclass(frozen=True)
+class Case:
+    """One named computation.
+
+    id     unique over a run, and what inputs are derived from: `einsum/products::rows_by_rows`
+    name   the entry's name within its file; members of a sweep are `long_sums/1024`
+    file   the YAML file; line is where the entry begins (1-based)
+    """
+
+    id: str
+    name: str
+    file: Path
+    line: int
+    config: Config
+
+    @property
+    def kind(self) -> Literal["einsum", "attention"]:
+        return self.config.kind

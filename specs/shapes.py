@@ -1,0 +1,87 @@
+"""Names and shapes of a case's operands, in the order in which every backend receives them."""
+
+from __future__ import annotations
+
+from specs.case import AttentionConfig, EinsumConfig
+
+Shape = tuple[int, ...]
+
+
+def attention_shapes(config: AttentionConfig) -> dict[str, Shape]:
+    """Operand name → shape.
+
+    query, key, value    in the case's layout; with self_attention one `input` takes their place
+    *_weight, *_bias     linear: (out, in) and (out,), applied as x W^T + b (W x + b in columns);
+                         per_head: (heads, in, out) and (heads, out); shared: (in, out) and (out,)
+    relative_keys        (q_len, kv_len, head_dim);  relative_values (q_len, kv_len, value_dim)
+    mask                 as `mask.shape` spells it;  bias (num_heads, q_len, kv_len);  kv_lengths (batch,), int32
+    """
+    c, p = config, config.projections
+    shapes: dict[str, Shape] = {}
+
+    def tensor(length: int, heads: int, features: int) -> Shape:
+        per_head = features if p is None else p.input_dim or features
+        packed = heads * per_head
+        if p is not None and p.kind == "linear":
+            packed = p.input_dim or c.num_heads * c.head_dim
+        return {
+            "bshd": (c.batch, length, heads, per_head),
+            "bhsd": (c.batch, heads, length, per_head),
+            "bsd": (c.batch, length, packed),
+            "ds": (packed, length),
+        }[c.layout]
+
+    sources = {
+        "query": (c.q_len, c.num_heads, c.head_dim),
+        "key": (c.kv_len, c.num_kv_heads, c.head_dim),
+        "value": (c.kv_len, c.num_kv_heads, c.value_dim if p is None else c.head_dim),
+    }
+    if c.self_attention:
+        shapes["input"] = tensor(*sources["query"])
+    else:
+        shapes |= {name: tensor(*source) for name, source in sources.items()}
+    if p is not None:
+        shapes |= _projection_shapes(config)
+    if c.relative and c.relative.keys:
+        shapes["relative_keys"] = (c.q_len, c.kv_len, c.head_dim)
+    if c.relative and c.relative.values:
+        shapes["relative_values"] = (c.q_len, c.kv_len, c.value_dim)
+    if c.mask:
+        size = {"b": c.batch, "h": c.num_heads, "q": c.q_len, "k": c.kv_len, "1": 1}
+        shapes["mask"] = tuple(size[axis] for axis in c.mask.shape)
+    if c.bias:
+        shapes["bias"] = (c.num_heads, c.q_len, c.kv_len)
+    if c.kv_lengths is not None:
+        shapes["kv_lengths"] = (c.batch,)
+    return shapes
+
+
+def _projection_shapes(config: AttentionConfig) -> dict[str, Shape]:
+    c, p = config, config.projections
+    assert p is not None
+    shapes: dict[str, Shape] = {}
+    outputs = {
+        "query": (c.num_heads, c.head_dim),
+        "key": (c.num_kv_heads, c.head_dim),
+        "value": (c.num_kv_heads, c.value_dim),
+    }
+    for name, (heads, features) in outputs.items():
+        if p.kind == "linear":
+            shapes[f"{name}_weight"] = (heads * features, p.input_dim or c.num_heads * c.head_dim)
+            bias: Shape = (heads * features,)
+        else:
+            per_head = () if p.shared else (heads,)
+            shapes[f"{name}_weight"] = (*per_head, p.input_dim or c.head_dim, features)
+            bias = (*per_head, features)
+        if p.bias:
+            shapes[f"{name}_bias"] = bias
+    if p.output:
+        merged = c.num_heads * c.value_dim
+        shapes["output_weight"] = (merged, merged)
+        shapes["output_bias"] = (merged,)
+    return shapes
+
+
+def einsum_shapes(config: EinsumConfig) -> dict[str, Shape]:
+    """`operand_0`, `operand_1` … → shape, from whichever of shapes, sizes and literal operands the case gives."""
+    raise NotImplementedError
