@@ -1,0 +1,62 @@
+"""The smallest thing that has a verdict, and which of them a case gives rise to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from specs.case import Case
+
+Direction = Literal["forward", "grad"]
+DIRECTIONS: tuple[Direction, ...] = ("forward",)
+
+
+@dataclass(frozen=True)
+class Check:
+    """case x backend x device x implementation x mode x dtype x direction."""
+
+    case: Case
+    backend: str
+    device: str
+    implementation: str
+    mode: str
+    dtype: str
+    direction: Direction = "forward"
+
+    @property
+    def name(self) -> str:
+        """As pytest shows it: `attention_scores[torch-cpu-einsum-eager-float32]`, gradients end in `-grad`."""
+        parts = [self.backend, self.device, self.implementation, self.mode, self.dtype]
+        if self.direction == "grad":
+            parts.append("grad")
+        return f"{self.case.name}[{'-'.join(parts)}]"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One backend on one device, and what may be computed there: what checks are made of."""
+
+    backend: str
+    device: str
+    implementations: dict[str, tuple[str, ...]]  # by kind
+    modes: tuple[str, ...]
+    directions: tuple[Direction, ...] = DIRECTIONS
+    dtypes: tuple[str, ...] | None = None  # narrowed to these; None: every dtype of the case
+
+
+def checks(case: Case, places: list[Place]) -> Iterator[Check]:
+    """Every check of `case` at the places, in a stable order."""
+    config = case.config
+    for place in places:
+        for implementation in place.implementations.get(case.kind, ()):
+            if config.implementations is not None and implementation not in config.implementations:
+                continue
+            for mode in place.modes:
+                if config.modes is not None and mode not in config.modes:
+                    continue
+                for dtype in config.dtypes:
+                    if place.dtypes is not None and dtype not in place.dtypes:
+                        continue
+                    for direction in place.directions:
+                        yield Check(case, place.backend, place.device, implementation, mode, dtype, direction)

@@ -1,0 +1,85 @@
+"""The result of one check, as every report reads it.
+
+Plain Python types only: a record travels from an xdist worker to the controller, which rejects NumPy scalars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+Verdict = Literal["pass", "deviation", "unsupported", "fail", "error"]
+VERDICTS: tuple[Verdict, ...] = ("pass", "deviation", "unsupported", "fail", "error")
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The element with the largest error ratio; numbers as text, so that NaN, complex and bfloat16 survive JSON."""
+
+    index: tuple[int, ...]
+    expected: str
+    got: str
+    bound: str
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What comparing one result with its reference found.
+
+    error_ratio     max over elements of |error| / bound; None where nothing could be compared, inf where a value
+                    differs although the bound is zero (JSON has no inf: written as the string "inf")
+    max_ulp         largest error in units of the output format's last place; max_abs: largest absolute error
+    digest          of the result's bytes: two equal digests are the same bits
+    bound           how the bound was derived: precision formats, contraction length …
+    """
+
+    error_ratio: float | None = None
+    max_ulp: float | None = None
+    max_abs: float | None = None
+    worst: Worst | None = None
+    output_dtype: str | None = None
+    output_shape: tuple[int, ...] | None = None
+    digest: str | None = None
+    bound: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One check's verdict and the evidence for it."""
+
+    id: str
+    file: str
+    line: int
+    case: str
+    kind: str
+    backend: str
+    device: str
+    implementation: str
+    mode: str
+    dtype: str
+    direction: str
+    verdict: Verdict
+    reason: str = ""
+    deviation: dict[str, Any] | None = None
+    measurement: Measurement = field(default_factory=Measurement)
+    repeatable: bool | None = None
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Flat JSON-able mapping; the measurement's fields stand beside the others."""
+        plain = asdict(self)
+        plain |= plain.pop("measurement")
+        return {"schema": SCHEMA_VERSION} | {key: _plain(value) for key, value in plain.items()}
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own types: tuples become lists, non-finite floats become text."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    return value
