@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import TypeAliasType
 
 ErrorClass = Literal[
     "syntax",
@@ -31,7 +32,7 @@ Recipe = Literal["normal", "uniform", "integers", "wide", "cancelling", "large",
 Mode = Literal["eager", "jit", "xla"]
 Size = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
-Numbers = int | float | bool | list[Any]  # a scalar or nested lists of them
+Numbers = TypeAliasType("Numbers", "int | float | bool | list[Numbers]")  # a scalar or nested lists of them
 
 
 class CaseError(Exception):
@@ -267,9 +268,9 @@ class AttentionConfig(Common):
 Config = EinsumConfig | AttentionConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
-    """One named computation.
+    """One named computation; a case is equal to itself alone, so that it can be a key.
 
     id     unique over a run, and what inputs are derived from: `einsum/products::rows_by_rows`
     name   the entry's name within its file; members of a sweep are `long_sums/1024`

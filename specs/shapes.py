@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from specs.case import AttentionConfig, EinsumConfig
+from specs.case import AttentionConfig, CaseError, EinsumConfig, Numbers
+from specs.equation import shapes_from_sizes
 
 Shape = tuple[int, ...]
 
@@ -13,7 +14,7 @@ def attention_shapes(config: AttentionConfig) -> dict[str, Shape]:
     query, key, value    in the case's layout; with self_attention one `input` takes their place
     *_weight, *_bias     linear: (out, in) and (out,), applied as x W^T + b (W x + b in columns);
                          per_head: (heads, in, out) and (heads, out); shared: (in, out) and (out,)
-    relative_keys        (q_len, kv_len, head_dim);  relative_values (q_len, kv_len, value_dim)
+    relative_keys        (q_len, kv_len, num_heads, head_dim);  relative_values with value_dim; shared by batch items
     mask                 as `mask.shape` spells it;  bias (num_heads, q_len, kv_len);  kv_lengths (batch,), int32
     """
     c, p = config, config.projections
@@ -43,9 +44,9 @@ def attention_shapes(config: AttentionConfig) -> dict[str, Shape]:
     if p is not None:
         shapes |= _projection_shapes(config)
     if c.relative and c.relative.keys:
-        shapes["relative_keys"] = (c.q_len, c.kv_len, c.head_dim)
+        shapes["relative_keys"] = (c.q_len, c.kv_len, c.num_heads, c.head_dim)
     if c.relative and c.relative.values:
-        shapes["relative_values"] = (c.q_len, c.kv_len, c.value_dim)
+        shapes["relative_values"] = (c.q_len, c.kv_len, c.num_heads, c.value_dim)
     if c.mask:
         size = {"b": c.batch, "h": c.num_heads, "q": c.q_len, "k": c.kv_len, "1": 1}
         shapes["mask"] = tuple(size[axis] for axis in c.mask.shape)
@@ -83,5 +84,23 @@ def _projection_shapes(config: AttentionConfig) -> dict[str, Shape]:
 
 
 def einsum_shapes(config: EinsumConfig) -> dict[str, Shape]:
-    """`operand_0`, `operand_1` … → shape, from whichever of shapes, sizes and literal operands the case gives."""
-    raise NotImplementedError
+    """`operand_0`, `operand_1` … → shape, from whichever of shapes, sizes and literal operands the case gives.
+
+    Raises CaseError where sizes do not fit the equation or a literal operand is ragged.
+    """
+    if config.shapes is not None:
+        shapes = [tuple(shape) for shape in config.shapes]
+    elif config.sizes is not None:
+        shapes = shapes_from_sizes(config.equation, config.sizes)
+    else:
+        shapes = [_literal_shape(operand) for operand in config.operands or []]
+    return {f"operand_{i}": shape for i, shape in enumerate(shapes)}
+
+
+def _literal_shape(literal: Numbers) -> Shape:
+    if not isinstance(literal, list):
+        return ()
+    inner = {_literal_shape(item) for item in literal}
+    if len(inner) > 1:
+        raise CaseError("shape_mismatch", "a literal operand is ragged: its rows differ in length")
+    return (len(literal), *(inner.pop() if inner else ()))

@@ -1,0 +1,201 @@
+"""Reference attention, written as the formula reads, in float64 or double-double.
+
+    q, k, v = projections of the inputs                       (or the inputs themselves)
+    scores  = scale * q (k + a_keys)^T + bias                 grouped heads: query head h reads kv head h // group
+    scores  = softcap * tanh(scores / softcap)                if softcap
+    scores  = scores + additive mask;  -inf where a key is not allowed
+    weights = softmax(scores)                                 over the keys
+    output  = weights (v + a_values)                          then merged heads are projected
+
+Inside, tensors are (batch, heads, sequence, features), whatever the case's layout.  Sources: Vaswani et al. 2017;
+Shaw et al. 2018 (relative positions); Ainslie et al. 2023 (grouped queries).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from specs.bound import high
+from specs.case import AttentionConfig, CaseError
+from specs.double_double import exp, matmul, tanh, where
+from specs.formats import Array, DType
+
+Real = Any  # float64 array or DoubleDouble
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Every intermediate of one attention; shapes over (b)atch, (h)eads, (q)ueries, (k)eys, (d)im.
+
+    A query without any allowed key has `scores` of 0 and equal weights where the case holds the mean to be right;
+    otherwise weights of zero, which make its output zero.
+    """
+
+    query: Real  # bhqd
+    keys: Real  # bhkd, or bhqkd with relative keys
+    values: Real  # bhkd, or bhqkd with relative values
+    raw: Real  # bhqk, scaled products
+    biased: Real  # bhqk, plus bias
+    capped: Real  # bhqk, after softcap
+    scores: Real  # bhqk, after the additive mask; meaningful where allowed
+    allowed: Bools  # bhqk
+    weights: Real  # bhqk
+    heads: Real  # bhqd, the weighted values, times the scale if it applies to the weights
+    output: Real  # in the case's layout
+
+
+def attention(config: AttentionConfig, operands: Mapping[str, Array], dtype: DType) -> Attention:
+    """Evaluate the formula on operands of `dtype`; raises CaseError where the configuration has no meaning."""
+    check(config)
+    given = {
+        name: array if array.dtype in (np.bool_, np.int32) else high(array, dtype) for name, array in operands.items()
+    }
+    group = config.num_heads // config.num_kv_heads
+    query = projected(config, given, "query")
+    keys = _repeated(projected(config, given, "key"), group)
+    values = _repeated(projected(config, given, "value"), group)
+    if "relative_keys" in given:
+        keys = _with_relative(keys, given["relative_keys"])
+    if "relative_values" in given:
+        values = _with_relative(values, given["relative_values"])
+
+    raw = products(query, keys) * config.score_scale
+    biased = raw + given["bias"] if "bias" in given else raw
+    capped = tanh(biased / config.softcap) * config.softcap if config.softcap else biased
+    additive = config.mask is not None and config.mask.type == "additive"
+    scores = capped + given["mask"] if additive else capped
+    allowed = np.broadcast_to(allowed_keys(config, operands), scores.shape)
+
+    if config.fully_masked == "mean":
+        nothing = ~allowed.any(axis=-1, keepdims=True)
+        allowed, scores = allowed | nothing, where(nothing, 0.0, scores)
+    weights = softmax(scores, allowed)
+    heads = weighted(weights, values)
+    if config.scale_at == "weights":
+        heads = heads * config.scale
+    if config.fully_masked == "nan":
+        heads = where(allowed.any(axis=-1, keepdims=True), heads, np.nan)
+    output = to_layout(config, heads)
+    if config.projections and config.projections.output:
+        output = _linear(config, output, given["output_weight"], given["output_bias"])
+    return Attention(query, keys, values, raw, biased, capped, scores, allowed, weights, heads, output)
+
+
+def check(config: AttentionConfig) -> None:
+    """Raise CaseError where the configuration has no meaning."""
+    if config.num_heads % config.num_kv_heads:
+        message = f"{config.num_heads} query heads cannot share {config.num_kv_heads} key/value heads evenly"
+        raise CaseError("head_mismatch", message)
+
+
+def allowed_keys(config: AttentionConfig, operands: Mapping[str, Array]) -> Bools:
+    """Where a key may take part: causal, window, lengths and mask together; broadcasts to bhqk.
+
+    Query i stands at key position i (top_left) or i + kv_len - q_len (bottom_right).
+    """
+    offset = config.kv_len - config.q_len if config.causal == "bottom_right" else 0
+    position, key = np.arange(config.q_len)[:, None] + offset, np.arange(config.kv_len)
+    allowed = np.ones((1, 1, config.q_len, config.kv_len), bool)
+    if config.causal != "none":
+        allowed &= key <= position
+    if config.window and config.window.left is not None:
+        allowed &= key >= position - config.window.left
+    if config.window and config.window.right is not None:
+        allowed &= key <= position + config.window.right
+    if config.kv_lengths is not None:
+        allowed = allowed & (key < operands["kv_lengths"][:, None, None, None])
+    if config.mask is not None:
+        mask = operands["mask"]
+        allowed = allowed & (mask if config.mask.type == "bool" else mask.astype(np.float64) > -np.inf)
+    return np.asarray(allowed)
+
+
+def softmax(scores: Real, allowed: Bools) -> Real:
+    """Over the last axis, with each row's own maximum subtracted; keys that are not allowed weigh 0."""
+    if scores.shape[-1] == 0:
+        return scores
+    masked = where(allowed, scores, -np.inf)
+    largest = masked.max(axis=-1, keepdims=True)
+    numerator = where(allowed, exp(masked - where(allowed.any(axis=-1, keepdims=True), largest, 0.0)), 0.0)
+    total = numerator.sum(axis=-1, keepdims=True)
+    return numerator / where(allowed.any(axis=-1, keepdims=True), total, 1.0)
+
+
+def products(query: Real, keys: Real) -> Real:
+    """query . key for every pair: bhqk."""
+    if keys.ndim == query.ndim:
+        return matmul(query, keys.swapaxes(-1, -2))
+    return matmul(keys, query.reshape((*query.shape, 1)))[..., 0]
+
+
+def weighted(weights: Real, values: Real) -> Real:
+    """Sum over keys of weight times value: bhqd."""
+    if values.ndim == weights.ndim:
+        return matmul(weights, values)
+    rows = weights.reshape((*weights.shape[:-1], 1, weights.shape[-1]))
+    return matmul(rows, values)[..., 0, :]
+
+
+# Layouts and projections ------------------------------------------------------------------------------------------
+
+
+def to_heads(config: AttentionConfig, tensor: Real, heads: int) -> Real:
+    """From the case's layout to bhsd."""
+    if config.layout == "bhsd":
+        return tensor
+    if config.layout == "ds":
+        return tensor.transpose((1, 0)).reshape((1, 1, tensor.shape[1], tensor.shape[0]))
+    if config.layout == "bsd":
+        batch, length, packed = tensor.shape
+        tensor = tensor.reshape((batch, length, heads, packed // heads))
+    return tensor.transpose((0, 2, 1, 3))
+
+
+def to_layout(config: AttentionConfig, tensor: Real) -> Real:
+    """From bhsd to the case's layout."""
+    if config.layout == "bhsd":
+        return tensor
+    if config.layout == "ds":
+        return tensor[0, 0].transpose((1, 0))
+    batch, heads, length, features = tensor.shape
+    tensor = tensor.transpose((0, 2, 1, 3))
+    return tensor.reshape((batch, length, heads * features)) if config.layout == "bsd" else tensor
+
+
+def projected(config: AttentionConfig, given: Mapping[str, Real], name: str) -> Real:
+    """Query, key or value of the attention itself, bhsd with its own number of heads."""
+    tensor = given["input"] if config.self_attention else given[name]
+    heads = config.num_heads if name == "query" else config.num_kv_heads
+    if config.projections is None:
+        return to_heads(config, tensor, heads)
+    weight, bias = given[f"{name}_weight"], given.get(f"{name}_bias")
+    if config.projections.kind == "linear":
+        return to_heads(config, _linear(config, tensor, weight, bias), heads)
+    product = matmul(to_heads(config, tensor, heads), weight)
+    return product if bias is None else product + bias.reshape((*bias.shape[:-1], 1, bias.shape[-1]))
+
+
+def _linear(config: AttentionConfig, tensor: Real, weight: Real, bias: Real | None) -> Real:
+    """x W^T + b on the last axis, or W x + b on columns."""
+    if config.layout == "ds":
+        product = matmul(weight, tensor)
+        return product if bias is None else product + bias.reshape((-1, 1))
+    product = matmul(tensor, weight.swapaxes(-1, -2))
+    return product if bias is None else product + bias
+
+
+def _repeated(tensor: Real, group: int) -> Real:
+    """Each key/value head serves `group` consecutive query heads."""
+    return tensor if group == 1 else tensor[:, np.repeat(np.arange(tensor.shape[1]), group)]
+
+
+def _with_relative(tensor: Real, relative: Real) -> Real:
+    """bhkd plus a vector for each (query, key) pair and head: bhqkd.  `relative` is qkhd."""
+    batch, heads, length, features = tensor.shape
+    return tensor.reshape((batch, heads, 1, length, features)) + relative.transpose((2, 0, 1, 3))

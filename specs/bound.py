@@ -1,0 +1,72 @@
+"""A reference value with the largest error that correct arithmetic can make on it, and the terms such bounds share.
+
+Sources: Higham, Accuracy and Stability of Numerical Algorithms, ch. 3 (gamma, any order of summation); Higham & Mary
+2019 (rounding errors of random data average out); ARM TOSA's dot-product compliance (a bound from the sum of
+magnitudes).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from specs.double_double import DoubleDouble
+from specs.formats import Array, DType
+from specs.precision import Precision
+
+Float64 = npt.NDArray[np.float64]
+
+# The reference's own arithmetic: float64 for narrower dtypes, double-double (with margin) for float64.
+U_REFERENCE = {False: 2.0**-53, True: 2.0**-100}
+
+# How many standard deviations an error of random data may have, and the standard deviation of one rounding over u
+# (at most 1/sqrt(3) over the ulp's half width; 0.5 leaves a margin).
+DEVIATIONS = 8.0
+ROUNDING_DEVIATION = 0.5
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a check is compared with.
+
+    value      float64 or DoubleDouble for inexact dtypes (a trailing axis of 2 for complex ones); of the dtype itself
+               for exact ones
+    error      per element, the largest error before the output is rounded; inf: no limit (a sum may overflow).
+               None for exact dtypes
+    precision  what was declared; None for exact dtypes
+    facts      how the bound came about, for the record
+    """
+
+    dtype: DType
+    value: Array | DoubleDouble
+    error: Float64 | None = None
+    precision: Precision | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape[:-1] if self.dtype.kind == "complex" else self.value.shape
+
+
+def gamma(*roundings: tuple[float, float]) -> float:
+    """Largest relative error of (count, unit roundoff) roundings in all: prod((1 + u) ** count) - 1."""
+    return math.expm1(sum(count * math.log1p(unit) for count, unit in roundings))
+
+
+def high(values: Array, dtype: DType) -> Any:
+    """Operand values in the arithmetic of the dtype's reference (for complex ones call with a component)."""
+    wide = np.asarray(values).astype(np.float64)
+    return DoubleDouble(wide) if uses_double_double(dtype) else wide
+
+
+def uses_double_double(dtype: DType) -> bool:
+    return dtype.name in ("float64", "complex128")
+
+
+def rounded(value: Array | DoubleDouble) -> Float64:
+    """The value as float64."""
+    return value.rounded if isinstance(value, DoubleDouble) else np.asarray(value, np.float64)

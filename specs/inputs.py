@@ -1,0 +1,210 @@
+"""Operands of a case: the same bits for every backend, on every machine and with every version of NumPy.
+
+Each operand has a stream of its own, keyed by a hash of the case's id and the operand's name, so adding a case or an
+operand changes no other.  A float64 master array is made first and then rounded once to the dtype.  Only counter-based
+random bits and exact or single IEEE operations are used, because `Generator.normal` may change between versions of
+NumPy and `np.log` between processors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from specs.case import AttentionConfig, Case, CaseError, EinsumConfig, Mask, Recipe
+from specs.equation import bind
+from specs.formats import DTYPES, Array, DType, cast
+from specs.shapes import Shape, attention_shapes, einsum_shapes
+
+Float64 = npt.NDArray[np.float64]
+
+
+@lru_cache(maxsize=16)  # a worker runs the checks of one case on one backend in a row
+def operands(case: Case, dtype_name: str) -> Mapping[str, Array]:
+    """Operand name → read-only array of the dtype, in the order of `specs.shapes`.
+
+    Masks of bool and kv_lengths keep their own dtype.  Raises CaseError where data cannot be made as the case asks.
+    """
+    dtype, config = DTYPES[dtype_name], case.config
+    made = (
+        _einsum_operands(case, config, dtype)
+        if isinstance(config, EinsumConfig)
+        else (_attention_operands(case, config, dtype))
+    )
+    for array in made.values():
+        array.setflags(write=False)
+    return made
+
+
+def random_terms(case: Case) -> bool:
+    """Whether operands are independent random numbers, so that a bound may rely on rounding errors averaging out."""
+    literal = getattr(case.config, "operands", None) or getattr(case.config, "query", None)
+    return literal is None and case.config.data in ("normal", "uniform")
+
+
+class Stream:
+    """Reproducible random numbers of one operand: Philox counter bits under a hashed key."""
+
+    def __init__(self, *names: str) -> None:
+        key = hashlib.sha256("/".join(names).encode()).digest()[:16]
+        self._bits = np.random.Philox(key=int.from_bytes(key, "little"))
+
+    def raw(self, shape: Shape) -> npt.NDArray[np.uint64]:
+        return self._bits.random_raw(math.prod(shape)).reshape(shape)
+
+    def uniform(self, shape: Shape) -> Float64:
+        """Uniform on [0, 1), all 53 bits."""
+        return (self.raw(shape) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def normal(self, shape: Shape) -> Float64:
+        """Nearly normal, mean 0 and variance 1: twelve uniform numbers summed exactly in integers, less 6."""
+        twelve = self.raw((12, *shape)) >> np.uint64(12)
+        return (twelve.sum(axis=0).astype(np.int64) - 6 * 2**52).astype(np.float64) * 2.0**-52
+
+    def integers(self, low: int, high: int, shape: Shape) -> Float64:
+        """Uniform integers of [low, high]."""
+        return np.floor(self.uniform(shape) * (high - low + 1)) + low
+
+    def chosen(self, probability: float, shape: Shape) -> npt.NDArray[np.bool_]:
+        return self.uniform(shape) < probability
+
+
+def _wide(stream: Stream, shape: Shape) -> Float64:
+    """Magnitudes over twelve binary orders, few enough for float16 to hold products of two."""
+    return stream.normal(shape) * 2.0 ** stream.integers(-6, 6, shape)
+
+
+def _sparse(stream: Stream, shape: Shape) -> Float64:
+    """Nine in ten are zero, with either sign."""
+    return stream.normal(shape) * np.where(stream.chosen(0.9, shape), 0.0, 1.0)
+
+
+def _nonfinite(stream: Stream, shape: Shape) -> Float64:
+    """About one in sixteen is an infinity or NaN, and the first element is +inf."""
+    values = stream.normal(shape)
+    special = np.array([np.inf, -np.inf, np.nan])[stream.integers(0, 2, shape).astype(int)]
+    values = np.where(stream.chosen(1 / 16, shape), special, values)
+    if values.size:
+        values.flat[0] = np.inf
+    return values
+
+
+_RECIPES: Mapping[Recipe, Callable[[Stream, Shape], Float64]] = {
+    "normal": Stream.normal,
+    "uniform": Stream.uniform,
+    "integers": lambda stream, shape: stream.integers(-4, 4, shape),
+    "wide": _wide,
+    "cancelling": Stream.normal,  # then paired off along a summed label: see _cancel
+    "large": lambda stream, shape: stream.normal(shape) * 32.0,
+    "sparse": _sparse,
+    "nonfinite": _nonfinite,
+}
+
+
+def _master(case: Case, name: str, shape: Shape, dtype: DType) -> Array:
+    """Values of one operand before rounding, as the case's recipe makes them for this kind of dtype."""
+
+    def draw(part: str) -> Float64:
+        stream = Stream(case.id, name, part)
+        if dtype.kind == "boolean":
+            return stream.chosen(0.5, shape).astype(np.float64)
+        if dtype.kind == "integer":
+            return stream.integers(0 if dtype.name.startswith("u") else -8, 8, shape)
+        return _RECIPES[case.config.data](stream, shape)
+
+    return draw("real") + 1j * draw("imag") if dtype.kind == "complex" else draw("real")
+
+
+# Einsum -----------------------------------------------------------------------------------------------------------
+
+
+def _einsum_operands(case: Case, config: EinsumConfig, dtype: DType) -> dict[str, Array]:
+    shapes = einsum_shapes(config)
+    if config.operands is not None:
+        return {name: cast(np.array(literal), dtype) for name, literal in zip(shapes, config.operands, strict=True)}
+    masters = {name: _master(case, name, shape, dtype) for name, shape in shapes.items()}
+    if config.data == "cancelling" and dtype.inexact:
+        _cancel(config.equation, masters)
+    return {name: cast(master, dtype) for name, master in masters.items()}
+
+
+def _cancel(equation: str, masters: dict[str, Array]) -> None:
+    """Along one summed label the second half of the terms is the negated first half, off by one part in 64."""
+    try:
+        contraction = bind(equation, [master.shape for master in masters.values()])
+    except CaseError:
+        return  # an invalid case: its values are never used
+    label = max(contraction.summed, key=contraction.sizes.__getitem__, default=None)
+    if label is None or contraction.sizes[label] < 2:
+        raise CaseError("syntax", f"cancelling data needs a summed label of size 2 or more in {equation!r}")
+    half = contraction.sizes[label] // 2
+    sign = -1.0 - 2.0**-6
+    for term, name in zip(contraction.operands, masters, strict=True):
+        if label in term and masters[name].shape[axis := term.index(label)] > 1:
+            along = np.moveaxis(masters[name], axis, 0)  # a view: the master is changed
+            along[half : 2 * half] = sign * along[:half]
+            sign = 1.0  # only the first operand that has the label is negated
+
+
+# Attention --------------------------------------------------------------------------------------------------------
+
+
+def _attention_operands(case: Case, config: AttentionConfig, dtype: DType) -> dict[str, Array]:
+    made: dict[str, Array] = {}
+    for name, shape in attention_shapes(config).items():
+        stream = Stream(case.id, name)
+        literal = getattr(config, name, None) if name in ("query", "key", "value") else None
+        if literal is not None:
+            master: Array = np.array(literal, np.float64)
+        elif name == "kv_lengths":
+            made[name] = np.array(config.kv_lengths, np.int32)
+            continue
+        elif name == "mask":
+            assert config.mask is not None
+            made[name] = _mask(config.mask, stream, shape, dtype)
+            continue
+        elif name == "bias" and config.bias == "alibi":
+            master = _alibi(shape)
+        elif name.endswith("_weight"):
+            # Unit variance in, unit variance out; `large` leaves the weights standard normal, as seed 002 has them
+            fan_in = shape[-1] if config.projections and config.projections.kind == "linear" else shape[-2]
+            master = stream.normal(shape) if config.data == "large" else stream.normal(shape) * fan_in**-0.5
+        elif name in ("query", "key", "value", "input"):
+            scaled_by_weights = config.projections is not None and config.data == "large"
+            scaled = config.data == "large" and (name != "query" or scaled_by_weights)
+            master = stream.normal(shape) if scaled else _master(case, name, shape, dtype)
+        else:
+            master = stream.normal(shape)
+        made[name] = cast(master, dtype)
+    return made
+
+
+def _mask(mask: Mask, stream: Stream, shape: Shape, dtype: DType) -> Array:
+    """True where a key takes part; the additive form of the same, or random numbers where no fill is stated."""
+    allowed = ~stream.chosen(0.3, shape)
+    if mask.pattern == "padding":
+        allowed[...] = np.arange(shape[-1]) < shape[-1] - max(1, shape[-1] // 5)
+    else:
+        allowed[..., :1] = True
+        if mask.pattern == "masked_row":
+            allowed[..., 0, :] = False
+    if mask.type == "bool":
+        return allowed
+    if mask.fill is None:
+        return cast(stream.normal(shape), dtype)
+    assert dtype.format is not None
+    fill = -dtype.format.max if mask.fill == "lowest" else mask.fill
+    return cast(np.where(allowed, 0.0, fill), dtype)
+
+
+def _alibi(shape: Shape) -> Float64:
+    """Attention with linear biases (Press et al. 2022): -slope_h * |distance|, aligned at the last query."""
+    heads, q_len, kv_len = shape
+    slopes = 2.0 ** (-8.0 * np.arange(1, heads + 1) / heads)
+    distance = np.abs(np.arange(q_len)[:, None] + (kv_len - q_len) - np.arange(kv_len))
+    return np.asarray(-slopes[:, None, None] * distance)

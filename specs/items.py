@@ -1,0 +1,295 @@
+"""pytest plugin: a case file is collected into one item for each of its checks, and every item ends with a record.
+
+What a session runs, and where, is decided before anything is collected and stands in its `Plan`, so that all workers
+of pytest-xdist collect the same items without importing a framework.  A record travels on its report, as
+`report.conformance`; the problems of a file that cannot be used as `report.case_file_problems`.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from specs.check import Check, Place, checks
+from specs.loading import CaseFileError, load
+from specs.record import Record
+from specs.verdict import judge
+
+if TYPE_CHECKING:
+    from backends.base import Backend
+
+LONGEST = 300  # characters of a case's fields in a failure's text; literal operands can be pages
+
+# What pytest shows for the verdicts that it has no word for: category, letter, word
+STATUS = {
+    "deviation": ("deviation", "d", ("DEVIATION", {"cyan": True})),
+    "unsupported": ("unsupported", "u", ("UNSUPPORTED", {"yellow": True})),
+    "error": ("error", "E", ("ERROR", {"red": True})),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a session runs.
+
+    places    backends and devices, narrowed as the command line asks
+    backend   a backend by its name, imported when it is first asked for
+    defaults  the modes of each backend that run without being asked for
+    versions  of each backend
+    adapters  files given with --adapter, without which a check of theirs cannot be asked for
+    cache     folder in which references are kept, if pytest has a cache
+    """
+
+    places: list[Place]
+    backend: Callable[[str], Backend]
+    defaults: Mapping[str, tuple[str, ...]]
+    versions: Mapping[str, str | None]
+    adapters: tuple[str, ...] = ()
+    cache: Path | None = None
+
+    def command(self, check: Check, nodeid: str) -> str:
+        """The shell command that runs this check and nothing else."""
+        mode = [] if check.mode in self.defaults.get(check.backend, ()) else ["--mode", check.mode]
+        adapters = [argument for file in self.adapters for argument in ("--adapter", file)]
+        return shlex.join(["pytest", nodeid, *mode, *adapters])
+
+
+PLAN = pytest.StashKey[Plan]()
+
+
+# Items ----------------------------------------------------------------------------------------------------------------
+
+
+class CaseFile(pytest.File):
+    """The checks of a case file; of one that cannot be used, a single item that fails with all its problems."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        try:
+            cases = load(self.path, self.config.rootpath)
+        except CaseFileError as error:
+            problems = [f"{self.nodeid}:{flaw.line}:{flaw.column}: {flaw.message}" for flaw in error.problems]
+            yield BrokenCaseFile.from_parent(self, name="case file", problems=problems)
+            return
+        for case in cases:
+            for check in checks(case, self.config.stash[PLAN].places):
+                yield CheckItem.from_parent(self, name=check.name, check=check)
+
+
+class NotRight(Exception):
+    """Ends an item as failed; its text is all that is shown."""
+
+
+class BrokenCaseFile(pytest.Item):
+    """Stands for all checks of a file from which none could be made."""
+
+    def __init__(self, *, problems: list[str], **rest: Any) -> None:
+        super().__init__(**rest)
+        self.problems = problems
+
+    def runtest(self) -> None:
+        raise NotRight("\n".join(self.problems))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]
+        return str(excinfo.value)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, f"{self.path.name} cannot be used"
+
+
+class CheckItem(pytest.Item):
+    """One check; once it ran it has a record, whatever happened."""
+
+    record: Record
+
+    def __init__(self, *, check: Check, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.check = check
+
+    def runtest(self) -> None:
+        plan = self.config.stash[PLAN]
+        details = ""
+        start = time.perf_counter()
+        try:
+            backend = plan.backend(self.check.backend)
+            self.record = judge(self.check, backend, self.nodeid, file_of(self.nodeid), plan.cache)
+        except pytest.fail.Exception:  # how pytest-timeout ends a check, out of whatever was running
+            seconds = time.perf_counter() - start
+            self.record = not_judged(self.check, self.nodeid, f"no result after {seconds:.0f} s", seconds)
+        except Exception as mistake:  # judge answers for all that a framework does: this is the suite's own
+            details = "\n\n" + traceback.format_exc()
+            reason = f"the suite itself failed: {type(mistake).__name__}: {mistake}"
+            self.record = not_judged(self.check, self.nodeid, reason, time.perf_counter() - start)
+        self.user_properties += properties(self.record)
+        if self.record.verdict in ("fail", "error"):
+            raise NotRight(explain(self.check, self.record, plan) + details)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]
+        return str(excinfo.value) if isinstance(excinfo.value, NotRight) else super().repr_failure(excinfo)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, self.check.case.line - 1, self.name
+
+
+def file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def find(nodeid: str, root: Path, plan: Plan) -> Check | None:
+    """The check that a node id names; None for the id of anything else."""
+    file, _, name = nodeid.partition("::")
+    try:
+        cases = load(root / file, root) if file.endswith(".yaml") else []
+    except CaseFileError:
+        return None
+    return next((check for case in cases for check in checks(case, plan.places) if check.name == name), None)
+
+
+def not_judged(check: Check, nodeid: str, reason: str, seconds: float = 0.0) -> Record:
+    """The record of a check that ended without a result."""
+    return Record(
+        id=nodeid,
+        file=file_of(nodeid),
+        line=check.case.line,
+        case=check.case.id,
+        kind=check.case.kind,
+        backend=check.backend,
+        device=check.device,
+        implementation=check.implementation,
+        mode=check.mode,
+        dtype=check.dtype,
+        direction=check.direction,
+        verdict="error",
+        reason=reason,
+        seconds=seconds,
+    )
+
+
+def properties(record: Record) -> list[tuple[str, object]]:
+    """What JUnit XML tells of a record."""
+    plain = record.as_json()
+    return [(name, plain[name]) for name in ("verdict", "backend", "device", "error_ratio") if plain[name] is not None]
+
+
+# Text -----------------------------------------------------------------------------------------------------------------
+
+
+def explain(check: Check, record: Record, plan: Plan) -> str:
+    """All that a failing check shows: what was computed on what, what was wrong, and how to run it again."""
+    found, worst = record.measurement, record.measurement.worst
+    framework = f"{check.backend} {plan.versions.get(check.backend) or ''}".strip()
+    facts = {
+        "about": check.case.config.about,
+        check.case.kind: fields(check),
+        "on": f"{framework} {check.device}: {check.implementation}, {check.mode}, {check.dtype}, {check.direction}",
+        record.verdict: record.reason,
+        "worst": worst and f"{list(worst.index)}: expected {worst.expected}, got {worst.got}, bound {worst.bound}",
+        "error": None
+        if found.error_ratio is None
+        else f"{found.error_ratio:.4g} x bound, {found.max_ulp} ULPs at most",
+        "again": plan.command(check, record.id),
+    }
+    lines = [f"{record.file}:{record.line}: {check.case.id}"]
+    lines += [f"  {label:<10} " + str(fact).replace("\n", "\n" + " " * 13) for label, fact in facts.items() if fact]
+    return "\n".join(lines)
+
+
+def fields(check: Check) -> str:
+    """What the case says, in one line."""
+    said = check.case.config.model_dump(exclude_unset=True, exclude={"about", "source", "dtypes"})
+    line = ", ".join(f"{name}: {json.dumps(value)}" for name, value in said.items())
+    return line if len(line) <= LONGEST else line[:LONGEST] + " …"
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A failure's text with the one line that pytest's short summary and JUnit XML look for in `reprcrash`."""
+
+    text: str
+    message: str
+
+    @property
+    def reprcrash(self) -> Explained:
+        return self
+
+    def toterminal(self, out: Any) -> None:
+        out.line(self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+# Hooks ----------------------------------------------------------------------------------------------------------------
+
+
+def asks_for_cases(config: pytest.Config) -> bool:
+    """Whether anything named on the command line can lead to a case file."""
+    cases = config.rootpath / "cases"
+    named = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
+    return any(
+        path.suffix == ".yaml" or (path.is_dir() and (cases.is_relative_to(path) or path.is_relative_to(cases)))
+        for path in named
+    )
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    of_project = file_path.is_relative_to(parent.config.rootpath / "cases")
+    if file_path.suffix == ".yaml" and (of_project or parent.session.isinitpath(file_path)):
+        return CaseFile.from_parent(parent, path=file_path)
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """One framework after the other, so that a worker imports few of them."""
+    if PLAN in config.stash:
+        backends = list(dict.fromkeys(place.backend for place in config.stash[PLAN].places))
+        items.sort(key=lambda item: backends.index(item.check.backend) if isinstance(item, CheckItem) else -1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """What pytest has no word for counts as skipped, or as an expected failure."""
+    report = yield
+    if call.when == "call" and isinstance(item, BrokenCaseFile):
+        report.case_file_problems = item.problems
+    elif call.when == "call" and isinstance(item, CheckItem):
+        report.conformance = item.record.as_json()
+        if item.record.verdict == "unsupported":
+            report.outcome = "skipped"
+            report.longrepr = (str(item.path), item.check.case.line, item.record.reason)
+        elif item.record.verdict == "deviation":
+            report.outcome, report.wasxfail = "skipped", item.record.reason
+    return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
+    """The report of a check that took its worker down has nothing but its id: it becomes a record like any other."""
+    config = sched.config
+    if PLAN not in config.stash or not (check := find(crashitem, config.rootpath, config.stash[PLAN])):
+        return
+    record = not_judged(check, crashitem, "the worker process died while running it: a crash, a hang, or out of memory")
+    report.when = "call"
+    report.conformance = record.as_json()
+    report.user_properties = properties(record)
+    report.longrepr = explain(check, record, config.stash[PLAN])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: Any) -> None:
+    """A failure regains its one line here: on the way from a worker only the text survives."""
+    record = getattr(report, "conformance", None)
+    if record and report.failed:
+        report.longrepr = Explained(str(report.longrepr), record["reason"])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: Any) -> Any:
+    return STATUS.get(getattr(report, "conformance", {}).get("verdict", ""))

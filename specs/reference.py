@@ -1,0 +1,124 @@
+"""The reference of a case for one dtype and declared precision: computed once, shared, and kept on disk if it was dear.
+
+All backends of a worker share what is in memory; all workers and later runs share what is on disk.  The key is a hash
+of everything that enters: the case's own statement, the dtype, the declared precision and the source of this package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from cachetools import LRUCache
+
+from specs import attention_bound, einsum, inputs
+from specs.bound import Reference, rounded
+from specs.case import AttentionConfig, Case, CaseError, EinsumConfig
+from specs.double_double import DoubleDouble
+from specs.formats import DTYPES, Array, DType
+from specs.precision import Precision, declared
+
+DEAR_SECONDS = 0.05  # cheaper references are computed again rather than read from a file
+MEMORY_BYTES = 512 * 2**20
+
+_memory: LRUCache[str, Reference] = LRUCache(MEMORY_BYTES, getsizeof=lambda reference: _bytes(reference))
+
+
+def reference(
+    case: Case, dtype_name: str, operands: Mapping[str, Array], precision: Precision | None, folder: Path | None = None
+) -> Reference:
+    """What the case's result must be for these operands, and how far it may be off.
+
+    `folder` keeps dear references between runs.  Raises CaseError where the case has no meaning, or where its literal
+    expectation contradicts the formula.
+    """
+    dtype = DTYPES[dtype_name]
+    key = _key(case, dtype, precision)
+    found = _memory.get(key) or _read(folder, key)
+    if found is None:
+        started = time.perf_counter()
+        found = _evaluate(case, dtype, operands, precision)
+        if case.config.expect is not None and case.config.expect.value is not None:
+            _check_literal(case, dtype, found)
+        if time.perf_counter() - started > DEAR_SECONDS:
+            _write(folder, key, found)
+    with suppress(ValueError):  # larger than the whole cache
+        _memory[key] = found
+    return found
+
+
+def _evaluate(case: Case, dtype: DType, operands: Mapping[str, Array], precision: Precision | None) -> Reference:
+    random = inputs.random_terms(case)
+    if isinstance(case.config, EinsumConfig):
+        return einsum.reference(case.config, dtype, list(operands.values()), precision, random)
+    assert isinstance(case.config, AttentionConfig)
+    if precision is None:
+        raise CaseError("dtype", f"attention is not defined for {dtype.name}")
+    return attention_bound.reference(case.config, dtype, operands, precision, random)
+
+
+def _check_literal(case: Case, dtype: DType, computed: Reference) -> None:
+    """A stated value must be what the formula gives: exactly for integers, to float64's accuracy for others.
+
+    Literals are decimal, so for inexact dtypes they are held against the formula on float64 operands; the backends are
+    held against the formula on the operands that they really receive.
+    """
+    assert case.config.expect is not None
+    stated = np.array(case.config.expect.value)
+    if dtype.inexact and dtype.name != "float64":
+        wide = DTYPES["float64"]
+        computed = _evaluate(case, wide, inputs.operands(case, "float64"), declared(wide))
+    value = rounded(computed.value) if computed.error is not None else np.asarray(computed.value)
+    if stated.shape != value.shape:
+        raise CaseError("shape_mismatch", f"expect.value has shape {stated.shape}, the result has {value.shape}")
+    allowed = 0.0 if computed.error is None else computed.error + 2.0**-52 * np.abs(stated)
+    wrong = np.abs(stated - value) > allowed
+    if np.any(wrong):
+        index = tuple(int(i) for i in np.unravel_index(np.argmax(wrong), wrong.shape))
+        message = f"expect.value at {list(index)} is {stated[index]}, but the formula gives {value[index]}"
+        raise CaseError("syntax", message)
+
+
+# Keeping ----------------------------------------------------------------------------------------------------------
+
+
+def _key(case: Case, dtype: DType, precision: Precision | None) -> str:
+    said = case.config.model_dump_json(exclude={"about", "source", "dtypes", "modes", "implementations"})
+    parts = (case.id, said, dtype.name, repr(precision), _source_digest(), np.__version__)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+@cache
+def _source_digest() -> str:
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _bytes(reference: Reference) -> int:
+    value = reference.value
+    size = value.hi.nbytes + value.lo.nbytes if isinstance(value, DoubleDouble) else value.nbytes
+    return size + (0 if reference.error is None else reference.error.nbytes) + 1024
+
+
+def _read(folder: Path | None, key: str) -> Reference | None:
+    if folder is None:
+        return None
+    try:
+        return pickle.loads((folder / key).read_bytes())
+    except (OSError, pickle.UnpicklingError, EOFError):  # not there, or another worker was stopped while writing
+        return None
+
+
+def _write(folder: Path | None, key: str, found: Reference) -> None:
+    if folder is None:
+        return
+    with suppress(OSError):  # a full disk costs time, not the run
+        unfinished = folder / f"{key}.{time.perf_counter_ns()}"
+        unfinished.write_bytes(pickle.dumps(found))
+        unfinished.replace(folder / key)

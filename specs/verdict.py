@@ -1,0 +1,139 @@
+"""From a check to its record: inputs, reference, one run of the backend, comparison, recorded deviations.
+
+Whatever a framework raises is evidence, not an accident: it is compared with what the case expects.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from specs import inputs
+from specs.bound import Reference
+from specs.case import Case, Config
+from specs.check import Check
+from specs.comparison import Comparison, compare
+from specs.deviation import Recorded, shows
+from specs.formats import DTYPES, Array
+from specs.precision import Precision
+from specs.record import Measurement, Record, Verdict
+from specs.reference import reference
+
+OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resource exhausted")
+LONGEST_MESSAGE = 500
+
+
+class Computes(Protocol):
+    """What a verdict needs of a backend."""
+
+    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None: ...
+    def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision: ...
+    def run(self, case: Case, implementation: str, mode: str, operands: Mapping[str, Array], device: str) -> Array: ...
+
+
+def judge(
+    check: Check,
+    backend: Computes,
+    id: str,
+    file: str,
+    deviations: Sequence[Recorded] = (),
+    work: Path | None = None,
+) -> Record:
+    """Run one check to its verdict.
+
+    `id` is pytest's node id and `file` the case file, as the record names them; `deviations` are all that are recorded
+    for the backend; `work` keeps dear references between runs.  Raises only for the suite's own faults, and CaseError
+    for a case that contradicts itself.
+    """
+    case = check.case
+    record = Record(
+        id=id, file=file, line=case.line, case=case.id, kind=case.kind, backend=check.backend, device=check.device,
+        implementation=check.implementation, mode=check.mode, dtype=check.dtype, direction=check.direction,
+        verdict="unsupported",
+    )  # fmt: skip
+    lacking = backend.unsupported(case.config, check.implementation, check.mode, check.dtype, check.device)
+    if lacking:
+        return replace(record, reason=lacking)
+    trial = _Trial(check, backend, work)
+    started = time.perf_counter()
+    outcome = trial.run()
+    record = replace(record, seconds=time.perf_counter() - started)
+    if isinstance(outcome, Exception) and _out_of_memory(outcome):
+        return replace(record, verdict="error", reason=f"out of memory: {_told(outcome)}")
+    verdict, reason, measurement = trial.compare(outcome)
+    record = replace(record, verdict=verdict, reason=reason, measurement=measurement)
+    return _with_deviations(record, trial, outcome, [entry for entry in deviations if entry.deviation.applies(check)])
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One check, its operands and what is right for it."""
+
+    check: Check
+    backend: Computes
+    work: Path | None
+
+    def run(self) -> Array | Exception:
+        c = self.check
+        operands = inputs.operands(c.case, c.dtype)
+        try:
+            return self.backend.run(c.case, c.implementation, c.mode, operands, c.device)
+        except Exception as error:
+            return error
+
+    @property
+    def expected(self) -> Reference | None:
+        """None for a case that every backend must refuse."""
+        return None if self.check.case.config.expected_error else self.reference()
+
+    def reference(self, precision: Precision | None = None, config: Config | None = None) -> Reference:
+        """Under the declared precision and the case's own statement, unless others are given."""
+        c = self.check
+        case = c.case if config is None else replace(c.case, config=config)
+        if precision is None and DTYPES[c.dtype].inexact:
+            precision = self.backend.precision(case.kind, c.implementation, c.mode, c.dtype, c.device)
+        return reference(case, c.dtype, inputs.operands(c.case, c.dtype), precision, self.work)
+
+    def compare(self, outcome: Array | Exception) -> tuple[Verdict, str, Measurement]:
+        expected_error, expected = self.check.case.config.expected_error, self.expected
+        if expected is None:
+            if isinstance(outcome, Exception):
+                return "pass", f"refused: {_told(outcome)}", Measurement()
+            reason = f"accepted what must be refused ({expected_error}): result has shape {outcome.shape}"
+            return "fail", reason, Measurement()
+        if isinstance(outcome, Exception):
+            return "fail", f"raised {_told(outcome)}", Measurement()
+        found: Comparison = compare(outcome, expected)
+        return ("fail" if found.problem else "pass"), found.problem, found.measurement
+
+
+def _with_deviations(record: Record, trial: _Trial, outcome: Array | Exception, entries: Sequence[Recorded]) -> Record:
+    """A difference that is recorded, and still as recorded, is a deviation; a recorded one that is gone is stale."""
+    if not entries:
+        return record
+    entry = entries[0]
+    if record.verdict == "pass":
+        reason = f"stale deviation: {entry.place} says `{_said(entry)}` is observed, but the result is right: remove it"
+        return replace(record, verdict="fail", reason=reason)
+    for entry in entries:
+        if shows(entry.deviation.observed, trial.check, outcome, trial.expected, trial.reference):
+            told: dict[str, Any] = entry.deviation.model_dump(exclude_unset=True) | {"place": entry.place}
+            return replace(record, verdict="deviation", reason=entry.deviation.reason, deviation=told)
+    return replace(record, reason=f"{record.reason} (and not `{_said(entry)}`, as {entry.place} records)")
+
+
+def _said(entry: Recorded) -> str:
+    return ", ".join(f"{k}: {v}" for k, v in entry.deviation.observed.model_dump(exclude_unset=True).items())
+
+
+def _told(error: Exception) -> str:
+    """An exception in one line."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message[:LONGEST_MESSAGE]}".rstrip(": ")
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)

@@ -1,0 +1,222 @@
+"""YAML 1.2 text becomes plain data, and every value and key keeps its position in the file.
+
+PyYAML reads YAML 1.1, in which `no` and `on` are booleans, `1_000` and `12:30` are numbers and `1e-5` is text.  So only
+its parser is used, and what a scalar means is decided here: the core schema of YAML 1.2, plus hexadecimal floats
+(`0x1.8p-3`), because a case file has to be able to state exact bits.
+
+The data is built from the parser's events rather than with `compose()`: that one recurses in C, and a file of nothing
+but brackets ends the process.  Events also say where an alias stands.  Anchors, aliases, merge keys and tags are
+refused: a case file has `defaults` to share fields, and a reader should never have to look elsewhere for a value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import yaml
+
+Path = tuple[str | int, ...]
+DEEPEST = 64  # levels of nesting; an array has fewer axes than that
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_WORDS: dict[str, Any] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), math.inf),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
+}
+_NUMBER = re.compile(
+    r"""(?P<decimal>[-+]?[0-9]+)
+      | 0o(?P<octal>[0-7]+)
+      | 0x(?P<hexadecimal>[0-9a-fA-F]+)
+      | (?P<real>[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?)
+      | (?P<bits>[-+]?0x[0-9a-fA-F]+(\.[0-9a-fA-F]*)?p[-+]?[0-9]+)""",
+    re.VERBOSE,
+)
+_BASES = {"decimal": 10, "octal": 8, "hexadecimal": 16}
+
+
+class Position(NamedTuple):
+    """Where something begins in a file; both count from 1."""
+
+    line: int
+    column: int
+
+
+class Flaw(NamedTuple):
+    """What is wrong with the text at one position."""
+
+    position: Position
+    message: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """The content of a file.
+
+    positions      path of each value, such as ("cases", "rows", "shapes", 0), to where the value begins
+    key_positions  path of each value that has a key, to where that key begins
+    """
+
+    data: Any
+    positions: Mapping[Path, Position]
+    key_positions: Mapping[Path, Position]
+
+
+class YamlError(Exception):
+    """The text is not what this project reads as YAML.
+
+    `document` is what could be understood all the same (the first of two equal keys, say), so that a caller can look
+    for further mistakes; it is None where the syntax is broken.
+    """
+
+    def __init__(self, flaws: list[Flaw], document: Document | None) -> None:
+        super().__init__("\n".join(f"{at.line}:{at.column}: {message}" for at, message in flaws))
+        self.flaws = flaws
+        self.document = document
+
+
+def parse(content: bytes) -> Document:
+    """The document in a file's bytes; an empty one has None as its data.  Raises YamlError."""
+    text = _decoded(content)
+    builder = _Builder(yaml.parse(text, Loader=_LOADER))
+    try:
+        data = builder.document()
+    except yaml.YAMLError as error:
+        raise YamlError([*builder.flaws, _syntax_flaw(error, text)], None) from None
+    document = Document(data, builder.positions, builder.key_positions)
+    if builder.flaws:
+        raise YamlError(builder.flaws, document)
+    return document
+
+
+def scalar(text: str) -> Any:
+    """What a plain (unquoted) scalar means: `no` is text, `0o17` is 15, `1e-5` and `0x1.8p-3` are floats."""
+    if text in _WORDS:
+        return _WORDS[text]
+    match = _NUMBER.fullmatch(text)
+    if match is None or match.lastgroup is None:
+        return text
+    form = match.lastgroup
+    if form in _BASES:
+        return int(match[form], _BASES[form])
+    number = float(text) if form == "real" else float.fromhex(text)
+    if math.isinf(number):
+        raise OverflowError
+    return number
+
+
+class _Builder:
+    """Builds data from parser events and collects what is refused.  Recursion ends at DEEPEST."""
+
+    def __init__(self, events: Iterator[Any]) -> None:
+        self.events = events
+        self.flaws: list[Flaw] = []
+        self.positions: dict[Path, Position] = {}
+        self.key_positions: dict[Path, Position] = {}
+
+    def document(self) -> Any:
+        data = None
+        starts = 0
+        for event in self.events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                starts += 1
+                if starts == 2:
+                    self.refuse(event, "a second document begins (expected one document in a file)")
+            elif isinstance(event, yaml.NodeEvent):
+                value = self.node(event, ())
+                data = value if starts == 1 else data
+        self.positions.setdefault((), Position(1, 1))  # of an empty file
+        return data
+
+    def node(self, event: Any, path: Path) -> Any:
+        self.positions.setdefault(path, _position(event))  # of two equal keys, the first counts
+        if len(path) > DEEPEST:
+            raise yaml.MarkedYAMLError(problem=f"more than {DEEPEST} levels of nesting", problem_mark=event.start_mark)
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            self.refuse(event, "anchors and aliases are not used here (write the value out, or state it in `defaults`)")
+        if isinstance(event, yaml.AliasEvent):
+            return None
+        if event.tag is not None:
+            self.refuse(event, f"the tag {event.tag!r} is not used here (quote what should be text)")
+        if isinstance(event, yaml.SequenceStartEvent):
+            return [self.node(item, (*path, index)) for index, item in enumerate(self.until(yaml.SequenceEndEvent))]
+        if isinstance(event, yaml.MappingStartEvent):
+            return self.mapping(path)
+        return self.scalar(event)
+
+    def mapping(self, path: Path) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for event in self.until(yaml.MappingEndEvent):
+            key = self.key(event, path)
+            where = (*path, "?" if key is None else key)
+            repeated = key in data
+            if repeated:
+                line = self.key_positions[where].line
+                self.refuse(event, f"the key {key!r} is given twice (the first is on line {line})")
+            self.key_positions.setdefault(where, _position(event))
+            value = self.node(next(self.events), where)
+            if key is not None and not repeated:
+                data[key] = value
+        return data
+
+    def key(self, event: Any, path: Path) -> str | None:
+        """The key, or None for one that is refused: everything but text, since names and labels are text."""
+        value = self.scalar(event) if isinstance(event, yaml.ScalarEvent) else self.node(event, (*path, "?"))
+        if isinstance(value, str) and not (value == "<<" and event.implicit[0]):
+            return value
+        if value == "<<":
+            self.refuse(event, "merge keys are not used here (state what is shared in `defaults`)")
+        else:
+            self.refuse(event, "this key is not text (expected a name; quote it if it is one)")
+        return None
+
+    def scalar(self, event: Any) -> Any:
+        if not event.implicit[0]:  # quoted
+            return event.value
+        try:
+            return scalar(event.value)
+        except (OverflowError, ValueError):  # ValueError: more digits than Python converts
+            self.refuse(event, f"the number {event.value[:40]} is too large (write .inf for infinity)")
+            return 0
+
+    def until(self, end: type[yaml.Event]) -> Iterator[Any]:
+        while not isinstance(event := next(self.events), end):
+            yield event
+
+    def refuse(self, event: Any, message: str) -> None:
+        self.flaws.append(Flaw(_position(event), message))
+
+
+def _position(event: Any) -> Position:
+    return Position(event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8")
+        message = f"byte {content[error.start]:#04x} is not UTF-8 (expected a file saved as UTF-8)"
+        raise YamlError([Flaw(_end_of(before), message)], None) from None
+
+
+def _syntax_flaw(error: yaml.YAMLError, text: str) -> Flaw:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        position = Position(error.problem_mark.line + 1, error.problem_mark.column + 1)
+        context = f" ({error.context})" if error.context else ""
+        return Flaw(position, f"not valid YAML: {error.problem}{context}")
+    # What remains is a character that YAML forbids anywhere, so its first occurrence is the one.
+    character = chr(getattr(error, "character", 0))
+    position = _end_of(text.partition(character)[0])
+    return Flaw(position, f"not valid YAML: the character {character!r} is not allowed")
+
+
+def _end_of(text: str) -> Position:
+    return Position(text.count("\n") + 1, len(text) - text.rfind("\n"))
