@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
+from backends.by_hand import Attention, Operands, Primitives, Tensor
 from specs.case import AttentionConfig, Case, Config, EinsumConfig
 from specs.formats import DTYPES, Array
 from specs.precision import Precision, declared
 
-Tensor = Any
-Computation = Callable[[Mapping[str, Tensor]], Tensor]  # operands by name → result
+Computation = Callable[[Operands], Tensor]  # operands by name → result
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,44 @@ class Declaration:
         return all(fnmatchcase(value, getattr(self, name)) for name, value in where.items())
 
 
+@dataclass(frozen=True)
+class Contraction:
+    """An equation with the function that evaluates it; a value, so that equal contractions are compiled once."""
+
+    evaluate: Callable[..., Tensor]
+    equation: str
+
+    def __call__(self, operands: Operands) -> Tensor:
+        # By name: jax.jit and tf.function hand a mapping on sorted, where operand_10 precedes operand_2
+        return self.evaluate(self.equation, *(operands[f"operand_{i}"] for i in range(len(operands))))
+
+
 class Backend(ABC):
     """One framework.  Instantiating it imports the framework and raises ImportError where that is impossible.
 
     name             how people ask for it; also the file's name
     distribution     the package whose version is reported
+    related          other packages whose versions can change results
     implementations  for each kind, the ways this backend offers to compute a case, in order
-    modes            how a computation can be executed; the first `default_modes` are run unless others are asked for
+    formulations     the class of each attention implementation
+    modes            how a computation can be executed; of these `default_modes` are run unless others are asked for
     declarations     precision table: rows that apply are merged in order over what the dtype promises
+    quiet            whether a framework's chatter while it starts is kept from stderr
+    primitives       of an instance: what the formulations need of the framework
     """
 
     name: ClassVar[str]
     distribution: ClassVar[str]
+    related: ClassVar[tuple[str, ...]] = ()
     implementations: ClassVar[Mapping[str, tuple[str, ...]]]
+    formulations: ClassVar[Mapping[str, type[Attention]]] = {}
     modes: ClassVar[tuple[str, ...]] = ("eager",)
     default_modes: ClassVar[tuple[str, ...]] = ("eager",)
     declarations: ClassVar[tuple[Declaration, ...]] = ()
+
+    quiet: ClassVar[bool] = True
+
+    primitives: Primitives
 
     @classmethod
     def version(cls) -> str:
@@ -78,6 +101,8 @@ class Backend(ABC):
         """Why this backend has no such computation, or None.  Declared knowledge: nothing is tried."""
         if dtype not in self.dtypes(device):
             return f"{self.name} has no {dtype} on {device}"
+        if isinstance(config, AttentionConfig) and implementation in self.formulations:
+            return self.formulations[implementation].unsupported(config)
         return None
 
     def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision:
@@ -105,13 +130,17 @@ class Backend(ABC):
 
     # Computation --------------------------------------------------------------------------------------------------
 
-    @abstractmethod
+    def on(self, device: str) -> AbstractContextManager[object]:
+        """Where a framework chooses the device itself, `device` for everything within."""
+        return nullcontext()
+
     def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
         """The contraction as a function of the operands, taken in their order."""
+        return Contraction(self.primitives.einsum, config.equation)
 
-    @abstractmethod
     def attention(self, config: AttentionConfig, implementation: str) -> Computation:
-        """Attention as a function of the operands by name (`specs.attention.operand_shapes` lists them)."""
+        """Attention as a function of the operands by name (`specs.shapes.attention_shapes` lists them)."""
+        return self.formulations[implementation](self.primitives, config)
 
     def compiled(self, computation: Computation, mode: str) -> Computation:
         """The computation as `mode` executes it."""
@@ -128,4 +157,5 @@ class Backend(ABC):
         """The case's result as an array.  Whatever the framework raises, it raises."""
         tensors = {name: self.from_numpy(array, device) for name, array in operands.items()}
         compute = self.compiled(self.computation(case.config, implementation), mode)
-        return self.to_numpy(compute(tensors))
+        with self.on(device):
+            return self.to_numpy(compute(tensors))

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from specs import schema
-from specs.loading import CaseFileError, Problem, Validator, discover, load
+from specs.loading import discover, load
+from specs.problems import CaseFileError, Problem
 
 ROOT = Path(__file__).resolve().parent.parent
-VALIDATORS: tuple[Validator, ...] = ()  # what is asked of a case beyond its model; `load` explains
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def _check(files: list[Path]) -> int:
     problems: list[Problem] = []
     for file in files:
         try:
-            cases += len(load(file, ROOT, VALIDATORS))
+            cases += len(load(file, ROOT))
         except CaseFileError as error:
             problems += error.problems
     if not problems:

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from specs.bound import high
-from specs.case import AttentionConfig, CaseError
+from specs.case import AttentionConfig
 from specs.double_double import exp, matmul, tanh, where
 from specs.formats import Array, DType
+from specs.semantics import reject_heads
 
 Real = Any  # float64 array or DoubleDouble
 Bools = npt.NDArray[np.bool_]
@@ -52,7 +53,7 @@ class Attention:
 
 def attention(config: AttentionConfig, operands: Mapping[str, Array], dtype: DType) -> Attention:
     """Evaluate the formula on operands of `dtype`; raises CaseError where the configuration has no meaning."""
-    check(config)
+    reject_heads(config)
     given = {
         name: array if array.dtype in (np.bool_, np.int32) else high(array, dtype) for name, array in operands.items()
     }
@@ -85,13 +86,6 @@ def attention(config: AttentionConfig, operands: Mapping[str, Array], dtype: DTy
     if config.projections and config.projections.output:
         output = _linear(config, output, given["output_weight"], given["output_bias"])
     return Attention(query, keys, values, raw, biased, capped, scores, allowed, weights, heads, output)
-
-
-def check(config: AttentionConfig) -> None:
-    """Raise CaseError where the configuration has no meaning."""
-    if config.num_heads % config.num_kv_heads:
-        message = f"{config.num_heads} query heads cannot share {config.num_kv_heads} key/value heads evenly"
-        raise CaseError("head_mismatch", message)
 
 
 def allowed_keys(config: AttentionConfig, operands: Mapping[str, Array]) -> Bools:

@@ -3,7 +3,7 @@
 Symbols (formats as `specs.precision` names them): scores t, shifted scores x = t - max, weights w, output O, D the
 head_dim, N the number of keys a query sees.
 
-    projections    e_q = gamma(D_in u_a, 2 u_m) (|x||W|^T + |b|) + u(storage) |q|
+    projections    e_q = gamma(D_in u_a, 2 u_m) (|x||W|^T + |b|) + u(storage) (|q| + |q - b|)
     scores         e   = gamma(D u_a, 2 u_m, u_prescale, 2 u_a) |scale| |q||k|^T + u_s (2 |raw| + |t|)
                          + |scale| (e_q |k|^T + |q| e_k^T + e_q e_k^T)
                    softcap: times sech^2, plus (8 u_a + 2 u_s) |t|
@@ -14,7 +14,7 @@ head_dim, N the number of keys a query sees.
                         + [gamma((N + 2B) u_x) + 4 u_a] |O| + flushed weights,  capped at max|v| + |O|
 
 Subtracting the maximum cancels exactly, so naive, shifted and online softmax share this bound (Blanchard, Higham &
-Higham 2021); B = 64 allows for the rescaling of as many blocks of an online softmax.  Scores stored in a narrower
+Higham 2021); B = min(64, N) allows for the rescaling of as many blocks of an online softmax.  Scores stored in a narrower
 format than the accumulator (unfused attention) are what u_s stands for; a fused kernel declares intermediate =
 accumulate and u_s is 0.
 
@@ -79,14 +79,17 @@ class _Stages:
         exponent, variance = self._exponent_error()
         values, weights = rounded(e.values), rounded(e.weights)
         heads = weighted(weights, values)  # before a scale at the weights
-        magnitude = weighted(weights, np.abs(values))
+        sizes = self._value_sizes(values)
+        magnitude = weighted(weights, sizes)
         error, total = self._any_data(exponent, values, weights, heads, magnitude)
-        error = error + self._value_error(weights) * (1 + total)
         how = "any data"
         if random and self._errors_average_out():
             error, how = np.minimum(error, self._random(variance, values, weights, heads)), "random data"
         error = error + self._flushed(weights, values)
-        error = np.minimum(error, (self._largest(values) + np.abs(heads)) * (1 + 64 * p.u_a + p.u_p))
+        error = np.minimum(error, (self._largest(sizes) + np.abs(heads)) * (1 + 64 * p.u_a + p.u_p + 2 * p.u_m))
+        e_value = self._projection_error("value")
+        if e_value is not None:
+            error = error + np.minimum(weighted(weights, e_value) * (1 + total), self._largest(e_value))
         error = np.where(self._overflowing_scores(), np.inf, error)
         if self.config.scale_at == "weights":
             scale = abs(self.config.scale or 0.0)
@@ -165,7 +168,8 @@ class _Stages:
         cauchy_schwarz = np.sqrt((weights * rho**2).sum(axis=-1, keepdims=True) * spread)
         triangle = weighted(weights * rho, np.abs(values)) + total * np.abs(heads)
         from_scores = np.minimum(cauchy_schwarz, triangle) / np.maximum(1 - total, 1e-9)
-        seen = self.exact.allowed.sum(axis=-1, keepdims=True) + 2 * BLOCKS
+        keys = self.exact.allowed.sum(axis=-1, keepdims=True)
+        seen = keys + 2 * np.minimum(BLOCKS, keys)  # a block holds one key at least
         narrow = p.u_x if p.u_x > p.u_a else 0.0
         sum_values = np.expm1(seen * np.log1p(p.u_a)) + p.u_p + 2 * p.u_m
         if self.config.relative is not None and self.config.relative.values:
@@ -190,6 +194,13 @@ class _Stages:
         along = weighted(weights * scores, values) - heads * (weights * scores).sum(axis=-1, keepdims=True)
         shared = max(p.u_s, 2 * p.u_a) * np.abs(along)
         return DEVIATIONS * np.sqrt(from_scores + ROUNDING_DEVIATION**2 * sums) + shared
+
+    def _value_sizes(self, values: Float64) -> Float64:
+        """|v|; with relative values |v| + |a|, because their sum may be stored or each be weighted apart."""
+        if self.config.relative is None or not self.config.relative.values:
+            return np.abs(values)
+        relative = np.abs(self.operands["relative_values"].astype(np.float64)).transpose(2, 0, 1, 3)
+        return np.asarray(np.abs(self._kv("value"))[:, :, None] + relative)
 
     def _flushed(self, weights: Float64, values: Float64) -> Float64:
         """Weights too small for their format, and products below the accumulator's normal range."""
@@ -230,6 +241,9 @@ class _Stages:
         terms = self.operands[f"{name}_weight"].shape[-1 if c.projections.kind == "linear" else -2]
         plain = np.abs(projected(c, self._wide_operands(), name))
         error = gamma((terms + 1, p.u_a), (2, p.u_m)) * size + self.u_store * plain
+        if c.projections.bias:  # the product may be stored before the bias is added
+            unbiased = {key: array for key, array in self._wide_operands().items() if key != f"{name}_bias"}
+            error = error + self.u_store * np.abs(projected(c, unbiased, name))
         return np.repeat(error, 1 if name == "query" else c.num_heads // c.num_kv_heads, axis=1)
 
     def _projected_score_error(self, query: Float64, keys: Float64, scale: float) -> Float64 | float:
@@ -240,19 +254,18 @@ class _Stages:
             e_key = np.broadcast_to(e_key[:, :, None], keys.shape)
         return scale * (products(e_query, keys + e_key) + products(query, e_key))
 
-    def _value_error(self, weights: Float64) -> Float64 | float:
-        e_value = self._projection_error("value")
-        return 0.0 if e_value is None else weighted(weights, e_value)
-
     def _output_projection(self, error: Float64) -> Float64:
         """From the error of the merged heads, in the case's layout, to that of the projected output."""
         c, p = self.config, self.precision
         if c.projections is None or not c.projections.output:
             return error
-        weight, bias = (np.abs(self.operands[f"output_{part}"].astype(np.float64)) for part in ("weight", "bias"))
+        weight, bias = (self.operands[f"output_{part}"].astype(np.float64) for part in ("weight", "bias"))
+        if c.layout == "ds":
+            bias = bias[:, None]
         heads = np.abs(rounded(to_layout(c, self.exact.heads)))
         carried = error + self.u_store * heads
         growth = gamma((weight.shape[-1] + 1, p.u_a), (2, p.u_m))
-        if c.layout == "ds":
-            return np.asarray(weight @ (carried + growth * (heads + carried)) + growth * bias[:, None])
-        return np.asarray((carried + growth * (heads + carried)) @ weight.T + growth * bias)
+        carried = carried + growth * (heads + carried)
+        product = np.abs(weight) @ carried if c.layout == "ds" else carried @ np.abs(weight).T
+        unbiased = np.abs(rounded(self.exact.output) - bias)  # it may be stored before the bias is added
+        return np.asarray(product + growth * np.abs(bias) + self.u_store * unbiased)

@@ -15,13 +15,17 @@ from typing import Literal
 
 import numpy as np
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from specs import yaml12
 from specs.bound import Reference, rounded
-from specs.case import AttentionConfig, DTypeName, Model
+from specs.case import AttentionConfig, Config, DTypeName, Model
 from specs.check import Check
 from specs.comparison import compare, components, error_ratio
-from specs.formats import FORMATS, Array, dtype_name
+from specs.formats import FORMATS, Array, dtype_name, round_to
+from specs.problems import CaseFileError, Problem, complaints
+
+FormatName = Literal["float64", "float32", "tf32", "float16", "bfloat16"]
 
 
 class Match(Model):
@@ -45,7 +49,11 @@ def _matches(value: str, patterns: list[str] | str) -> bool:
 
 
 class Observed(Model):
-    """What the framework does instead; exactly one field."""
+    """What the framework does instead.
+
+    Either one of error, accepts, dtype and value; or what the result is right for, alone or together: a lower
+    precision, a scale rounded to a format, another statement of the case.
+    """
 
     error: Literal[True] | str | None = Field(
         default=None, description="It refuses a valid case; as text: with a message that contains this."
@@ -55,28 +63,33 @@ class Observed(Model):
     value: Literal["nan", "zeros"] | None = Field(
         default=None, description="Every element that differs from the reference is NaN, or zero."
     )
-    precision: dict[str, str] | None = Field(
-        default=None, description="It is right for a lower precision: {accumulate: float16}, {multiply: tf32} …"
+    precision: dict[str, FormatName] | None = Field(
+        default=None, description="Right for a lower precision: {accumulate: float16}, {multiply: tf32} …"
+    )
+    scale_rounded_to: FormatName | None = Field(
+        default=None, description="Right for a scale of the scores that was rounded to this format."
     )
     fully_masked: Literal["zeros", "mean", "nan"] | None = Field(
-        default=None, description="What a query without any key yields here."
+        default=None, description="Right if this is what a query without any key yields."
     )
     causal: Literal["none", "top_left", "bottom_right"] | None = Field(
-        default=None, description="How the causal mask is aligned here."
+        default=None, description="Right if the causal mask is aligned like this."
     )
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> Observed:
-        if len(self.model_fields_set) != 1:
-            raise ValueError(f"say exactly one thing that is observed: {', '.join(type(self).model_fields)}")
+    def _goes_together(self) -> Observed:
+        said, alone = self.model_fields_set, {"error", "accepts", "dtype", "value"}
+        if not said or (said & alone and len(said) > 1):
+            raise ValueError(f"say one of {', '.join(sorted(alone))}, or what the result is right for")
         return self
 
-    @field_validator("precision")
-    @classmethod
-    def _known_formats(cls, formats: dict[str, str] | None) -> dict[str, str] | None:
-        if formats and (unknown := set(formats.values()) - set(FORMATS)):
-            raise ValueError(f"unknown format {', '.join(unknown)}; known: {', '.join(FORMATS)}")
-        return formats
+    @property
+    def may_be_silent(self) -> bool:
+        """Arithmetic of a lower precision can be right by luck, so that a right result says nothing against it."""
+        return self.precision is not None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}: {value}" for name, value in self.model_dump(exclude_unset=True).items())
 
 
 class Deviation(Model):
@@ -114,7 +127,7 @@ def _installed(package: str, specifier: str) -> bool:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A deviation and where it is written."""
+    """A deviation and where it is written; the line is that of its `match`."""
 
     deviation: Deviation
     file: Path
@@ -123,6 +136,31 @@ class Recorded:
     @property
     def place(self) -> str:
         return f"{self.file.name}:{self.line}"
+
+
+def load(path: Path) -> list[Recorded]:
+    """The deviations of one file, none if there is no such file; raises CaseFileError with all that is wrong."""
+    if not path.exists():
+        return []
+    try:
+        document = yaml12.parse(path.read_bytes())
+    except yaml12.YamlError as error:
+        raise CaseFileError([Problem(path, *flaw.position, flaw.message) for flaw in error.flaws]) from error
+    if not isinstance(document.data, list):
+        raise CaseFileError([Problem(path, 1, 1, "a deviation file is a list of deviations, each beginning with `- `")])
+    found: list[Recorded] = []
+    problems: list[Problem] = []
+    for index, entry in enumerate(document.data):
+        start = document.positions[index,]
+        try:
+            found.append(Recorded(Deviation.model_validate(entry), path, start.line))
+        except ValidationError as error:
+            for complaint in complaints(error, Deviation, entry):
+                positions = document.key_positions if complaint.at_key else document.positions
+                problems.append(Problem(path, *positions.get((index, *complaint.path), start), complaint.message))
+    if problems:
+        raise CaseFileError(sorted(problems))
+    return found
 
 
 def shows(
@@ -143,7 +181,7 @@ def shows(
         return observed.error is True or observed.error in f"{type(outcome).__name__}: {outcome}"
     if observed.accepts:
         return expected is None
-    if expected is None:
+    if observed.error or expected is None:
         return False
     if observed.dtype:
         return dtype_name(outcome.dtype) == observed.dtype and observed.dtype != check.dtype
@@ -153,13 +191,18 @@ def shows(
         ratio = error_ratio(components(outcome), expected.value, _error(expected), expected.precision)
         wrong = components(outcome)[ratio > 1]
         return bool(wrong.size) and bool(np.all(np.isnan(wrong) if observed.value == "nan" else wrong == 0))
-    if observed.precision:
-        other = reevaluate(precision=expected.precision.but(**observed.precision))
-    else:
-        assert isinstance(check.case.config, AttentionConfig)
-        said = {name: getattr(observed, name) for name in observed.model_fields_set}
-        other = reevaluate(config=check.case.config.model_copy(update=said))
+    other = reevaluate(
+        precision=expected.precision.but(**observed.precision or {}), config=_restated(check.case.config, observed)
+    )
     return not compare(outcome, other).problem
+
+
+def _restated(config: Config, observed: Observed) -> Config:
+    """The case as the framework seems to have read it."""
+    said = {name: getattr(observed, name) for name in ("fully_masked", "causal") if getattr(observed, name)}
+    if observed.scale_rounded_to and isinstance(config, AttentionConfig):
+        said["scale"] = float(round_to(config.score_scale, FORMATS[observed.scale_rounded_to]))
+    return config.model_copy(update=said)
 
 
 def _error(expected: Reference) -> Array:

@@ -75,12 +75,13 @@ def _complex_parts(contraction: Contraction, operands: list[Any]) -> tuple[Any, 
     """Real and imaginary part: a contraction is linear in each operand, so each pair is split in turn."""
     split = next((i for i, operand in enumerate(operands) if isinstance(operand, tuple)), None)
     if split is None:
-        real = contract(contraction, operands)
-        return real, real * 0.0
+        return contract(contraction, operands), None
     x, y = operands[split]
-    with_x = _complex_parts(contraction, [*operands[:split], x, *operands[split + 1 :]])
-    with_y = _complex_parts(contraction, [*operands[:split], y, *operands[split + 1 :]])
-    return with_x[0] - with_y[1], with_x[1] + with_y[0]
+    real_x, imaginary_x = _complex_parts(contraction, [*operands[:split], x, *operands[split + 1 :]])
+    real_y, imaginary_y = _complex_parts(contraction, [*operands[:split], y, *operands[split + 1 :]])
+    if imaginary_x is None:
+        return real_x, real_y
+    return real_x - imaginary_y, imaginary_x + real_y
 
 
 Bools = npt.NDArray[np.bool_]
@@ -129,11 +130,14 @@ class _Problem:
 
     @cached_property
     def _lone_labels(self) -> list[set[str]]:
-        """For each operand, the summed labels that no other operand has."""
-        terms = self.contraction.operands
-        return [
-            set(term).difference(self.contraction.output, *terms[:i], *terms[i + 1 :]) for i, term in enumerate(terms)
+        """For each operand, the summed labels that vary in no other operand: it may be summed over them beforehand."""
+        sizes = self.contraction.sizes
+        varying = [
+            {label for label, size in zip(term, operand.shape, strict=True) if size == sizes[label]}
+            for term, operand in zip(self.contraction.operands, self.operands, strict=True)
         ]
+        summed = set(self.contraction.summed)
+        return [(summed & labels).difference(*varying[:i], *varying[i + 1 :]) for i, labels in enumerate(varying)]
 
     @cached_property
     def sum_of_magnitudes(self) -> Float64:
@@ -147,7 +151,7 @@ class _Problem:
             s = s[..., None]
         with np.errstate(all="ignore"):
             additions = self.terms + self.n - 2 + (self.n - 1 if self.complex else 0)
-            if p.accumulate.precision <= p.storage.precision and not self.complex:
+            if p.accumulate == p.storage and not self.complex:
                 additions -= 1
             additions = max(additions, 0)
             products = 2 * self.n - 2

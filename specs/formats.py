@@ -94,8 +94,8 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
 
 
 def spacing(values: npt.NDArray[np.float64], format: Format) -> npt.NDArray[np.float64]:
-    """One unit in the last place of `format` at each value (its subnormal spacing near zero)."""
-    exponent = np.maximum(np.frexp(values)[1], format.emin + 1)
+    """One unit in the last place of `format` at each value (its subnormal spacing at and near zero)."""
+    exponent = np.where(values == 0, format.emin + 1, np.maximum(np.frexp(values)[1], format.emin + 1))
     return np.asarray(np.ldexp(1.0, exponent - format.precision))
 
 

@@ -117,7 +117,11 @@ def _master(case: Case, name: str, shape: Shape, dtype: DType) -> Array:
             return stream.integers(0 if dtype.name.startswith("u") else -8, 8, shape)
         return _RECIPES[case.config.data](stream, shape)
 
-    return draw("real") + 1j * draw("imag") if dtype.kind == "complex" else draw("real")
+    if dtype.kind != "complex":
+        return draw("real")
+    both = np.empty(shape, np.complex128)
+    both.real, both.imag = draw("real"), draw("imag")  # real + 1j * imag makes NaN of an infinite part
+    return both
 
 
 # Einsum -----------------------------------------------------------------------------------------------------------

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
+import subprocess
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from specs.case import CaseError
 from specs.check import Check, Place, checks
-from specs.loading import CaseFileError, load
+from specs.deviation import Recorded
+from specs.loading import load
+from specs.problems import CaseFileError
 from specs.record import Record
 from specs.verdict import judge
 
@@ -40,26 +45,29 @@ STATUS = {
 class Plan:
     """What a session runs.
 
-    places    backends and devices, narrowed as the command line asks
-    backend   a backend by its name, imported when it is first asked for
-    defaults  the modes of each backend that run without being asked for
-    versions  of each backend
-    adapters  files given with --adapter, without which a check of theirs cannot be asked for
-    cache     folder in which references are kept, if pytest has a cache
+    places      backends and devices, narrowed as the command line asks
+    backend     a backend by its name, imported when it is first asked for
+    deviations  what is recorded for each backend
+    defaults    the modes of each backend that run without being asked for
+    versions    of each backend
+    adapters    of the backends that a user adds, the file without which they cannot be asked for
+    cache       folder in which references are kept, if pytest has a cache
     """
 
     places: list[Place]
     backend: Callable[[str], Backend]
+    deviations: Mapping[str, Sequence[Recorded]]
     defaults: Mapping[str, tuple[str, ...]]
     versions: Mapping[str, str | None]
-    adapters: tuple[str, ...] = ()
+    adapters: Mapping[str, str] = field(default_factory=dict)
     cache: Path | None = None
 
     def command(self, check: Check, nodeid: str) -> str:
         """The shell command that runs this check and nothing else."""
         mode = [] if check.mode in self.defaults.get(check.backend, ()) else ["--mode", check.mode]
-        adapters = [argument for file in self.adapters for argument in ("--adapter", file)]
-        return shlex.join(["pytest", nodeid, *mode, *adapters])
+        adapter = ["--adapter", self.adapters[check.backend]] if check.backend in self.adapters else []
+        front = ["conftest.py"] if nodeid.startswith("../") else []  # for a file elsewhere pytest would not look here
+        return shlex.join(["pytest", *front, nodeid, *mode, *adapter])
 
 
 PLAN = pytest.StashKey[Plan]()
@@ -80,10 +88,12 @@ class CaseFile(pytest.File):
             return
         for case in cases:
             for check in checks(case, self.config.stash[PLAN].places):
-                yield CheckItem.from_parent(self, name=check.name, check=check)
+                # Spelled out, because --lf in pytest 9.2 does not know an id again whose brackets are part of the name
+                nodeid = f"{self.nodeid}::{check.name}"
+                yield CheckItem.from_parent(self, name=check.name, nodeid=nodeid, check=check)
 
 
-class NotRight(Exception):
+class NotPassedError(Exception):
     """Ends an item as failed; its text is all that is shown."""
 
 
@@ -95,7 +105,7 @@ class BrokenCaseFile(pytest.Item):
         self.problems = problems
 
     def runtest(self) -> None:
-        raise NotRight("\n".join(self.problems))
+        raise NotPassedError("\n".join(self.problems))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]
         return str(excinfo.value)
@@ -118,21 +128,23 @@ class CheckItem(pytest.Item):
         details = ""
         start = time.perf_counter()
         try:
-            backend = plan.backend(self.check.backend)
-            self.record = judge(self.check, backend, self.nodeid, file_of(self.nodeid), plan.cache)
+            backend, deviations = plan.backend(self.check.backend), plan.deviations[self.check.backend]
+            self.record = judge(self.check, backend, self.nodeid, file_of(self.nodeid), deviations, plan.cache)
         except pytest.fail.Exception:  # how pytest-timeout ends a check, out of whatever was running
             seconds = time.perf_counter() - start
             self.record = not_judged(self.check, self.nodeid, f"no result after {seconds:.0f} s", seconds)
+        except CaseError as error:
+            self.record = not_judged(self.check, self.nodeid, f"the case contradicts itself: {error}")
         except Exception as mistake:  # judge answers for all that a framework does: this is the suite's own
             details = "\n\n" + traceback.format_exc()
             reason = f"the suite itself failed: {type(mistake).__name__}: {mistake}"
             self.record = not_judged(self.check, self.nodeid, reason, time.perf_counter() - start)
         self.user_properties += properties(self.record)
         if self.record.verdict in ("fail", "error"):
-            raise NotRight(explain(self.check, self.record, plan) + details)
+            raise NotPassedError(explain(self.check, self.record, plan) + details)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]
-        return str(excinfo.value) if isinstance(excinfo.value, NotRight) else super().repr_failure(excinfo)
+        return str(excinfo.value) if isinstance(excinfo.value, NotPassedError) else super().repr_failure(excinfo)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, self.check.case.line - 1, self.name
@@ -191,9 +203,8 @@ def explain(check: Check, record: Record, plan: Plan) -> str:
         "on": f"{framework} {check.device}: {check.implementation}, {check.mode}, {check.dtype}, {check.direction}",
         record.verdict: record.reason,
         "worst": worst and f"{list(worst.index)}: expected {worst.expected}, got {worst.got}, bound {worst.bound}",
-        "error": None
-        if found.error_ratio is None
-        else f"{found.error_ratio:.4g} x bound, {found.max_ulp} ULPs at most",
+        "ratio": found.error_ratio is not None and f"{found.error_ratio:.4g} times the bound",
+        "ULPs": found.max_ulp is not None and f"{found.max_ulp:.4g} at most",
         "again": plan.command(check, record.id),
     }
     lines = [f"{record.file}:{record.line}: {check.case.id}"]
@@ -203,7 +214,8 @@ def explain(check: Check, record: Record, plan: Plan) -> str:
 
 def fields(check: Check) -> str:
     """What the case says, in one line."""
-    said = check.case.config.model_dump(exclude_unset=True, exclude={"about", "source", "dtypes"})
+    aside = {"about", "source", "dtypes", "modes", "implementations"}
+    said = check.case.config.model_dump(exclude_unset=True, exclude=aside)
     line = ", ".join(f"{name}: {json.dumps(value)}" for name, value in said.items())
     return line if len(line) <= LONGEST else line[:LONGEST] + " …"
 
@@ -275,11 +287,23 @@ def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
     config = sched.config
     if PLAN not in config.stash or not (check := find(crashitem, config.rootpath, config.stash[PLAN])):
         return
-    record = not_judged(check, crashitem, "the worker process died while running it: a crash, a hang, or out of memory")
+    record = not_judged(check, crashitem, f"its worker process died while running it ({_end(report.node)})")
     report.when = "call"
     report.conformance = record.as_json()
     report.user_properties = properties(record)
     report.longrepr = explain(check, record, config.stash[PLAN])
+
+
+def _end(worker: Any) -> str:
+    """How a worker's process ended; execnet does not say, but for a local one it has the process."""
+    process = getattr(getattr(worker.gateway, "_io", None), "popen", None)
+    try:
+        status = process.wait(timeout=5) if process else None
+    except subprocess.TimeoutExpired:
+        status = None
+    if status is None:
+        return "how is not known"
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -7,50 +7,25 @@ place where the value was written: in the entry, in its sweep, or in the default
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic_core import PydanticCustomError
 
 from specs import yaml12
 from specs.case import AttentionConfig, Case, EinsumConfig, Model
+from specs.problems import CaseFileError, Complaint, Problem, complaints
+from specs.semantics import contradiction
 from specs.yaml12 import Document, Flaw, Position
 
 LARGEST_SWEEP = 1000  # cases that one entry can become; more is a slip, and would only slow every run down
 
 M = TypeVar("M", bound=Model)
-Validator = Callable[[Case], str | None]  # what is wrong with a case that its model accepts, or None
-
-
-@dataclass(frozen=True, order=True)
-class Problem:
-    """One mistake in a case file; as text it is what editors and terminals turn into a link."""
-
-    file: Path
-    line: int
-    column: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.message}"
-
-
-class CaseFileError(Exception):
-    """A file cannot be used; `problems` is everything that is wrong with it, in the order of the file."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        super().__init__(problems)
-        self.problems = problems
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.problems))
 
 
 CaseName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -112,11 +87,8 @@ def discover(paths: Iterable[Path], root: Path) -> list[Path]:
     return sorted(found)
 
 
-def load(path: Path, root: Path, validators: Sequence[Validator] = ()) -> list[Case]:
-    """The cases of one file; raises CaseFileError with all that is wrong.
-
-    `validators` look at each case that its model accepts, for what only a computation can tell.
-    """
+def load(path: Path, root: Path) -> list[Case]:
+    """The cases of one file; raises CaseFileError with all that is wrong, a case that contradicts itself included."""
     flaws: list[Flaw] = []
     cases: list[Case] = []
     document: Document | None
@@ -127,7 +99,7 @@ def load(path: Path, root: Path, validators: Sequence[Validator] = ()) -> list[C
     except yaml12.YamlError as error:
         flaws, document = list(error.flaws), error.document
     if document is not None:
-        reader = _Reader(document, path, _identifier(path, root), validators)
+        reader = _Reader(document, path, _identifier(path, root))
         reader.read()
         cases, flaws = reader.cases, flaws + reader.flaws
     if flaws:
@@ -166,11 +138,10 @@ class _Fields(NamedTuple):
 class _Reader:
     """Turns one document into cases and flaws, both in the order in which they are found."""
 
-    def __init__(self, document: Document, path: Path, identifier: str, validators: Sequence[Validator]) -> None:
+    def __init__(self, document: Document, path: Path, identifier: str) -> None:
         self.document = document
         self.path = path
         self.identifier = identifier
-        self.validators = validators
         self.cases: list[Case] = []
         self.flaws: list[Flaw] = []
 
@@ -201,7 +172,7 @@ class _Reader:
             if config is not None:
                 case = Case(f"{self.identifier}::{member_name}", member_name, self.path, start.line, config)
                 self.cases.append(case)
-                flaws = [Flaw(start, message) for check in self.validators if (message := check(case)) is not None]
+                flaws = [Flaw(start, message)] if (message := contradiction(case)) else []
             for flaw in flaws:
                 found.setdefault(flaw, []).append(member_name)
         for flaw, names in found.items():
@@ -223,19 +194,19 @@ class _Reader:
         try:
             return model.model_validate(fields.data), []
         except ValidationError as error:
-            return None, [self.flaw(fields, complaint) for complaint in _complaints(error, wording, fields.data)]
+            return None, [self.flaw(fields, complaint) for complaint in complaints(error, wording, fields.data)]
 
     def check_partly(self, model: type[Model], fields: _Fields) -> bool:
         """Notes what is wrong with fields that others are still to complete or replace; is their sweep usable?"""
         try:
             model.model_validate(fields.data)
         except ValidationError as error:
-            complaints = [c for c in _complaints(error, model, fields.data) if not c.mendable]
-            self.flaws += [self.flaw(fields, complaint) for complaint in complaints]
-            return not any(complaint.path[:1] == ("sweep",) for complaint in complaints)
+            lasting = [c for c in complaints(error, model, fields.data) if not c.mendable]
+            self.flaws += [self.flaw(fields, complaint) for complaint in lasting]
+            return not any(complaint.path[:1] == ("sweep",) for complaint in lasting)
         return True
 
-    def flaw(self, fields: _Fields, complaint: _Complaint) -> Flaw:
+    def flaw(self, fields: _Fields, complaint: Complaint) -> Flaw:
         return Flaw(self.position(fields, complaint.path, at_key=complaint.at_key), complaint.message)
 
     def position(self, fields: _Fields, path: yaml12.Path, *, at_key: bool) -> Position:
@@ -275,141 +246,6 @@ def _label(value: Any) -> str:
         separator = "," if any(isinstance(item, list | dict) for item in value) else "x"
         return separator.join(map(_label, value)) or "empty"
     return re.sub(r"[\s\[\]:/\\]", "", str(value)) or "empty"
-
-
-# Wording: from what pydantic reports to what a person wrote
-
-
-class _Complaint(NamedTuple):
-    """What is wrong with the value at `path` of some fields, or with its key.
-
-    mendable  whether another field, or another value for a missing one, could still make it right
-    """
-
-    path: yaml12.Path
-    message: str
-    at_key: bool = False
-    mendable: bool = False
-
-
-_EXPECTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "literal_error": "{expected}",
-    "greater_than": "more than {gt:g}",
-    "greater_than_equal": "at least {ge}",
-    "too_short": "a length of at least {min_length}",
-    "string_too_long": "at most {max_length} characters",
-}
-
-
-def _complaints(error: ValidationError, model: type[BaseModel], data: Any) -> Iterator[_Complaint]:
-    """One complaint per mistake: what the branches of a union each refuse is told once, with all that they accept."""
-    refusals: dict[yaml12.Path, list[ErrorDetails]] = {}
-    for details in error.errors(include_url=False):
-        path, rest = _path_within(data, details["loc"])
-        if details["type"] in _EXPECTED and "[key]" not in rest:
-            refusals.setdefault(path, []).append(details)
-        elif details["type"] != "default_factory_not_called":  # a consequence of another error
-            yield _other_complaint(details, path, model)
-    containers = {path[:length] for path in refusals for length in range(len(path))}
-    for path, group in refusals.items():
-        if path not in containers:  # a list is right as such where one of its items is wrong
-            yield _Complaint(path, f"{_written(path)} is {_described(group[0]['input'])} ({_expectation(group)})")
-
-
-def _other_complaint(details: ErrorDetails, path: yaml12.Path, model: type[BaseModel]) -> _Complaint:
-    name, context = str(details["loc"][-1] if details["loc"] else ""), details.get("ctx", {})
-    match details["type"]:
-        case "missing":
-            message = f"missing field {name!r} (expected: {_description(model, (*path, name))})"
-            return _Complaint(path, message, at_key=True, mendable=True)
-        case "extra_forbidden":
-            valid = list(_model_at(model, path[:-1]).model_fields)
-            advice = _nearest(name, valid) or f"expected {_either(valid)}"
-            return _Complaint(path, f"unknown key {name!r} ({advice})", at_key=True)
-        case "literal_error":
-            return _Complaint(path, f"unknown key {path[-1]!r} (expected {context['expected']})", at_key=True)
-        case "string_pattern_mismatch" if name == "[key]":
-            message = f"{path[-1]!r} is not a name (expected snake_case, such as 'two_by_three')"
-            return _Complaint(path, message, at_key=True)
-        case "string_pattern_mismatch":
-            message = f"{_written(path)} is {_described(details['input'])} (expected: {_description(model, path)})"
-            return _Complaint(path, message)
-        case "value_error":
-            where = f"{_written(path)}: " if path else ""
-            return _Complaint(path, f"{where}{context['error']}", mendable=True)
-    return _Complaint(path, details["msg"])
-
-
-def _path_within(data: Any, location: Sequence[str | int]) -> tuple[yaml12.Path, list[str | int]]:
-    """Splits pydantic's location into the path of a value and the steps that name branches of a union or `[key]`."""
-    path: list[str | int] = []
-    rest: list[str | int] = []
-    step: Any
-    for step in location:
-        if (isinstance(data, dict) and step in data) or (isinstance(data, list) and step in range(len(data))):
-            path.append(step)
-            data = data[step]
-        else:
-            rest.append(step)
-    return tuple(path), rest
-
-
-def _model_at(model: type[BaseModel], path: yaml12.Path) -> type[BaseModel]:
-    for step in path:
-        annotation = model.model_fields[str(step)].annotation
-        choices = (annotation, *get_args(annotation))
-        model = next(choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel))
-    return model
-
-
-def _description(model: type[BaseModel], path: yaml12.Path) -> str:
-    return (_model_at(model, path[:-1]).model_fields[str(path[-1])].description or "").rstrip(".")
-
-
-def _expectation(group: list[ErrorDetails]) -> str:
-    """`expected a number or 'lowest'`, and the nearest of the words that are allowed."""
-    contexts = [details.get("ctx", {}) for details in group]
-    phrases = [_EXPECTED[details["type"]].format(**context) for details, context in zip(group, contexts, strict=True)]
-    if "a number" in phrases and "a whole number" in phrases:
-        phrases.remove("a whole number")
-    allowed = [word for context in contexts for word in re.findall(r"'([^']*)'", str(context.get("expected", "")))]
-    return "; ".join(filter(None, [f"expected {_either(phrases)}", _nearest(group[0]["input"], allowed)]))
-
-
-def _nearest(word: Any, valid: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(word, valid, n=1) if isinstance(word, str) else []
-    return f"did you mean {matches[0]!r}?" if matches else ""
-
-
-def _described(value: Any) -> str:
-    if value is None:
-        return "empty"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f"the text {value if len(value) <= 40 else value[:40] + '…'!r}"
-    if isinstance(value, list | dict):
-        kind = "list" if isinstance(value, list) else "mapping"
-        return f"a {kind}" if value else f"an empty {kind}"
-    return str(value)
-
-
-def _written(path: yaml12.Path) -> str:
-    """A path as a reader would write it: `shapes[0][1]`, `mask.fill`."""
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-    return "".join(steps).removeprefix(".") or "the file"
-
-
-def _either(phrases: Sequence[str]) -> str:
-    *most, last = phrases
-    return f"{', '.join(most)}{',' if len(most) > 1 else ''} or {last}" if most else last
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -89,8 +89,9 @@ def _check_literal(case: Case, dtype: DType, computed: Reference) -> None:
 
 
 def _key(case: Case, dtype: DType, precision: Precision | None) -> str:
-    said = case.config.model_dump_json(exclude={"about", "source", "dtypes", "modes", "implementations"})
-    parts = (case.id, said, dtype.name, repr(precision), _source_digest(), np.__version__)
+    # Not as JSON, in which infinities and NaN are all null
+    said = case.config.model_dump(exclude={"about", "source", "dtypes", "modes", "implementations"})
+    parts = (case.id, repr(said), dtype.name, repr(precision), _source_digest(), np.__version__)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

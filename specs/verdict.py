@@ -58,9 +58,8 @@ def judge(
     if lacking:
         return replace(record, reason=lacking)
     trial = _Trial(check, backend, work)
-    started = time.perf_counter()
-    outcome = trial.run()
-    record = replace(record, seconds=time.perf_counter() - started)
+    outcome, seconds = trial.run()
+    record = replace(record, seconds=seconds)
     if isinstance(outcome, Exception) and _out_of_memory(outcome):
         return replace(record, verdict="error", reason=f"out of memory: {_told(outcome)}")
     verdict, reason, measurement = trial.compare(outcome)
@@ -76,13 +75,17 @@ class _Trial:
     backend: Computes
     work: Path | None
 
-    def run(self) -> Array | Exception:
+    def run(self) -> tuple[Array | Exception, float]:
+        """What the backend returned or raised, and the seconds that it took."""
         c = self.check
         operands = inputs.operands(c.case, c.dtype)
+        outcome: Array | Exception
+        started = time.perf_counter()
         try:
-            return self.backend.run(c.case, c.implementation, c.mode, operands, c.device)
+            outcome = self.backend.run(c.case, c.implementation, c.mode, operands, c.device)
         except Exception as error:
-            return error
+            outcome = error
+        return outcome, time.perf_counter() - started
 
     @property
     def expected(self) -> Reference | None:
@@ -112,21 +115,18 @@ class _Trial:
 
 def _with_deviations(record: Record, trial: _Trial, outcome: Array | Exception, entries: Sequence[Recorded]) -> Record:
     """A difference that is recorded, and still as recorded, is a deviation; a recorded one that is gone is stale."""
-    if not entries:
-        return record
-    entry = entries[0]
     if record.verdict == "pass":
-        reason = f"stale deviation: {entry.place} says `{_said(entry)}` is observed, but the result is right: remove it"
+        gone = next((entry for entry in entries if not entry.deviation.observed.may_be_silent), None)
+        if gone is None:
+            return record
+        reason = f"stale: {gone.place} records `{gone.deviation.observed}`, but the result is right; remove the entry"
         return replace(record, verdict="fail", reason=reason)
     for entry in entries:
         if shows(entry.deviation.observed, trial.check, outcome, trial.expected, trial.reference):
             told: dict[str, Any] = entry.deviation.model_dump(exclude_unset=True) | {"place": entry.place}
             return replace(record, verdict="deviation", reason=entry.deviation.reason, deviation=told)
-    return replace(record, reason=f"{record.reason} (and not `{_said(entry)}`, as {entry.place} records)")
-
-
-def _said(entry: Recorded) -> str:
-    return ", ".join(f"{k}: {v}" for k, v in entry.deviation.observed.model_dump(exclude_unset=True).items())
+    recorded = " or ".join(f"`{entry.deviation.observed}` ({entry.place})" for entry in entries)
+    return replace(record, reason=f"{record.reason}; recorded is {recorded}") if entries else record
 
 
 def _told(error: Exception) -> str:

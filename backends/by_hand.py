@@ -1,0 +1,386 @@
+"""Attention as people write it by hand, once for every framework.
+
+A formulation is an `AttentionConfig` made callable: given the operands by name it computes the output.  It is written
+over the handful of functions in `Primitives`, which a backend fills with the framework's own, and over the tensors'
+own operators.  There are two, because people write two: `Einsum` with labels in the layout the tensors have, and
+`Matmul`, which first permutes to (batch, heads, sequence, features).
+
+What is not yet attention (projections, splitting into heads, which keys are visible) is in the base class
+`Attention`, so that a framework's fused operation gets it by overriding one method, `attend`.
+
+Masks are made of comparisons in the framework itself: what is tested is what a user of that framework would run.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from specs.case import AttentionConfig
+from specs.shapes import attention_shapes
+
+Tensor = Any
+Operands = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Primitives:
+    """What the formulations need of a framework, called with positional arguments only.
+
+    einsum   (equation, *tensors)
+    permute  (x, axes)
+    reshape  (x, shape)
+    repeat   (x, times, axis): each entry `times` times in a row, a a b b
+    where    (condition, x, y): x and y tensors or numbers
+    any      (x, axis): the axis stays, with size 1
+    softmax  (x, axis)
+    tanh     (x)
+    arange   (length, like): integers, where `like` is
+    lowest   (like): the lowest finite number of its dtype
+    """
+
+    einsum: Callable[..., Tensor]
+    permute: Callable[[Tensor, tuple[int, ...]], Tensor]
+    reshape: Callable[[Tensor, tuple[int, ...]], Tensor]
+    repeat: Callable[[Tensor, int, int], Tensor]
+    where: Callable[[Tensor, Tensor, Tensor], Tensor]
+    any: Callable[[Tensor, int], Tensor]
+    softmax: Callable[[Tensor, int], Tensor]
+    tanh: Callable[[Tensor], Tensor]
+    arange: Callable[[int, Tensor], Tensor]
+    lowest: Callable[[Tensor], float]
+
+
+class Equations(NamedTuple):
+    """The labels of one layout; `per_head` by the rank of the weight: 2 if all heads share it, else 3."""
+
+    scores: str
+    weighted: str
+    relative_scores: str
+    relative_weighted: str
+    per_head: Mapping[int, str]
+
+
+EQUATIONS = {
+    "bshd": Equations(
+        scores="bqhd,bkhd->bhqk",
+        weighted="bhqk,bkhd->bqhd",
+        relative_scores="bqhd,qkhd->bhqk",
+        relative_weighted="bhqk,qkhd->bqhd",
+        per_head={3: "bshd,hde->bshe", 2: "bshd,de->bshe"},
+    ),
+    "bhsd": Equations(
+        scores="bhqd,bhkd->bhqk",
+        weighted="bhqk,bhkd->bhqd",
+        relative_scores="bhqd,qkhd->bhqk",
+        relative_weighted="bhqk,qkhd->bhqd",
+        per_head={3: "bhsd,hde->bhse", 2: "bhsd,de->bhse"},
+    ),
+    "ds": Equations(
+        scores="dq,dk->kq",
+        weighted="kq,dk->dq",
+        relative_scores="dq,qkd->kq",
+        relative_weighted="kq,qkd->dq",
+        per_head={},  # with one head it is linear
+    ),
+}
+
+
+class Attention(ABC):
+    """Projections, attention, output projection for one config; calling it with the operands computes them.
+
+    axes   in which `attend` takes query, key and value and returns the output: `bshd` or `bhsd`;
+           None is the case's own (packed features split into `bshd`, columns left as `ds`)
+    lacks  config field → why this implementation has no such thing
+    """
+
+    axes: ClassVar[str | None] = None
+    lacks: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        self.ops = primitives
+        self.config = config
+        self.own_axes = "bshd" if config.layout == "bsd" else config.layout
+        self.working_axes = self.axes or self.own_axes
+
+    @classmethod
+    def unsupported(cls, config: AttentionConfig) -> str | None:
+        """Why `config` cannot be expressed, or None."""
+        return next((reason for field, reason in cls.lacks.items() if _uses(config, field)), None)
+
+    def __call__(self, operands: Operands) -> Tensor:
+        c = self.config
+        query = self.projected("query", c.num_heads, operands)
+        key = self.projected("key", c.num_kv_heads, operands)
+        value = self.projected("value", c.num_kv_heads, operands)
+        output = self.merged(self.attend(query, key, value, operands))
+        if c.projections and c.projections.output:
+            output = self.linear(output, operands["output_weight"], operands["output_bias"])
+        return output
+
+    @abstractmethod
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
+        """The attention itself, from and to `axes`; key and value have num_kv_heads heads."""
+
+    # Projections and layout ---------------------------------------------------------------------------------------
+
+    def projected(self, name: str, heads: int, operands: Operands) -> Tensor:
+        """Query, key or value in the working axes, projected as the config says."""
+        c, p = self.config, self.config.projections
+        x = operands["input" if c.self_attention else name]
+        if p is None:
+            return self.split(x, heads)
+        weight, bias = operands[f"{name}_weight"], operands.get(f"{name}_bias")
+        if p.kind == "linear":
+            return self.split(self.linear(x, weight, bias), heads)
+        if c.layout == "ds":  # the matrix of the only head is a linear one, transposed
+            weight, bias = (weight, bias) if p.shared else (weight[0], None if bias is None else bias[0])
+            return self.split(self.linear(x, self.ops.permute(weight, (1, 0)), bias), heads)
+        return self.per_head(self.split(x, heads), weight, bias)
+
+    def split(self, x: Tensor, heads: int) -> Tensor:
+        """From the case's layout to the working axes."""
+        if self.config.layout == "bsd":
+            batch, length, packed = x.shape
+            x = self.ops.reshape(x, (batch, length, heads, packed // heads))
+        if self.working_axes == self.own_axes:
+            return x
+        if self.own_axes == "ds":
+            x = self.ops.permute(x, (1, 0))
+            return x[None, None] if self.working_axes == "bhsd" else x[None, :, None]
+        return self.ops.permute(x, (0, 2, 1, 3))
+
+    def merged(self, x: Tensor) -> Tensor:
+        """From the working axes back to the case's layout."""
+        c = self.config
+        if self.working_axes != self.own_axes:
+            if self.own_axes == "ds":
+                return self.ops.permute(x[0, 0] if self.working_axes == "bhsd" else x[0, :, 0], (1, 0))
+            x = self.ops.permute(x, (0, 2, 1, 3))
+        if c.layout == "bsd":
+            x = self.ops.reshape(x, (c.batch, c.q_len, c.num_heads * c.value_dim))
+        return x
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """x W^T + b over packed features; W x + b where tokens are columns."""
+        product = self.linear_product(x, weight)
+        if bias is None:
+            return product
+        return product + (bias[:, None] if self.config.layout == "ds" else bias)
+
+    def linear_product(self, x: Tensor, weight: Tensor) -> Tensor:
+        return weight @ x if self.config.layout == "ds" else x @ self.ops.permute(weight, (1, 0))
+
+    def per_head(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """x W + b, with (heads, in, out) and (heads, out) for each head, or (in, out) and (out,) for all."""
+        product = self.per_head_product(x, weight)
+        if bias is None:
+            return product
+        return product + (bias[:, None] if self.working_axes == "bhsd" and len(bias.shape) == 2 else bias)
+
+    def per_head_product(self, x: Tensor, weight: Tensor) -> Tensor:
+        return self.ops.einsum(EQUATIONS[self.working_axes].per_head[len(weight.shape)], x, weight)
+
+    # What is added to the scores, and which keys a query sees --------------------------------------------------------
+
+    def added(self, operands: Operands) -> Tensor | None:
+        """Bias plus additive mask: what an operation that knows one additive term is given."""
+        bias, mask = operands.get("bias"), self.mask("additive", operands)
+        return mask if bias is None else bias if mask is None else bias + mask
+
+    def visible(self, operands: Operands, like: Tensor) -> Tensor | None:
+        """True where a query sees a key, broadcastable to (b, h, q, k); None where nothing is masked."""
+        positions = both(self.causal(like), self.window(like))
+        return both(both(positions, self.lengths(operands, like)), self.mask("bool", operands))
+
+    def mask(self, type: str, operands: Operands) -> Tensor | None:
+        return operands["mask"] if self.config.mask and self.config.mask.type == type else None
+
+    def causal(self, like: Tensor) -> Tensor | None:
+        if self.config.causal == "none":
+            return None
+        i, j = self.aligned_positions(like)
+        return j <= i
+
+    def window(self, like: Tensor) -> Tensor | None:
+        window = self.config.window
+        if window is None:
+            return None
+        i, j = self.aligned_positions(like)
+        return both(
+            None if window.left is None else j >= i - window.left,
+            None if window.right is None else j <= i + window.right,
+        )
+
+    def lengths(self, operands: Operands, like: Tensor) -> Tensor | None:
+        if self.config.kv_lengths is None:
+            return None
+        return self.ops.arange(self.config.kv_len, like) < operands["kv_lengths"][:, None, None, None]
+
+    def aligned_positions(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """For each query (as a column) the key at its own place, and the position of each key."""
+        c = self.config
+        first = c.kv_len - c.q_len if c.causal == "bottom_right" else 0
+        return self.ops.arange(c.q_len, like)[:, None] + first, self.ops.arange(c.kv_len, like)
+
+
+class ByHand(Attention):
+    """The formula, step by step; subclasses say how its two products are written."""
+
+    keys_axis: int = -1  # of the scores
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
+        c, ops = self.config, self.ops
+        key, value = self.for_query_heads(key), self.for_query_heads(value)
+
+        scores = self.scores(query, key, operands.get("relative_keys"))
+        if c.scale_at == "scores":
+            scores = scores * c.score_scale
+        if c.bias:
+            scores = scores + self.like_scores(operands["bias"])
+        if c.softcap:
+            scores = c.softcap * ops.tanh(scores / c.softcap)
+
+        keep = self.visible(operands, scores)
+        if (mask := self.mask("additive", operands)) is not None:
+            scores = scores + self.like_scores(mask)
+            if c.mask and c.mask.fill is not None:
+                keep = both(keep, mask != -math.inf)  # hides a key as a boolean mask does; in float16 -1e9 is -inf
+        if keep is None:
+            weights = ops.softmax(scores, self.keys_axis)
+        else:
+            keep = self.like_scores(keep)
+            # A row of equal finite scores averages all values; a row of -inf is 0 / 0.
+            hidden = ops.lowest(scores) if c.fully_masked == "mean" else -math.inf
+            weights = ops.softmax(ops.where(keep, scores, hidden), self.keys_axis)
+            if c.fully_masked == "zeros":
+                weights = ops.where(ops.any(keep, self.keys_axis), weights, 0.0)
+
+        if c.scale_at == "weights":
+            weights = weights * c.scale
+        return self.weighted(weights, value, operands.get("relative_values"))
+
+    def for_query_heads(self, x: Tensor) -> Tensor:
+        """Keys or values with every head repeated for each of the consecutive query heads that it serves."""
+        c = self.config
+        if c.num_heads == c.num_kv_heads:
+            return x
+        if c.num_heads % c.num_kv_heads:  # repeating 0 times would go unnoticed: a single head broadcasts
+            raise ValueError(f"{c.num_heads} query heads cannot share {c.num_kv_heads} key and value heads")
+        return self.ops.repeat(x, c.num_heads // c.num_kv_heads, self.working_axes.index("h"))
+
+    def like_scores(self, x: Tensor) -> Tensor:
+        """`x`, which varies along the last of (b, h, q, k), as it broadcasts against the scores."""
+        return x
+
+    @abstractmethod
+    def scores(self, query: Tensor, key: Tensor, relative: Tensor | None) -> Tensor:
+        """q_i . (k_j + a_ij), unscaled; `relative` is a, (q, k, heads, head_dim)."""
+
+    @abstractmethod
+    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None) -> Tensor:
+        """sum_j w_ij (v_j + a_ij); `relative` is a, (q, k, heads, value_dim)."""
+
+
+class Einsum(ByHand):
+    """Labels say everything: no axis is moved, and relative positions are a second contraction."""
+
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        super().__init__(primitives, config)
+        self.equations = EQUATIONS[self.working_axes]
+        self.columns = config.layout == "ds"
+        self.keys_axis = 0 if self.columns else -1
+
+    def linear_product(self, x: Tensor, weight: Tensor) -> Tensor:
+        return self.ops.einsum("is,oi->os" if self.columns else "bsi,oi->bso", x, weight)
+
+    def scores(self, query: Tensor, key: Tensor, relative: Tensor | None) -> Tensor:
+        scores = self.ops.einsum(self.equations.scores, query, key)
+        if relative is None:
+            return scores
+        return scores + self.ops.einsum(self.equations.relative_scores, query, self.of_only_head(relative))
+
+    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None) -> Tensor:
+        output = self.ops.einsum(self.equations.weighted, weights, value)
+        if relative is None:
+            return output
+        return output + self.ops.einsum(self.equations.relative_weighted, weights, self.of_only_head(relative))
+
+    def of_only_head(self, relative: Tensor) -> Tensor:
+        return relative[:, :, 0] if self.columns else relative
+
+    def like_scores(self, x: Tensor) -> Tensor:
+        if not self.columns:
+            return x
+        return self.ops.permute(self.ops.reshape(x, (1, 1, *x.shape)[-2:]), (1, 0))
+
+
+class Matmul(ByHand):
+    """Heads first, then products of matrices; relative positions give every (query, key) pair a key of its own."""
+
+    axes = "bhsd"
+
+    def per_head_product(self, x: Tensor, weight: Tensor) -> Tensor:
+        return x @ weight
+
+    def scores(self, query: Tensor, key: Tensor, relative: Tensor | None) -> Tensor:
+        if relative is None:
+            return query @ self.ops.permute(key, (0, 1, 3, 2))
+        keys = key[:, :, None] + self.ops.permute(relative, (2, 0, 1, 3))  # (b, h, q, k, d)
+        return (query[:, :, :, None] @ self.ops.permute(keys, (0, 1, 2, 4, 3)))[:, :, :, 0]
+
+    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None) -> Tensor:
+        if relative is None:
+            return weights @ value
+        values = value[:, :, None] + self.ops.permute(relative, (2, 0, 1, 3))  # (b, h, q, k, d)
+        return (weights[:, :, :, None] @ values)[:, :, :, 0]
+
+
+class LinearLayer(Matmul):
+    """Like `Matmul`, with linear projections computed by the framework's own layer holding the case's weights."""
+
+    @classmethod
+    def unsupported(cls, config: AttentionConfig) -> str | None:
+        if config.projections is None or config.projections.kind != "linear":
+            return "without linear projections a linear layer has nothing to compute"
+        return super().unsupported(config)
+
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        super().__init__(primitives, config)
+        shapes = attention_shapes(config)
+        self.layers: dict[tuple[int, int, bool], Any] = {}
+        for name in (name for name in shapes if name.endswith("_weight")):
+            (outputs, inputs), bias = shapes[name], name.replace("_weight", "_bias") in shapes
+            # Made now, because a compiler that traces the call refuses to make variables
+            self.layers[outputs, inputs, bias] = self.layer(outputs, inputs, bias)
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        layer = self.layers[*weight.shape, bias is not None]
+        if self.config.layout != "ds":
+            return self.applied(layer, x, weight, bias)
+        return self.ops.permute(self.applied(layer, self.ops.permute(x, (1, 0)), weight, bias), (1, 0))
+
+    @abstractmethod
+    def layer(self, outputs: int, inputs: int, bias: bool) -> Any:
+        """A layer of this size, whatever its weights."""
+
+    @abstractmethod
+    def applied(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The layer on the last axis of `x`, with `weight`, (out, in), and `bias` for its own: gradients reach them."""
+
+
+def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """a & b, where None masks nothing."""
+    return b if a is None else a if b is None else a & b
+
+
+def _uses(config: AttentionConfig, field: str) -> bool:
+    """Whether a case asks for more than every attention offers, in this field."""
+    if field == "scale_at":
+        return config.scale_at == "weights"
+    if field == "value_dim":
+        return config.value_dim != config.head_dim
+    return getattr(config, field) is not None

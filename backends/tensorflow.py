@@ -1,0 +1,185 @@
+"""TensorFlow with its own Keras, on the CPU and on GPUs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from backends.base import Backend, Computation, Declaration
+from backends.by_hand import Attention, Einsum, LinearLayer, Matmul, Operands, Primitives, Tensor, both
+from specs.case import AttentionConfig, Config, EinsumConfig
+from specs.formats import DTYPES, Array
+
+# For any other type 2.21 answers "No OpKernel was registered to support Op 'Einsum'", whatever the equation
+EINSUM_KERNELS = {"bfloat16", "complex128", "complex64", "float16", "float32", "float64", "int32", "int64"}
+
+
+class KerasDense(LinearLayer):
+    """keras.layers.Dense."""
+
+    def layer(self, outputs: int, inputs: int, bias: bool) -> Any:
+        """One for each dtype of the case: a layer casts whatever it is given to its own."""
+        layers = {name: _keras().layers.Dense(outputs, use_bias=bias, dtype=name) for name in self.config.dtypes}
+        for layer in layers.values():
+            layer.build((None, inputs))
+        return layers
+
+    def applied(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        kernel = self.ops.permute(weight, (1, 0))
+        output, _ = layer[x.dtype.name].stateless_call([kernel] if bias is None else [kernel, bias], [], x)
+        return output
+
+
+class KerasAttention(Attention):
+    """keras.ops.dot_product_attention, with its own arguments wherever they mean what the case says."""
+
+    axes = "bshd"
+    lacks = {
+        "softcap": "keras.ops.dot_product_attention has a softcap on JAX's TPUs only",
+        "relative": "keras.ops.dot_product_attention has no relative positions",
+        "scale_at": "keras.ops.dot_product_attention scales the scores only",
+        "value_dim": "keras.ops.dot_product_attention takes values of the keys' shape only",
+    }
+
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        super().__init__(primitives, config)
+        self.keras = _keras()
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
+        is_causal = self.config.causal == "top_left"
+        positions = both(None if is_causal else self.causal(query), self.window(query))
+        mask = both(both(positions, self.lengths(operands, query)), self.mask("bool", operands))
+        return self.keras.ops.dot_product_attention(
+            query, key, value, bias=self.added(operands), mask=mask, scale=self.config.scale, is_causal=is_causal
+        )
+
+
+class TensorFlow(Backend):
+    """TensorFlow; `jit` is tf.function and `xla` is tf.function compiled by XLA."""
+
+    name = "tensorflow"
+    distribution = "tensorflow"
+    related = ("keras", "ml_dtypes")
+    formulations = {"einsum": Einsum, "matmul": Matmul, "linear-layer": KerasDense, "keras": KerasAttention}
+    implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
+    modes = ("eager", "jit", "xla")
+    default_modes = ("eager", "jit")
+    declarations = (
+        Declaration(
+            {"accumulate": "float16", "softmax": "float16"},
+            device="cpu",
+            dtype="float16",
+            reason="Eigen's CPU kernels multiply, sum and exponentiate half as half",
+        ),
+        *(
+            Declaration(
+                {"flushes": True}, device="cpu", dtype=dtype, reason="TensorFlow's CPU threads flush subnormals"
+            )
+            for dtype in ("float64", "float32", "bfloat16", "complex64", "complex128")
+        ),
+    )
+
+    def __init__(self) -> None:
+        os.environ["KERAS_BACKEND"] = "tensorflow"  # now: importing tensorflow can import keras
+        if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # importing JAX sets 1
+            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        with _stderr_kept_back() if self.quiet else nullcontext():
+            import tensorflow as tf
+
+            gpus = tf.config.list_physical_devices("GPU")
+
+        self.tf: Any = tf
+        self.places = {"cpu": "/CPU:0"}
+        for i, gpu in enumerate(gpus):
+            self.places[f"cuda:{i}"] = f"/GPU:{i}"
+            # Several workers share it; TensorFlow would take all of its memory at once
+            tf.config.experimental.set_memory_growth(gpu, True)
+        self.primitives = Primitives(
+            einsum=tf.einsum,
+            permute=tf.transpose,
+            reshape=tf.reshape,
+            repeat=tf.repeat,
+            where=tf.where,
+            any=lambda x, axis: tf.reduce_any(x, axis, keepdims=True),
+            softmax=tf.nn.softmax,
+            tanh=tf.tanh,
+            arange=lambda length, like: tf.range(length),
+            lowest=lambda like: float(like.dtype.min),
+        )
+
+    def devices(self) -> list[str]:
+        return list(self.places)
+
+    def dtypes(self, device: str) -> frozenset[str]:
+        return frozenset(DTYPES)
+
+    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
+        if isinstance(config, EinsumConfig) and dtype not in EINSUM_KERNELS and mode != "xla":  # XLA generates its own
+            return f"TensorFlow has no Einsum kernel for {dtype}"
+        return super().unsupported(config, implementation, mode, dtype, device)
+
+    def settings(self) -> dict[str, Any]:
+        config = self.tf.config
+        return {
+            "tensor_float_32": config.experimental.tensor_float_32_execution_enabled(),
+            "op_determinism": os.environ.get("TF_DETERMINISTIC_OPS"),
+            "intra_op_threads": config.threading.get_intra_op_parallelism_threads(),
+            "inter_op_threads": config.threading.get_inter_op_parallelism_threads(),
+            "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
+            "ONEDNN_DEFAULT_FPMATH_MODE": os.environ.get("ONEDNN_DEFAULT_FPMATH_MODE"),
+            "TF_XLA_FLAGS": os.environ.get("TF_XLA_FLAGS"),
+            "XLA_FLAGS": os.environ.get("XLA_FLAGS"),
+            "NVIDIA_TF32_OVERRIDE": os.environ.get("NVIDIA_TF32_OVERRIDE"),
+        }
+
+    def from_numpy(self, array: Array, device: str) -> Tensor:
+        with self.on(device):
+            return self.tf.constant(array)
+
+    def to_numpy(self, tensor: Tensor) -> Array:
+        return np.asarray(tensor.numpy())
+
+    def on(self, device: str) -> AbstractContextManager[object]:
+        return self.tf.device(self.places[device])
+
+    def compiled(self, computation: Computation, mode: str) -> Computation:
+        if mode not in ("jit", "xla"):
+            return super().compiled(computation, mode)
+        # As a new object each: TensorFlow warns of retracing when functions made at one line are traced often
+        fresh = partial(computation)
+        return self.tf.function(fresh, autograph=False, jit_compile=mode == "xla")
+
+
+def _keras() -> Any:
+    """Keras on TensorFlow; whatever imported it first has chosen what it runs on."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ImportError(f"keras was imported with its {keras.backend.backend()} backend before tensorflow was used")
+    return keras
+
+
+@contextmanager
+def _stderr_kept_back() -> Iterator[None]:
+    """Drop what an import logs to file descriptor 2, where absl writes before it can be configured, unless it fails."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)

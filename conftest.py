@@ -1,0 +1,180 @@
+"""pytest's front door: the options, what they leave to run, and whom the results are handed to.
+
+What can run is found out at the start of the session by the one process that asks the frameworks, in subprocesses of
+its own: the controller of pytest-xdist, or the only process there is.  Workers receive the answer, so all of them
+collect the same items and import only what their own items need.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import pytest
+
+from backends import registry
+from backends.inventory import Finding, probe
+from reports.stream import Stream
+from reports.terminal import Summary
+from specs import deviation, items
+from specs.case import Mode
+from specs.check import DIRECTIONS, Direction, Place
+from specs.formats import DTYPES
+from specs.items import PLAN, Plan, asks_for_cases
+from specs.problems import CaseFileError
+
+Name = TypeVar("Name", bound=str)
+
+NARROWING = ("backend", "device", "dtype", "mode", "implementation", "direction")
+FINDINGS = pytest.StashKey[dict[str, Finding]]()
+UNMET = pytest.StashKey[dict[str, str]]()  # backends that had to run and cannot, with the reason
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("conformance", "conformance of frameworks (each may be given several times)")
+    for name in NARROWING:
+        group.addoption(f"--{name}", action="append", default=[], metavar="NAME", help=f"run only this {name}")
+    adapter = "add the backend that this file defines"
+    require = "fail if this backend cannot run here; all: every known one"
+    group.addoption("--adapter", action="append", default=[], metavar="FILE", help=adapter)
+    group.addoption("--require", action="append", default=[], metavar="NAME", help=require)
+    group.addoption("--report", metavar="DIR", help="where the run goes (default: .conformance)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse what nothing can have, before anything is asked of a framework."""
+    config.pluginmanager.register(items)
+    option = config.option
+    try:
+        _adapters(config)
+    except registry.AdapterError as error:
+        raise pytest.UsageError(f"--adapter {error}") from error
+    known = registry.names()
+    offers = [registry.declare(name) for name in known]
+    _refuse_unknown("backend", option.backend, known)
+    _refuse_unknown("require", option.require, [*known, "all"])
+    _refuse_unknown("dtype", option.dtype, DTYPES)
+    _refuse_unknown("mode", option.mode, [*get_args(Mode), *(mode for offer in offers for mode in offer.modes)])
+    _refuse_unknown("direction", option.direction, get_args(Direction))
+    implementations = [name for offer in offers for names in offer.implementations.values() for name in names]
+    _refuse_unknown("implementation", option.implementation, implementations)
+
+
+def _adapters(config: pytest.Config) -> dict[str, str]:
+    """Backends that the user adds, and the files as given; adding one twice is as adding it once."""
+    return {registry.add(config.invocation_params.dir / file): file for file in config.option.adapter}
+
+
+def _refuse_unknown(option: str, given: Iterable[str], known: Iterable[str]) -> None:
+    known = list(dict.fromkeys(known))
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise pytest.UsageError(f"--{option} {name}: unknown{hint}; known: {', '.join(known)}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Find out what can run, and plan with it."""
+    config, option = session.config, session.config.option
+    known = registry.names()
+    required = set(option.backend).union(known if "all" in option.require else option.require)
+    handed = getattr(config, "workerinput", {}).get("conformance")
+    if handed is not None:
+        findings = {name: Finding(**facts) for name, facts in json.loads(handed).items()}
+    elif asks_for_cases(config):
+        names = [name for name in known if not option.backend or name in required]
+        folder = _cache_folder(config, "inventory")
+        findings = probe(names, map(registry.source, _adapters(config)), folder and folder / "findings.json")
+    else:
+        return
+    _refuse_unknown("device", option.device, [device for finding in findings.values() for device in finding.devices])
+    config.stash[FINDINGS] = findings
+    config.stash[UNMET] = {
+        name: finding.reason or "it has no device that was asked for"
+        for name, finding in findings.items()
+        if finding.status == "broken" or (name in required and not _asked(option.device, finding.devices))
+    }
+    config.stash[PLAN] = Plan(
+        _places(findings, option),
+        backend=registry.get,
+        deviations={name: _deviations(name) for name in findings},
+        defaults={name: registry.declare(name).default_modes for name in findings},
+        versions={name: finding.version for name, finding in findings.items()},
+        adapters=_adapters(config),
+        cache=_cache_folder(config, "references"),
+    )
+    if handed is None and not option.collectonly:
+        _report(config)
+
+
+def _deviations(name: str) -> list[deviation.Recorded]:
+    """Without them most verdicts of a backend would be wrong, so a file that cannot be used ends the session."""
+    try:
+        return deviation.load(registry.source(name).parent / "deviations" / f"{name}.yaml")
+    except CaseFileError as error:
+        raise pytest.UsageError(f"the recorded deviations cannot be used\n{error}") from error
+
+
+def _asked(narrowed: list[str], offered: Iterable[Name]) -> tuple[Name, ...]:
+    return tuple(each for each in offered if not narrowed or each in narrowed)
+
+
+def _places(findings: dict[str, Finding], option: Any) -> list[Place]:
+    return [
+        Place(
+            backend=name,
+            device=device,
+            implementations={
+                kind: _asked(option.implementation, offer) for kind, offer in backend.implementations.items()
+            },
+            modes=_asked(option.mode, backend.modes if option.mode else backend.default_modes),
+            directions=_asked(option.direction, DIRECTIONS),
+            dtypes=tuple(option.dtype) or None,
+        )
+        for name in _asked(option.backend, findings)
+        for backend in [registry.declare(name)]
+        for device in _asked(option.device, findings[name].devices)
+    ]
+
+
+def _cache_folder(config: pytest.Config, name: str) -> Path | None:
+    """None without a cache: with -p no:cacheprovider, or where it cannot be written."""
+    with suppress(AttributeError, OSError):
+        return config.cache.mkdir(f"conformance-{name}")
+    return None
+
+
+def _report(config: pytest.Config) -> None:
+    """Those who listen to the results, in the one process that hears all of them."""
+    option, unmet, places = config.option, config.stash[UNMET], config.stash[PLAN].places
+    folder = config.invocation_params.dir / option.report if option.report else config.rootpath / ".conformance"
+    backends = {name: asdict(finding) for name, finding in config.stash[FINDINGS].items()}
+    narrowed = {name: getattr(option, name) for name in (*NARROWING, "adapter", "require", "keyword")}
+    facts = {"backends": backends, "unmet": unmet, "selection": {"paths": config.args, **narrowed}}
+    config.pluginmanager.register(Stream(folder, [str(each) for each in config.invocation_params.args], facts))
+    rows = [(place.backend, place.device) for place in places]
+    config.pluginmanager.register(Summary(backends, rows, unmet, folder))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hand the findings to a worker of pytest-xdist; as text, because it carries only the plainest types."""
+    if FINDINGS in node.config.stash:
+        findings = node.config.stash[FINDINGS]
+        node.workerinput["conformance"] = json.dumps({name: asdict(finding) for name, finding in findings.items()})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A backend that had to run and could not fails the session, whatever the others did."""
+    unmet = session.config.stash.get(UNMET, {})
+    content = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+    if unmet and not session.config.option.collectonly and session.exitstatus in content:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,8 @@
+"""What people look at: everything here is made from records, and nothing here computes or judges.
+
+A session writes its run, and everything else reads it:
+
+    stream      a session's records become a run, a folder that is complete up to the last check at any moment
+    read        a run becomes records again
+    terminal    the summary at the end of a session
+"""

@@ -1,0 +1,126 @@
+"""What a session says at its end: one row for each backend and device, and everything that did not run.
+
+Printed after pytest's own summaries, so that it is what one sees without scrolling.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from specs.record import VERDICTS
+
+TOP = 5  # reasons listed; the run has them all
+COLOURS = {"pass": "green", "deviation": "cyan", "unsupported": "yellow", "fail": "red", "error": "red"}
+
+Row = tuple[str, str]  # backend and device
+
+
+class Summary:
+    """pytest plugin that counts records as they arrive and prints the table.
+
+    backends   what is known of each backend, by name: version, reason, next_step
+    places     where checks could run, in the order of the rows
+    unmet      backends that had to run and could not, with the reason
+    """
+
+    def __init__(
+        self, backends: Mapping[str, Mapping[str, Any]], places: list[Row], unmet: Mapping[str, str], folder: Path
+    ) -> None:
+        self.backends, self.unmet, self.folder = backends, unmet, folder
+        self.verdicts: dict[Row, Counter[str]] = {place: Counter() for place in places}
+        self.worst: dict[Row, tuple[float, str]] = {}
+        self.reasons: dict[str, Counter[str]] = {"unsupported": Counter(), "deviation": Counter()}
+        self.broken: dict[str, list[str]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if problems := getattr(report, "case_file_problems", None):
+            self.broken[report.nodeid.partition("::")[0]] = problems
+        if not (record := getattr(report, "conformance", None)):
+            return
+        row, verdict = (record["backend"], record["device"]), record["verdict"]
+        self.verdicts.setdefault(row, Counter())[verdict] += 1
+        if verdict in self.reasons:
+            self.reasons[verdict][record["reason"]] += 1
+        # A deviation's ratio is known to be large, and would hide how near the others are to the bound
+        elif record["error_ratio"] is not None:
+            ratio = float(record["error_ratio"])
+            ratio = ratio if ratio == ratio else float("inf")
+            self.worst[row] = max(self.worst.get(row, (-1.0, "")), (ratio, record["case"]))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+        yield
+        if terminalreporter.config.get_verbosity() < -1:
+            counts = sum(self.verdicts.values(), Counter())
+            terminalreporter.write_line(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
+            return
+        terminalreporter.write_sep("=", "conformance", bold=True)
+        self._table(terminalreporter)
+        self._not_run(terminalreporter)
+        self._broken_files(terminalreporter)
+        for verdict, counted in self.reasons.items():
+            _most_common(terminalreporter, verdict, counted)
+        if any(self.verdicts.values()) or self.broken:
+            terminalreporter.write_line(f"run: {self.folder}")
+        for name, reason in self.unmet.items():
+            terminalreporter.write_line(f"FAILED: {name} had to run and could not: {reason}", red=True, bold=True)
+
+    def _table(self, out: pytest.TerminalReporter) -> None:
+        heads = ["backend", "version", "device", *VERDICTS, "worst ratio"]
+        rows = []
+        for row, counts in self.verdicts.items():
+            backend, device = row
+            ratio = f"{self.worst[row][0]:.3g}" if row in self.worst else "-"
+            version = self.backends.get(backend, {}).get("version") or ""
+            rows.append([backend, version, device, *(str(counts[verdict]) for verdict in VERDICTS), ratio])
+        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+        room = shutil.get_terminal_size().columns - sum(widths) - 2 * len(widths)
+        out.write_line("  ".join(_aligned(heads, widths)), bold=True)
+        for row, cells in zip(self.verdicts, rows, strict=True):
+            for head, cell, text in zip(heads, cells, _aligned(cells, widths), strict=True):
+                out.write(text, **({COLOURS[head]: True} if head in COLOURS and cell != "0" else {}))
+                out.write("  " if head != heads[-1] else "")
+            case = self.worst.get(row, (0.0, ""))[1]
+            out.write_line(f"  {case}" if case and len(case) <= room else "")
+
+    def _not_run(self, out: pytest.TerminalReporter) -> None:
+        ran = {backend for backend, _ in self.verdicts}
+        if idle := {name: facts for name, facts in self.backends.items() if name not in ran}:
+            out.write_line("did not run", bold=True)
+        for name, facts in idle.items():
+            reason = facts.get("reason") or "it was not asked for"
+            out.write_line(f"  {name}: {reason}", red=name in self.unmet, yellow=name not in self.unmet)
+            if facts.get("next_step"):
+                out.write_line(f"    {facts['next_step']}")
+
+    def _broken_files(self, out: pytest.TerminalReporter) -> None:
+        if self.broken:
+            out.write_line("broken case files", bold=True)
+        for problems in self.broken.values():
+            for problem in problems[:TOP]:
+                out.write_line(f"  {problem}", red=True)
+            if len(problems) > TOP:
+                out.write_line(f"  … and {len(problems) - TOP} more problems", red=True)
+
+
+def _aligned(cells: list[str], widths: list[int]) -> list[str]:
+    """Cells as wide as their columns: the three names to the left, numbers to the right."""
+    padded = enumerate(zip(cells, widths, strict=True))
+    return [cell.ljust(width) if index < 3 else cell.rjust(width) for index, (cell, width) in padded]
+
+
+def _most_common(out: pytest.TerminalReporter, title: str, counted: Counter[str]) -> None:
+    if not counted:
+        return
+    out.write_line(title, bold=True)
+    for reason, count in counted.most_common(TOP):
+        out.write_line(f"  {count:>6}  {reason.splitlines()[0] if reason else '(no reason given)'}")
+    if len(counted) > TOP:
+        rest = counted.total() - sum(count for _, count in counted.most_common(TOP))
+        out.write_line(f"  {rest:>6}  … and {len(counted) - TOP} more reasons")

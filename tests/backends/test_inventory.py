@@ -1,0 +1,145 @@
+"""What a machine offers is found out whatever a framework does while it is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends import inventory, registry
+from backends.inventory import Finding, probe
+
+ADAPTER = """
+from backends.base import Backend
+
+class Fake(Backend):
+    name = "fake"
+    distribution = {distribution!r}
+    implementations = {{}}
+    def __init__(self):
+        {start}
+    def devices(self): return {devices!r}
+    def dtypes(self, device): return frozenset({{"float32", "bfloat16"}})
+    def settings(self): return {{"speed": "high"}}
+    def from_numpy(self, array, device): return array
+    def to_numpy(self, tensor): return tensor
+"""
+
+
+@pytest.fixture(autouse=True)
+def _forget_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_adapters", {})
+
+
+def adapter(
+    folder: Path, start: str = "pass", distribution: str = "numpy", devices: tuple[str, ...] = ("cpu",)
+) -> Path:
+    file = folder / "fake.py"
+    file.write_text(ADAPTER.format(start=start, distribution=distribution, devices=list(devices)))
+    return file
+
+
+def found(folder: Path, timeout: float = 60, **how: Any) -> Finding:
+    return probe(["fake"], [adapter(folder, **how)], timeout=timeout)["fake"]
+
+
+def test_ready(tmp_path: Path) -> None:
+    finding = found(tmp_path, start='print("chatter on stdout")', devices=("cpu", "cuda:0"))
+    assert (finding.status, finding.reason) == ("ready", None)
+    assert finding.devices == {device: ["bfloat16", "float32"] for device in ("cpu", "cuda:0")}
+    assert finding.settings == {"speed": "high"}
+    assert finding.version == finding.versions["numpy"]
+    assert Finding(**json.loads(json.dumps(asdict(finding)))) == finding
+
+
+def test_missing(tmp_path: Path) -> None:
+    finding = found(tmp_path, start="import no_such_framework", distribution="no-such-framework")
+    assert finding.status == "missing"
+    assert finding.next_step == "pip install no-such-framework"
+    assert "no_such_framework" in str(finding.reason)
+
+
+def test_installed_without_its_dependency_is_broken(tmp_path: Path) -> None:
+    finding = found(tmp_path, start="import no_such_dependency", distribution="pytest")
+    assert finding.status == "broken"
+    assert finding.version == pytest.__version__
+    assert "No module named 'no_such_dependency'" in str(finding.reason)
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        ('raise RuntimeError("driver too old")', "RuntimeError: driver too old"),
+        ("import os; os.abort()", "importing it ended the process with SIGABRT"),
+        ('import os, sys; print("no AVX here", file=sys.stderr, flush=True); os.abort()', "SIGABRT: no AVX here"),
+        ("import sys; sys.exit(3)", "ended with status 3"),
+        ("import time; time.sleep(60)", "did not answer within 2 s"),
+    ],
+)
+def test_broken(tmp_path: Path, start: str, reason: str) -> None:
+    finding = found(tmp_path, start=start, timeout=2 if "sleep" in start else 60)
+    assert finding.status == "broken"
+    assert reason in str(finding.reason)
+    assert "registry.get('fake')" in str(finding.next_step)
+
+
+def test_without_devices_is_broken(tmp_path: Path) -> None:
+    assert found(tmp_path, devices=()).reason == "it finds no device"
+
+
+def test_one_broken_backend_keeps_no_other(tmp_path: Path) -> None:
+    findings = probe(["numpy", "fake"], [adapter(tmp_path, start="import os; os.abort()")])
+    assert [(name, finding.status) for name, finding in findings.items()] == [("numpy", "ready"), ("fake", "broken")]
+
+
+class TestCache:
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The names for which a process was started."""
+        names: list[str] = []
+        ask = inventory._ask
+
+        def recorded(name: str, *rest: Any) -> Finding:
+            names.append(name)
+            return ask(name, *rest)
+
+        monkeypatch.setattr(inventory, "_ask", recorded)
+        return names
+
+    def test_what_is_ready_is_asked_once(self, tmp_path: Path, asked: list[str]) -> None:
+        cache = tmp_path / "new" / "inventory.json"
+        first = probe(["numpy"], cache=cache)
+        assert probe(["numpy"], cache=cache) == first
+        assert asked == ["numpy"]
+
+    def test_what_is_broken_is_asked_again(self, tmp_path: Path, asked: list[str]) -> None:
+        file, cache = adapter(tmp_path, start="raise OSError"), tmp_path / "inventory.json"
+        for _ in range(2):
+            assert probe(["fake"], [file], cache)["fake"].status == "broken"
+        assert asked == ["fake", "fake"]
+
+    @pytest.mark.parametrize("change", ["file", "variable", "cut off"])
+    def test_a_change_is_noticed(
+        self, tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch, change: str
+    ) -> None:
+        file, cache = adapter(tmp_path), tmp_path / "inventory.json"
+        probe(["fake"], [file], cache)
+        if change == "file":
+            os.utime(file, ns=(0, 0))
+        elif change == "variable":
+            monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
+        else:
+            cache.write_text(cache.read_text()[:40])
+        probe(["fake"], [file], cache)
+        assert asked == ["fake", "fake"]
+
+    def test_findings_of_others_are_kept(self, tmp_path: Path, asked: list[str]) -> None:
+        file, cache = adapter(tmp_path), tmp_path / "inventory.json"
+        probe(["fake"], [file], cache)
+        probe(["numpy"], [file], cache)
+        probe(["numpy", "fake"], [file], cache)
+        assert asked == ["fake", "numpy"]

@@ -1,0 +1,60 @@
+"""A process imports the framework that it uses and no other; in processes of their own, as imports cannot be undone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+
+from backends import registry
+
+ROOT = Path(__file__).parents[2]
+FRAMEWORKS = {"torch", "jax", "tensorflow", "keras"}
+
+EINSUM = """
+import numpy as np
+from backends import registry
+from specs.case import Case, EinsumConfig
+backend = registry.get({name!r})
+case = Case("a::b", "b", None, 1, EinsumConfig(equation="ij,jk->ik", shapes=[[2, 2], [2, 2]]))
+operands = {{"operand_0": np.eye(2), "operand_1": np.eye(2)}}
+for implementation in backend.implementations["einsum"]:
+    assert (backend.run(case, implementation, "eager", operands, "cpu") == np.eye(2)).all()
+"""
+
+
+def imported(code: str) -> tuple[set[str], str]:
+    """The frameworks in a new process after `code`, and what it wrote to stderr."""
+    tell = f"\nimport json, sys\nprint(json.dumps(sorted({FRAMEWORKS} & set(sys.modules))))"
+    ended = subprocess.run([sys.executable, "-c", code + tell], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return set(json.loads(ended.stdout.splitlines()[-1])), ended.stderr
+
+
+def test_declaring_imports_none() -> None:
+    declare = "from backends import inventory, registry\nfor name in registry.names(): print(registry.declare(name))"
+    assert imported(declare)[0] == set()
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_using_one_imports_no_other(name: str) -> None:
+    try:
+        version(registry.declare(name).distribution)
+    except PackageNotFoundError as error:
+        pytest.skip(f"{name} is not installed: {error}")
+    frameworks, stderr = imported(EINSUM.format(name=name))
+    # TensorFlow itself imports Keras, and JAX where it is installed (tensorflow/lite/python/util.py)
+    allowed = {"tensorflow": {"tensorflow", "keras", "jax"}}.get(name, {name})
+    assert frameworks <= allowed
+    assert stderr == ""
+
+
+def test_all_of_them_start_quietly_together() -> None:
+    """JAX sets TF_CPP_MIN_LOG_LEVEL when it is imported."""
+    if absent := [name for name in registry.names() if registry.declare(name).version() == "unknown"]:
+        pytest.skip(f"not installed: {', '.join(absent)}")
+    assert imported("".join(EINSUM.format(name=name) for name in registry.names()))[1] == ""

@@ -1,0 +1,94 @@
+"""Backends are found by file name, and added from files outside the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backends import registry
+from backends.base import Backend
+from backends.registry import AdapterError, UnknownBackendError
+
+ADAPTER = """
+from backends.base import Backend
+
+class {cls}(Backend):
+    name = {name!r}
+    distribution = "numpy"
+    implementations = {{}}
+    def devices(self): return ["cpu"]
+    def dtypes(self, device): return frozenset({{"float32"}})
+    def from_numpy(self, array, device): return array
+    def to_numpy(self, tensor): return tensor
+"""
+
+
+@pytest.fixture(autouse=True)
+def _forget_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_adapters", {})
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_every_file_is_a_backend_and_named_after_it() -> None:
+    assert registry.names() == ["jax", "numpy", "tensorflow", "torch"]
+    for name in registry.names():
+        declared = registry.declare(name)
+        assert declared.name == name
+        assert registry.source(name).stem == name
+        assert declared.__doc__
+        assert set(declared.implementations) == {"einsum", "attention"}
+        assert set(declared.default_modes) <= set(declared.modes)
+        assert tuple(declared.formulations) == declared.implementations["attention"]
+
+
+def test_unknown_name_lists_the_known_and_the_nearest() -> None:
+    with pytest.raises(UnknownBackendError, match=r"'troch'; did you mean torch\? \(known: jax, numpy, "):
+        registry.declare("troch")
+    with pytest.raises(LookupError):
+        registry.get("mlx")
+
+
+def test_one_instance_per_process() -> None:
+    assert registry.get("numpy") is registry.get("numpy")
+
+
+def test_adapter(tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.py", ADAPTER.format(cls="Mine", name="mine"))
+    assert registry.add(file) == "mine"
+    assert registry.add(str(file)) == "mine"  # a worker adds what the controller already did
+    assert registry.names() == ["jax", "mine", "numpy", "tensorflow", "torch"]
+    assert issubclass(registry.declare("mine"), Backend)
+    assert registry.declare("mine")().devices() == ["cpu"]
+    assert registry.source("mine") == file
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "must define exactly one subclass of Backend, and defines none"),
+        ("from backends.numpy import Numpy", "defines none"),
+        (ADAPTER.format(cls="A", name="a") + ADAPTER.format(cls="B", name="b"), "defines A, B"),
+        (ADAPTER.format(cls="A", name="numpy"), r"'numpy' is already known, from .*backends/numpy\.py"),
+        (
+            "from backends.base import Backend\nclass A(Backend):\n    name = 'a'",
+            "does not state its distribution, impl",
+        ),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def", "SyntaxError"),
+    ],
+)
+def test_adapter_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    file = write(tmp_path / "bad.py", text)
+    with pytest.raises(AdapterError, match=message):
+        registry.add(file)
+    assert registry.names() == ["jax", "numpy", "tensorflow", "torch"]
+
+
+def test_adapter_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="no such file"):
+        registry.add(tmp_path / "absent.py")

@@ -1,0 +1,108 @@
+"""Every bit that goes into a framework comes out again."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends import registry
+from backends.base import Backend
+from specs.case import Case, EinsumConfig
+from specs.formats import DTYPES, Array
+
+SHAPES = [(), (0,), (3, 0, 2), (1,), (7,), (2, 3, 4)]
+
+
+def framework(name: str) -> Backend:
+    try:
+        return registry.get(name)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{name} is not installed: {error}")
+
+
+def telling(dtype: str, shape: tuple[int, ...]) -> Array:
+    """Values that a conversion is likely to change: signs of zero, subnormals, infinities, extremes."""
+    known = DTYPES[dtype]
+    values: Array
+    if known.format is not None:
+        f = known.format
+        real = [
+            -0.0,
+            f.smallest,
+            -f.smallest,
+            f.tiny,
+            f.max,
+            -f.max,
+            np.inf,
+            -np.inf,
+            np.nan,
+            1.0,
+            1 + 2 * f.unit_roundoff,
+        ]
+        values = np.array(real).astype(known.numpy)
+        if known.kind == "complex":
+            values = (values.real + 0j).astype(known.numpy)
+            values.imag = values.real[::-1]
+    elif known.kind == "boolean":
+        values = np.array([True, False, True])
+    else:
+        info = np.iinfo(known.numpy)
+        values = np.array([info.min, info.max, 0, 1], known.numpy)
+    return np.resize(values, shape).astype(known.numpy)
+
+
+def bits(array: Array) -> bytes:
+    """With one NaN for all: its payload is not required to survive."""
+    if array.dtype.kind not in "biu":
+        array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array)
+    return array.tobytes()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", registry.names())
+def test_round_trip(name: str, dtype: str, shape: tuple[int, ...]) -> None:
+    backend = framework(name)
+    array = telling(dtype, shape)
+    array.setflags(write=False)
+    for device in backend.devices():
+        if dtype not in backend.dtypes(device):
+            pytest.skip(f"{name} has no {dtype} on {device}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            back = backend.to_numpy(backend.from_numpy(array, device))
+        assert isinstance(back, np.ndarray)
+        assert (back.dtype, back.shape) == (array.dtype, array.shape)
+        assert bits(back) == bits(array)
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_any_memory_layout(name: str) -> None:
+    backend = framework(name)
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    for view in (array.T, array[:, ::-1], array[..., 1:3], np.broadcast_to(array[0, 0], (5, 4))):
+        np.testing.assert_array_equal(backend.to_numpy(backend.from_numpy(view, "cpu")), view, strict=True)
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_operands_keep_their_order(name: str) -> None:
+    """Twelve of them, in every mode: compilers sort mappings, and operand_10 sorts before operand_2."""
+    backend = framework(name)
+    config = EinsumConfig(equation=",".join("abcdefghijkl") + "->abcdefghijkl", shapes=[[1]] * 11 + [[2]])
+    case = Case("tests/tensors::order", "order", Path(__file__), 1, config)
+    operands = {f"operand_{i}": np.ones(2 if i == 11 else 1) for i in range(12)}
+    for mode in backend.default_modes:
+        assert backend.run(case, "einsum", mode, operands, "cpu").shape == (1,) * 11 + (2,)
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_a_tensor_does_not_follow_its_array(name: str) -> None:
+    """Backends share the operands of a case: what one does to its tensors must not reach the others."""
+    backend = framework(name)
+    array = np.ones((64, 64))
+    tensor = backend.from_numpy(array, "cpu")
+    array[...] = 2
+    assert (backend.to_numpy(tensor) == 1).all()

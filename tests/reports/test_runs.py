@@ -1,0 +1,178 @@
+"""Runs on disk, and the summary made of records, without a session of pytest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from reports.read import RunError, read
+from reports.stream import Stream
+from reports.terminal import Summary
+from specs.record import SCHEMA_VERSION, Measurement, Record
+
+
+def record(name: str = "product", backend: str = "numpy", **rest: object) -> Record:
+    where = {"device": "cpu", "implementation": "einsum", "mode": "eager", "dtype": "float64", "direction": "forward"}
+    facts = {"verdict": "pass", **where, **rest}
+    return Record(f"f.yaml::{name}[{backend}]", "f.yaml", 3, f"f::{name}", "einsum", backend, **facts)  # type: ignore[arg-type]
+
+
+def report(of: Record) -> SimpleNamespace:
+    return SimpleNamespace(nodeid=of.id, conformance=of.as_json())
+
+
+def ended(exit_status: int = 0, collected: int = 2) -> SimpleNamespace:
+    return SimpleNamespace(exitstatus=exit_status, testscollected=collected)
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Stream:
+    return Stream(tmp_path / "run", ["-k", "a b"], {"backends": {}})
+
+
+def test_a_run_is_read_as_it_was_written(stream: Stream) -> None:
+    first, second = record("é", measurement=Measurement(error_ratio=float("inf"))), record("second")
+    for each in (first, second):
+        stream.pytest_runtest_logreport(report(each))
+    stream.pytest_sessionfinish(ended())
+    run = read(stream.folder)
+    assert list(run.records()) == [first.as_json(), second.as_json()]
+    assert (run.truncated, run.facts["complete"], run.facts["command"]) == (False, True, "pytest -k 'a b'")
+
+
+@pytest.mark.parametrize(("exit_status", "collected"), [(2, 1), (0, 2), (1, 2)])
+def test_a_run_with_results_missing_is_not_complete(stream: Stream, exit_status: int, collected: int) -> None:
+    stream.pytest_runtest_logreport(report(record()))
+    stream.pytest_sessionfinish(ended(exit_status, collected))
+    assert not read(stream.folder).facts["complete"]
+
+
+def test_a_session_without_checks_leaves_no_trace(stream: Stream) -> None:
+    stream.pytest_runtest_logreport(SimpleNamespace(nodeid="tests/test_it.py::test_it"))
+    stream.pytest_sessionfinish(ended(collected=1))
+    assert not stream.folder.exists()
+
+
+def test_a_run_that_began_can_be_read(stream: Stream) -> None:
+    stream.pytest_runtest_logreport(report(record()))
+    run = read(stream.folder)
+    assert len(list(run.records())) == 1
+    assert not run.facts["complete"]
+
+
+def test_a_line_cut_off_is_left_out_and_said(stream: Stream) -> None:
+    for name in ("first", "second"):
+        stream.pytest_runtest_logreport(report(record(name)))
+    stream.pytest_sessionfinish(ended())
+    path = stream.folder / "records.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    run = read(stream.folder)
+    assert run.truncated
+    assert [each["case"] for each in run.records()] == ["f::first"]
+
+
+@pytest.mark.parametrize("name", ["run.json", "records.jsonl"])
+def test_a_newer_schema_is_refused(stream: Stream, name: str) -> None:
+    stream.pytest_runtest_logreport(report(record()))
+    path = stream.folder / name
+    newer = json.loads(path.read_text()) | {"schema": SCHEMA_VERSION + 1}
+    path.write_text(json.dumps(newer) + "\n")
+    with pytest.raises(RunError, match=f"schema version {SCHEMA_VERSION + 1}"):
+        list(read(stream.folder).records())
+
+
+def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no run: there is no run\.json"):
+        read(tmp_path)
+    (tmp_path / "records.jsonl").touch()
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(RunError, match="no schema version"):
+        read(tmp_path)
+
+
+class Screen:
+    """Takes what a TerminalReporter is told to write."""
+
+    def __init__(self, verbosity: int = 0) -> None:
+        self.text = ""
+        self.config = SimpleNamespace(get_verbosity=lambda: verbosity)
+
+    def write(self, text: str, **markup: bool) -> None:
+        self.text += text
+
+    def write_line(self, line: str, **markup: bool) -> None:
+        self.text += line + "\n"
+
+    def write_sep(self, sep: str, title: str, **markup: bool) -> None:
+        self.text += f"{sep} {title} {sep}\n"
+
+
+def shown(summary: Summary, verbosity: int = 0) -> list[str]:
+    screen = Screen(verbosity)
+    printing = summary.pytest_terminal_summary(screen)  # type: ignore[arg-type]
+    list(printing)
+    return screen.text.splitlines()
+
+
+@pytest.fixture
+def summary(monkeypatch: pytest.MonkeyPatch) -> Summary:
+    monkeypatch.setenv("COLUMNS", "140")
+    backends = {
+        "numpy": {"version": "2.4.6", "reason": "", "next_step": ""},
+        "absent": {"version": None, "reason": "not installed", "next_step": "pip install absent"},
+    }
+    return Summary(backends, [("numpy", "cpu"), ("numpy", "cuda:0")], {"absent": "not installed"}, Path("run"))
+
+
+def test_the_table(summary: Summary) -> None:
+    for each in (
+        record("near", measurement=Measurement(error_ratio=0.75)),
+        record("far", measurement=Measurement(error_ratio=0.25)),
+        record("known", verdict="deviation", reason="known", measurement=Measurement(error_ratio=1e9)),
+        record("odd", verdict="error", reason="crash"),
+    ):
+        summary.pytest_runtest_logreport(report(each))  # type: ignore[arg-type]
+    lines = shown(summary)
+    head, cpu, cuda = lines[1:4]
+    assert cpu.split() == ["numpy", "2.4.6", "cpu", "2", "1", "0", "0", "1", "0.75", "f::near"]
+    assert cuda.split() == ["numpy", "2.4.6", "cuda:0", "0", "0", "0", "0", "0", "-"]
+    assert head.endswith("pass  deviation  unsupported  fail  error  worst ratio")
+    ends = [cpu.index("2 ") + 1, cpu.index("0.75") + 4]
+    assert [head.index("version"), head.index("device")] == [cpu.index("2.4.6"), cpu.index("cpu")]
+    assert [head.index("pass") + 4, len(head)] == ends
+    assert "  absent: not installed" in lines
+    assert "    pip install absent" in lines
+    assert lines[-1] == "FAILED: absent had to run and could not: not installed"
+
+
+def test_common_reasons_come_first_and_rare_ones_are_counted(summary: Summary) -> None:
+    for count in range(1, 8):
+        for _ in range(count):
+            each = record(verdict="unsupported", reason=f"reason {count}")
+            summary.pytest_runtest_logreport(report(each))  # type: ignore[arg-type]
+    lines = shown(summary)
+    start = lines.index("unsupported")
+    assert [line.split(maxsplit=1) for line in lines[start + 1 : start + 7]] == [
+        ["7", "reason 7"],
+        ["6", "reason 6"],
+        ["5", "reason 5"],
+        ["4", "reason 4"],
+        ["3", "reason 3"],
+        ["3", "… and 2 more reasons"],
+    ]
+
+
+@pytest.mark.parametrize("ratio", ["inf", "nan"])
+def test_a_ratio_without_a_number_is_the_worst(summary: Summary, ratio: str) -> None:
+    for name, value in (("near", 0.75), ("bad", float(ratio))):
+        each = record(name, verdict="fail", measurement=Measurement(error_ratio=value))
+        summary.pytest_runtest_logreport(report(each))  # type: ignore[arg-type]
+    assert shown(summary)[2].split()[-2:] == ["inf", "f::bad"]
+
+
+def test_two_qs_leave_the_counts(summary: Summary) -> None:
+    summary.pytest_runtest_logreport(report(record()))  # type: ignore[arg-type]
+    assert shown(summary, verbosity=-2) == ["1 pass, 0 deviation, 0 unsupported, 0 fail, 0 error"]

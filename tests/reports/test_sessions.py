@@ -1,0 +1,473 @@
+"""Whole sessions of pytest, in a project of its own with backends that are tiny and known to be right or wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from reports.read import read
+
+ROOT = Path(__file__).resolve().parents[2]
+
+ADAPTER = """
+import itertools, os, time
+import numpy as np
+from backends.base import Backend
+
+class Fake(Backend):
+    name = "{name}"
+    distribution = "{distribution}"
+    implementations = {{"einsum": ("einsum", "einsum-again")}}
+    modes = ("eager", "jit")
+
+    def __init__(self):
+        import fake_framework
+        {start}
+
+    def devices(self):
+        return {devices}
+
+    def dtypes(self, device):
+        return frozenset({{"float64", "float32"}})
+
+    def from_numpy(self, array, device):
+        return array
+
+    def to_numpy(self, tensor):
+        return tensor
+
+    def compiled(self, computation, mode):
+        return computation
+
+    def einsum(self, config, implementation):
+        def compute(operands):
+            right = np.einsum(config.equation, *operands.values())
+            {body}
+            return right
+        return compute
+
+    def attention(self, config, implementation):
+        raise NotImplementedError
+"""
+BODIES = {
+    "right": "",
+    "wrong": "right = right + 1",
+    "raising": "raise RuntimeError('no kernel for this')",
+    "known": "raise RuntimeError('no kernel for this')",
+    "misrecorded": "",
+    "aborting": "if config.equation == 'ij->ji': os.abort()",
+    "hanging": "while config.equation == 'ij->ji': time.sleep(0.01)",
+    "stuck": "if config.equation == 'ij->ji': sum(itertools.repeat(0))",  # hears no signal
+    "slow": "time.sleep(0.3)",
+}
+DEVIATIONS = {
+    "known": """\
+- match: {case: "*"}
+  observed: {error: no kernel}
+  grade: limitation
+  reason: There is no such kernel.
+""",
+    "misrecorded": "- match: {case: '*'}\n  grade: whim\n",
+}
+STARTS = {
+    "absent": "import absent_framework",
+    "broken": "raise OSError('libbroken.so: undefined symbol')",
+}
+
+PRODUCTS = """\
+kind: einsum
+about: Products.
+defaults: {dtypes: [float64], implementations: [einsum]}
+cases:
+  product: {equation: "ij,jk->ik", shapes: [[2, 3], [3, 4]], about: A matrix product.}
+  transpose: {equation: "ij->ji", shapes: [[2, 3]]}
+  long_sums:
+    equation: i,i->
+    sweep: {sizes: [{i: 1}, {i: 16}]}
+"""
+NAMES = ["product", "transpose", "long_sums/1", "long_sums/16"]
+BROKEN = """\
+kind: einsum
+cases:
+  product: {equashun: "ij,jk->ik", shapes: [[2, 3], [3, 4]]}
+  sum: {equation: "i->", shapes: [[-1]]}
+"""
+
+
+FAKE_FRAMEWORK = """
+import os
+from pathlib import Path
+Path(os.environ["IMPORTED"]).touch()
+"""
+FAKES = (*BODIES, *STARTS, "homeless")
+
+
+@pytest.fixture(scope="session")
+def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The adapters, and what pytest keeps between sessions: each fake is examined once, and not for each test."""
+    folder = tmp_path_factory.mktemp("fakes")
+    (folder / "fake_framework.py").write_text(FAKE_FRAMEWORK)
+    for name in FAKES:
+        adapter = ADAPTER.format(
+            name=name,
+            distribution="absent" if name == "absent" else "numpy",
+            start=STARTS.get(name, "pass"),
+            body=BODIES.get(name, ""),
+            devices=[] if name == "homeless" else ["cpu"],
+        )
+        (folder / f"{name}.py").write_text(adapter)
+    (folder / "deviations").mkdir()
+    for name, text in DEVIATIONS.items():
+        (folder / "deviations" / f"{name}.yaml").write_text(text)
+    return folder
+
+
+class Project:
+    """A project with the suite's own front door, in which sessions are run as a user runs them."""
+
+    def __init__(self, pytester: pytest.Pytester, fakes: Path) -> None:
+        self.pytester, self.path, self.fakes = pytester, pytester.path, fakes
+        self.imported = self.path / "imported"  # there as soon as a process imported the fakes' framework
+        for name in ("conftest.py", "pyproject.toml"):
+            shutil.copy(ROOT / name, self.path)
+        self.write("cases/products.yaml", PRODUCTS)
+
+    def write(self, name: str, text: str) -> None:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def arguments(self, names: str, *arguments: str) -> list[str]:
+        """Run these fakes, and only them."""
+        # The plugin of hypothesis takes as long to import as all else in such a session
+        options = ["-p", "no:hypothesispytest", "-o", f"cache_dir={self.fakes / 'cache'}"]
+        options += [f"--adapter={self.fakes / name}.py" for name in names.split()]
+        if "--backend" not in arguments:
+            options += [f"--backend={name}" for name in names.split()]
+        return [*options, *arguments]
+
+    def run(self, names: str, *arguments: str) -> pytest.RunResult:
+        return self.pytester.runpytest_subprocess(*self.arguments(names, *arguments))
+
+    def collected(self, names: str, *arguments: str) -> list[str]:
+        result = self.run(names, "--collect-only", "-q", *arguments)
+        return [line for line in result.outlines if "::" in line]
+
+    def records(self) -> dict[str, dict]:
+        return {record["id"]: record for record in read(self.path / ".conformance").records()}
+
+    def facts(self) -> dict:
+        return read(self.path / ".conformance").facts
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, fakes: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    made = Project(pytester, fakes)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, fakes, pytester.path))))
+    monkeypatch.setenv("IMPORTED", str(made.imported))
+    monkeypatch.setenv("COLUMNS", "120")
+    return made
+
+
+def ids(*names: str, backend: str = "right", file: str = "cases/products.yaml", mode: str = "eager") -> list[str]:
+    return [f"{file}::{name}[{backend}-cpu-einsum-{mode}-float64]" for name in names]
+
+
+# Collection -----------------------------------------------------------------------------------------------------------
+
+
+def test_collecting_imports_no_framework_and_writes_nothing(project: Project) -> None:
+    project.run("right", "--collect-only")  # what can run is found out, in another process, and kept
+    project.imported.unlink(missing_ok=True)
+    assert project.collected("right") == ids(*NAMES)
+    assert not project.imported.exists()
+    assert not (project.path / ".conformance").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["cases/products.yaml"], NAMES),
+        (["cases/products.yaml::product"], ["product"]),
+        (["cases/products.yaml::long_sums/16"], ["long_sums/16"]),
+        ([*ids("transpose")], ["transpose"]),
+        (["-k", "long_sums and right"], ["long_sums/1", "long_sums/16"]),
+        (["--dtype=float64", "--device=cpu", "--implementation=einsum", "--direction=forward"], NAMES),
+        (["--dtype=float32"], []),
+        (["--direction=grad"], []),
+        (["tests"], []),
+    ],
+)
+def test_selection(project: Project, arguments: list[str], expected: list[str]) -> None:
+    project.write("tests/elsewhere.yaml", PRODUCTS)
+    assert project.collected("right", *arguments) == ids(*expected)
+
+
+def test_a_mode_that_is_not_a_default_can_be_asked_for(project: Project) -> None:
+    assert project.collected("right", "--mode=jit") == ids(*NAMES, mode="jit")
+
+
+def test_a_case_file_outside_the_cases_can_be_named(project: Project) -> None:
+    project.write("elsewhere/more.yaml", PRODUCTS)
+    assert project.collected("right", "elsewhere/more.yaml") == ids(*NAMES, file="elsewhere/more.yaml")
+
+
+def test_python_tests_ask_no_framework(project: Project) -> None:
+    project.write("tests/test_python.py", "def test_passes(): pass\n")
+    project.write("tests/elsewhere.yaml", PRODUCTS)
+    project.run("right", "-p", "no:cacheprovider", "tests").assert_outcomes(passed=1)
+    assert not project.imported.exists()
+    assert not (project.path / ".conformance").exists()
+
+
+def test_backends_come_one_after_the_other(project: Project) -> None:
+    assert project.collected("right wrong") == ids(*NAMES) + ids(*NAMES, backend="wrong")
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--backend=rihgt", "*--backend rihgt: unknown (did you mean right?); known: *right*"),
+        ("--require=rihgt", "*--require rihgt: unknown (did you mean right?); known: *right*all*"),
+        ("--device=cuda:9", "*--device cuda:9: unknown; known: cpu"),
+        ("--dtype=float23", "*--dtype float23: unknown (did you mean float32?)*"),
+        ("--mode=lazy", "*--mode lazy: unknown*eager, jit*"),
+        ("--implementation=einsun", "*--implementation einsun: unknown (did you mean einsum?)*"),
+        ("--direction=back", "*--direction back: unknown; known: forward, grad"),
+        ("--adapter=nowhere.py", "*--adapter *nowhere.py: there is no such file"),
+    ],
+)
+def test_unknown_names_are_refused(project: Project, argument: str, message: str) -> None:
+    result = project.run("right", argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+
+
+def test_a_broken_file_fails_alone(project: Project) -> None:
+    project.write("cases/broken.yaml", BROKEN)
+    result = project.run("right")
+    result.assert_outcomes(passed=4, failed=1)
+    result.stdout.fnmatch_lines(["cases/broken.yaml:3:13: *equashun*", "*broken case files*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert list(project.facts()["broken_case_files"]) == ["cases/broken.yaml"]
+    assert len(project.facts()["broken_case_files"]["cases/broken.yaml"]) > 1
+
+
+# Results --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_every_check_ends_in_the_table_and_on_disk(project: Project, workers: str) -> None:
+    project.write("cases/halves.yaml", PRODUCTS.replace("float64", "float16"))
+    result = project.run("right wrong raising", "-n", workers, "--junit-xml=junit.xml")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    outcomes = result.parseoutcomes()
+    assert {word: outcomes.get(word) for word in ("passed", "failed", "unsupported")} == {
+        "passed": 4,
+        "failed": 8,
+        "unsupported": 12,
+    }
+    verdicts = {backend: {} for backend in ("right", "wrong", "raising")}
+    for record in project.records().values():
+        counts = verdicts[record["backend"]]
+        counts[record["verdict"]] = counts.get(record["verdict"], 0) + 1
+    assert verdicts == {
+        "right": {"pass": 4, "unsupported": 4},
+        "wrong": {"fail": 4, "unsupported": 4},
+        "raising": {"fail": 4, "unsupported": 4},
+    }
+    facts = project.facts()
+    assert facts["complete"]
+    assert facts["exit_status"] == 1
+    assert facts["verdicts"] == {"pass": 4, "deviation": 0, "unsupported": 12, "fail": 8, "error": 0}
+    assert facts["packages"]["pytest"] == pytest.__version__
+    assert facts["started"] <= facts["finished"]
+    result.stdout.fnmatch_lines(
+        [
+            "backend *version *device *pass *deviation *unsupported *fail *error *worst ratio*",
+            "right * cpu * 4 * 0 * 4 * 0 * 0 *",
+            "wrong * cpu * 0 * 0 * 4 * 4 * 0 *",
+            "unsupported",
+            "run: *.conformance",
+        ]
+    )
+    suite = ElementTree.parse(project.path / "junit.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("24", "8", "12")
+    assert 'name="verdict" value="fail"' in (project.path / "junit.xml").read_text()
+
+
+def test_a_failure_says_what_where_and_how_to_run_it_again(project: Project) -> None:
+    result = project.run("right wrong", "--mode=jit", "-k", "wrong and not long_sums and not transpose")
+    result.stdout.fnmatch_lines(
+        [
+            "cases/products.yaml:5: products::product",
+            "*A matrix product.",
+            '*equation: "ij,jk->ik", shapes: [[][[]2, 3], [[]3, 4]]',
+            "*wrong * cpu: einsum, jit, float64, forward",
+            "  fail *",
+            "  worst *expected *got *bound *",
+            "  ratio *times the bound",
+            "  ULPs *at most",
+            "FAILED cases/products.yaml::product[[]wrong-cpu-einsum-jit-float64] - *",
+        ]
+    )
+    assert "Traceback" not in result.stdout.str()
+    assert "NotPassed" not in result.stdout.str()
+    (command,) = re.findall(r"^ +again +(pytest .*)$", result.stdout.str(), re.MULTILINE)
+    quicker = ["--backend=wrong"]  # else the real frameworks would be looked for too
+    again = project.pytester.runpytest_subprocess(*shlex.split(command)[1:], *quicker)
+    again.assert_outcomes(failed=1)
+    assert list(project.records()) == ids("product", backend="wrong", mode="jit")
+
+
+def test_the_last_failures_can_be_run_again(project: Project) -> None:
+    project.run("right wrong").assert_outcomes(passed=4, failed=4)
+    project.run("right wrong", "--lf").assert_outcomes(failed=4)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_session_that_stops_early_is_not_complete(project: Project, workers: str) -> None:
+    project.run("wrong", "-x", "-n", workers)
+    assert not project.facts()["complete"]
+    assert 1 <= len(project.records()) < 4
+
+
+def test_short_summaries(project: Project) -> None:
+    project.run("right", "-q").stdout.fnmatch_lines(["backend *", "right *"])
+    shortest = project.run("right", "-qq")
+    assert "4 pass, 0 deviation, 0 unsupported, 0 fail, 0 error" in shortest.outlines
+    assert "backend" not in shortest.stdout.str()
+
+
+def test_without_a_cache(project: Project) -> None:
+    project.run("right", "-p", "no:cacheprovider").assert_outcomes(passed=4)
+
+
+def test_deviations_are_expected_failures(project: Project) -> None:
+    result = project.run("known", "--junit-xml=junit.xml")
+    assert result.ret == pytest.ExitCode.OK
+    assert result.parseoutcomes() == {"deviation": 4}
+    result.stdout.fnmatch_lines(["known * 0 * 4 * 0 * 0 * 0 *", "deviation", "*4  There is no such kernel."])
+    assert ElementTree.parse(project.path / "junit.xml").getroot()[0].get("skipped") == "4"
+
+
+def test_deviations_that_cannot_be_used_are_refused(project: Project) -> None:
+    result = project.run("misrecorded")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*misrecorded.yaml:2:*grade*"])
+
+
+def test_a_mistake_of_the_suite_is_loud(project: Project) -> None:
+    project.write(
+        "mistaken.py",
+        """
+import specs.items
+
+def judge(*arguments):
+    raise ValueError("a mistake of ours")
+
+specs.items.judge = judge
+""",
+    )
+    result = project.run("right", "-p", "mistaken")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert result.parseoutcomes() == {"errors": 4}
+    result.stdout.fnmatch_lines(["Traceback (most recent call last):", "ValueError: a mistake of ours"])
+    assert {record["verdict"] for record in project.records().values()} == {"error"}
+
+
+# What must not go unnoticed -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "arguments", "failed"),
+    [
+        ("right absent", ["--backend", "right"], None),
+        ("right wrong", ["--backend", "right", "--require=wrong"], None),
+        ("right absent", ["--backend", "right", "--require=absent"], "absent had to run and could not: *absent*"),
+        ("right absent", [], "absent had to run and could not: *absent*"),
+        ("right broken", [], "broken had to run and could not: *undefined symbol*"),
+        ("right homeless", [], "homeless had to run and could not: *no device*"),
+        ("absent", [], "absent had to run and could not: *absent*"),
+    ],
+)
+def test_required_backends(project: Project, names: str, arguments: list[str], failed: str | None) -> None:
+    result = project.run(names, *arguments)
+    assert result.ret == (pytest.ExitCode.TESTS_FAILED if failed else pytest.ExitCode.OK)
+    if failed:
+        result.stdout.fnmatch_lines(["did not run", f"FAILED: {failed}"])
+    if "right" in names:
+        assert len(project.records()) == 4
+        assert project.facts()["exit_status"] == result.ret
+
+
+def test_a_crash_is_recorded_and_the_rest_goes_on(project: Project) -> None:
+    result = project.run("right aborting", "-n", "2", "--junit-xml=junit.xml")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert result.parseoutcomes()["passed"] == 7
+    assert result.parseoutcomes()["errors"] == 1
+    records = project.records()
+    assert len(records) == 8
+    crashed = records[ids("transpose", backend="aborting")[0]]
+    assert crashed["verdict"] == "error"
+    assert crashed["reason"] == "its worker process died while running it (SIGABRT)"
+    assert (crashed["line"], crashed["kind"], crashed["dtype"]) == (6, "einsum", "float64")
+    suite = ElementTree.parse(project.path / "junit.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures")) == ("8", "1")
+    result.stdout.fnmatch_lines(
+        ["cases/products.yaml:6: products::transpose", "  error *(SIGABRT)", "  again *pytest *transpose*"]
+    )
+    assert project.facts()["complete"]
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_hang_is_an_error(project: Project, workers: str) -> None:
+    result = project.run("hanging", "-n", workers, "--timeout=1")
+    assert result.parseoutcomes()["passed"] == 3
+    assert result.parseoutcomes()["errors"] == 1
+    record = project.records()[ids("transpose", backend="hanging")[0]]
+    assert (record["verdict"], record["reason"]) == ("error", "no result after 1 s")
+
+
+def test_a_hang_that_hears_no_signal_ends_its_worker(project: Project) -> None:
+    result = project.run("stuck", "-n", "2", "--timeout=1", "-o", "faulthandler_timeout=2")
+    assert result.parseoutcomes()["passed"] == 3
+    assert project.records()[ids("transpose", backend="stuck")[0]]["verdict"] == "error"
+    assert project.facts()["complete"]
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_killed_session_keeps_its_records(project: Project, workers: str) -> None:
+    project.write("cases/more.yaml", PRODUCTS.replace("{i: 1}", ", ".join(f"{{i: {size}}}" for size in range(17, 77))))
+    arguments = project.arguments("slow", "-n", workers)
+    process = project.pytester.popen(
+        [*project.pytester._getpytestargs(), *arguments], start_new_session=True, stdout=None, stderr=None
+    )
+    records = project.path / ".conformance" / "records.jsonl"
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not (records.exists() and records.read_text().count("\n") >= 3):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = project.records()
+    assert 3 <= len(kept) < 60
+    assert all(record["verdict"] == "pass" for record in kept.values())
+    assert not project.facts()["complete"]
+
+
+def test_a_run_replaces_the_one_before(project: Project) -> None:
+    project.run("right")
+    project.run("right", "-k", "transpose", "--report=.conformance")
+    assert list(project.records()) == ids("transpose")
+    assert project.facts()["selection"]["keyword"] == "transpose"
+    project.run("right", "--report=another")
+    assert json.loads((project.path / "another" / "run.json").read_text())["complete"]

@@ -1,0 +1,111 @@
+"""`python -m specs`: what it prints, and the exit codes that scripts rely on."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from specs import __main__, schema
+from specs.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+GOOD = 'kind: einsum\ncases:\n  one: {equation: "i->", sizes: {i: 1}}\n  two: {equation: "i->", sizes: {i: 2}}\n'
+BAD = 'kind: einsum\ncases:\n  one: {equaton: "i->", sizes: {i: -1}}\n'
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """Writes a file in the working directory and gives its relative name."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str, text: str) -> str:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text, encoding="utf-8")
+        return name
+
+    return write
+
+
+def test_files_without_a_problem_are_counted(file, capsys):
+    assert main(["check", file("good.yaml", GOOD)]) == 0
+    assert capsys.readouterr().out == "2 cases in 1 file: no problem found\n"
+
+
+def test_every_problem_is_a_line_and_the_exit_code_is_one(file, capsys):
+    assert main(["check", file("bad.yaml", BAD), file("good.yaml", GOOD), file("worse.yaml", "")]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "bad.yaml:3:3: missing field 'equation' (expected: An einsum equation, explicit (`ij,jk->ik`) or implicit "
+        "(`ij,jk`))",
+        "bad.yaml:3:9: unknown key 'equaton' (did you mean 'equation'?)",
+        "bad.yaml:3:36: sizes.i is -1 (expected at least 0)",
+        "worse.yaml:1:1: the file is empty (expected a mapping)",
+        "4 problems in 2 files",
+    ]
+
+
+def test_directories_are_searched(file, capsys):
+    for name in ("some/b/one.yaml", "some/a/two.yaml"):
+        file(name, GOOD)
+    file("some/a/three.txt", BAD)
+    assert main(["check", "some"]) == 0
+    assert capsys.readouterr().out == "4 cases in 2 files: no problem found\n"
+
+
+def test_without_paths_the_projects_cases_are_checked(file, capsys, monkeypatch, tmp_path):
+    file("project/cases/einsum/bad.yaml", "kind: einsum\n")
+    monkeypatch.setattr(__main__, "ROOT", tmp_path / "project")
+    assert main(["check"]) == 1
+    assert capsys.readouterr().out.startswith("project/cases/einsum/bad.yaml:1:1: missing field 'cases'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "nowhere.yaml"], "no such file or directory: nowhere.yaml"),
+        (["check", "."], "no case file (*.yaml) there"),
+        (["schema", "--chekc"], "unrecognized arguments"),
+        ([], "the following arguments are required: command"),
+    ],
+)
+@pytest.mark.usefixtures("file")
+def test_a_wrong_command_line_is_exit_code_two(capsys, arguments, message):
+    with pytest.raises(SystemExit) as raised:
+        main(arguments)
+    assert raised.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_schema_is_written_and_then_up_to_date(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(schema, "SCHEMA_PATH", tmp_path / "case.schema.json")
+    outdated = "case.schema.json is out of date: run `python -m specs schema`\n"
+    assert main(["schema", "--check"]) == 1
+    assert capsys.readouterr().out == outdated
+    assert not schema.SCHEMA_PATH.exists()
+    assert main(["schema"]) == 0
+    assert capsys.readouterr().out == "case.schema.json written\n"
+    assert main(["schema", "--check"]) == 0
+    assert capsys.readouterr().out == "case.schema.json is up to date\n"
+    schema.SCHEMA_PATH.write_text("{}", encoding="utf-8")
+    assert main(["schema", "--check"]) == 1
+    assert capsys.readouterr().out == outdated
+
+
+def test_checking_imports_no_framework(file):
+    script = (
+        "import sys; from specs.__main__ import main; code = main(['check', sys.argv[1]]);"
+        "print(code, sorted({'numpy', 'ml_dtypes', 'torch', 'jax', 'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    path = Path(file("good.yaml", GOOD)).resolve()
+    result = subprocess.run([sys.executable, "-c", script, path], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "0 []"
+
+
+def test_it_runs_as_a_module(file):
+    path = Path(file("bad.yaml", BAD)).resolve()
+    command = [sys.executable, "-m", "specs", "check", path]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stdout.endswith("3 problems in 1 file\n")
+    assert result.stderr == ""

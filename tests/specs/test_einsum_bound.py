@@ -1,0 +1,384 @@
+"""The einsum bound: correct arithmetic in any order stays within it, arithmetic that cuts corners does not."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from specs import einsum
+from specs.bound import Reference
+from specs.case import EinsumConfig
+from specs.comparison import compare, components, error_ratio
+from specs.equation import bind
+from specs.formats import BFLOAT16, DTYPES, FLOAT16, FLOAT32, TF32, Array, Format, cast, round_to
+from specs.precision import Precision, declared
+
+Rounding = Callable[[Array], Array]
+
+
+# A simulated backend: rounds after every operation ------------------------------------------------------------------
+
+
+def sequential(terms: Array, rnd: Rounding) -> Array:
+    total = terms[0]
+    for term in terms[1:]:
+        total = rnd(total + term)
+    return total
+
+
+def pairwise(terms: Array, rnd: Rounding) -> Array:
+    while len(terms) > 1:
+        even, odd = terms[: len(terms) // 2 * 2 : 2], terms[1::2]
+        terms = np.concatenate([rnd(even + odd), terms[len(terms) // 2 * 2 :]])
+    return terms[0]
+
+
+def blocked(terms: Array, rnd: Rounding) -> Array:
+    lanes = [sequential(terms[i::8], rnd) for i in range(min(8, len(terms)))]
+    return sequential(np.stack(lanes), rnd)
+
+
+ORDERS = {
+    "sequential": sequential,
+    "reversed": lambda terms, rnd: sequential(terms[::-1], rnd),
+    "pairwise": pairwise,
+    "blocked": blocked,
+}
+
+
+class Simulated:
+    """Contracts pair by pair in a random order, storing what lies between two steps."""
+
+    def __init__(self, p: Precision, order: str, seed: int = 0, fused: bool = False, beforehand: bool = False) -> None:
+        self.p, self.order, self.fused, self.beforehand = p, order, fused, beforehand
+        self.random = np.random.default_rng(seed)
+
+    def rnd(self, values: Array) -> Array:
+        return round_to(values, self.p.accumulate)
+
+    def sum(self, terms: Array) -> Array:
+        return ORDERS[self.order](terms, self.rnd) if len(terms) else np.zeros(terms.shape[1:])
+
+    def __call__(self, equation: str, operands: list[Array]) -> Array:
+        contraction = bind(equation, [o.shape for o in operands])
+        sizes, output = contraction.sizes, contraction.output
+        letter = {label: chr(ord("a") + i) for i, label in enumerate(sizes)}
+        parts: list[tuple[list[str], Array]] = []
+        for term, operand in zip(contraction.operands, operands, strict=True):
+            labels = list(dict.fromkeys(term))
+            diagonal = np.einsum("".join(letter[x] for x in term) + "->" + "".join(letter[x] for x in labels), operand)
+            shape = [
+                sizes[x] if not self.beforehand or n > 1 else n for x, n in zip(labels, diagonal.shape, strict=True)
+            ]
+            parts.append((labels, np.broadcast_to(diagonal, shape)))
+        if self.beforehand and len(parts) > 1:
+            for i, (labels, operand) in enumerate(parts):
+                others = {
+                    x for j, (ls, o) in enumerate(parts) if j != i for x, n in zip(ls, o.shape, strict=True) if n > 1
+                }
+                if not others.union(output).issuperset(labels):
+                    parts[i] = self.stored(self.summed(labels, operand, others.union(output)))
+        while len(parts) > 1:
+            i, j = sorted(self.random.choice(len(parts), 2, replace=False))
+            second, first = parts.pop(j), parts.pop(i)
+            kept = set(output).union(*(labels for labels, _ in parts))
+            product = self.multiplied(first, second, kept)
+            parts.append(self.stored(product) if parts else product)
+        labels, result = self.summed(*parts[0], set(output))
+        result = np.broadcast_to(result, [sizes[x] for x in labels])
+        return round_to(result.transpose([labels.index(x) for x in output]), self.p.storage)
+
+    def stored(self, part: tuple[list[str], Array]) -> tuple[list[str], Array]:
+        return part[0], round_to(part[1], self.p.intermediate)
+
+    def summed(self, labels: list[str], values: Array, kept: set[str]) -> tuple[list[str], Array]:
+        axes = [i for i, label in enumerate(labels) if label not in kept]
+        if not axes:
+            return labels, values
+        front = values.transpose([*axes, *(i for i in range(len(labels)) if i not in axes)])
+        terms = front.reshape((-1, *front.shape[len(axes) :]))
+        return [label for label in labels if label in kept], self.sum(terms)
+
+    def multiplied(self, a: tuple[list[str], Array], b: tuple[list[str], Array], kept: set[str]) -> Any:
+        labels = list(dict.fromkeys([*a[0], *b[0]]))
+
+        def spread(part: tuple[list[str], Array]) -> Array:
+            own = round_to(part[1], self.p.multiply) if self.p.u_m else part[1]
+            order = [part[0].index(x) for x in labels if x in part[0]]
+            return own.transpose(order).reshape([own.shape[part[0].index(x)] if x in part[0] else 1 for x in labels])
+
+        left, right = spread(a), spread(b)
+        if self.fused:  # one rounding for a product and its addition
+            axes = [i for i, label in enumerate(labels) if label not in kept]
+            exact = (left * right).transpose([*axes, *(i for i in range(len(labels)) if i not in axes)])
+            terms = exact.reshape((-1, *exact.shape[len(axes) :]))
+            total = np.zeros(terms.shape[1:])
+            for term in terms:
+                total = self.rnd(total + term)
+            return [x for x in labels if x in kept], total
+        return self.summed(labels, self.rnd(left * right), kept)
+
+
+def normal(shapes: list[tuple[int, ...]], dtype: str, seed: int = 0) -> list[Array]:
+    generator = np.random.default_rng(seed)
+    return [cast(generator.standard_normal(s), DTYPES[dtype]) for s in shapes]
+
+
+def reference(equation: str, operands: list[Array], p: Precision, dtype: str, random: bool) -> Reference:
+    config = EinsumConfig(equation=equation, shapes=[list(o.shape) for o in operands])
+    return einsum.reference(config, DTYPES[dtype], operands, p, random)
+
+
+def worst(result: Array, expected: Reference) -> float:
+    got = components(np.asarray(result))
+    assert expected.precision is not None
+    return float(np.max(error_ratio(got, expected.value, expected.error, expected.precision), initial=0.0))
+
+
+# Soundness ----------------------------------------------------------------------------------------------------------
+
+PRECISIONS = {
+    "float64": ("float64", {}),
+    "float64 computed in float32": (
+        "float64", {"multiply": "float32", "accumulate": "float32", "intermediate": "float32"},
+    ),
+    "float32": ("float32", {}),
+    "float32 summed in float64": ("float32", {"accumulate": "float64"}),
+    "float32 by TF32": ("float32", {"multiply": "tf32"}),
+    "float32 by bfloat16": ("float32", {"multiply": "bfloat16"}),
+    "float32 summed in float16": ("float32", {"accumulate": "float16", "intermediate": "float16"}),
+    "float16": ("float16", {}),
+    "float16 stored in float32": ("float16", {"intermediate": "float32"}),
+    "float16 summed in float16": ("float16", {"accumulate": "float16"}),
+    "bfloat16": ("bfloat16", {}),
+    "bfloat16 summed in bfloat16": ("bfloat16", {"accumulate": "bfloat16"}),
+}  # fmt: skip
+EQUATIONS = [
+    ("ij->i", [(6, 40)]),
+    ("ii->", [(9, 9)]),
+    ("i,i->i", [(50,), (50,)]),
+    ("ij,jk->ik", [(4, 2), (2, 4)]),
+    ("ij,jk->ik", [(4, 64), (64, 4)]),
+    ("ij,jk->ik", [(4, 1), (16, 4)]),
+    ("ij,k->i", [(4, 16), (16,)]),
+    ("i,i,i->i", [(40,), (40,), (40,)]),
+    ("ij,jk,kl->il", [(4, 8), (8, 8), (8, 4)]),
+    ("ij,j,kl->il", [(4, 16), (16,), (8, 3)]),
+    ("a,ab,bc,c->", [(5,), (5, 6), (6, 5), (5,)]),
+]
+precisions = pytest.mark.parametrize("name", PRECISIONS, ids=lambda n: n.replace(" ", "_"))
+equations = pytest.mark.parametrize(("equation", "shapes"), EQUATIONS, ids=[f"{e}{s}" for e, s in EQUATIONS])
+
+
+def evaluations(p: Precision, equation: str, operands: list[Array], seed: int) -> dict[str, Array]:
+    """Results of correct backends that differ in order, pairing, fused operations and sums beforehand."""
+    wide = [o.astype(np.float64) for o in operands]
+    variants = {order: Simulated(p, order, seed) for order in ORDERS}
+    variants["sums beforehand"] = Simulated(p, "sequential", seed, beforehand=True)
+    if p.accumulate.precision <= FLOAT32.precision:
+        variants["fused"] = Simulated(p, "sequential", seed, fused=True)
+    return {name: backend(equation, wide) for name, backend in variants.items()}
+
+
+@precisions
+@equations
+def test_random_data_in_any_order_stays_within_the_bound(name: str, equation: str, shapes: list) -> None:
+    dtype, formats = PRECISIONS[name]
+    p = declared(DTYPES[dtype], **formats)
+    for seed in range(2):
+        operands = normal(shapes, dtype, seed)
+        expected = reference(equation, operands, p, dtype, random=True)
+        ratios = {k: worst(r, expected) for k, r in evaluations(p, equation, operands, seed).items()}
+        assert max(ratios.values()) <= 1, ratios
+
+
+DATA: dict[str, Callable[[np.random.Generator, tuple], Array]] = {
+    "positive": lambda g, s: g.uniform(0.5, 1.0, s),
+    "constant": lambda g, s: np.full(s, 1.1),
+    "cancelling": lambda g, s: np.where(np.arange(np.prod(s, dtype=int)) % 2, -1.01, 1.0).reshape(s),
+    "wide": lambda g, s: g.standard_normal(s) * 2.0 ** g.integers(-6, 7, s),
+    "tiny": lambda g, s: g.standard_normal(s) * 2.0**-70,
+    "sorted": lambda g, s: np.sort(g.standard_normal(s).ravel()).reshape(s),
+}
+
+
+@precisions
+@pytest.mark.parametrize("data", DATA)
+def test_structured_data_in_any_order_stays_within_the_bound_for_any_data(name: str, data: str) -> None:
+    dtype, formats = PRECISIONS[name]
+    p = declared(DTYPES[dtype], **formats)
+    for equation, shapes in [EQUATIONS[0], EQUATIONS[4], EQUATIONS[6], EQUATIONS[7], EQUATIONS[8]]:
+        generator = np.random.default_rng(len(equation))
+        operands = [cast(DATA[data](generator, s), DTYPES[dtype]) for s in shapes]
+        expected = reference(equation, operands, p, dtype, random=False)
+        ratios = {k: worst(r, expected) for k, r in evaluations(p, equation, operands, 0).items()}
+        assert max(ratios.values()) <= 1, (equation, ratios)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("random", [True, False], ids=["random_data", "any_data"])
+def test_complex_products_stay_within_the_bound_summed_together_or_apart(dtype: str, random: bool) -> None:
+    p = declared(DTYPES[dtype])
+    for seed in range(5):
+        generator = np.random.default_rng(seed)
+        a, b = (
+            cast(generator.standard_normal(s) + 1j * generator.standard_normal(s), DTYPES[dtype])
+            for s in [(4, 32), (32, 4)]
+        )
+        expected = reference("ij,jk->ik", [a, b], p, dtype, random)
+        (ar, ai), (br, bi) = ((x.real.astype(np.float64), x.imag.astype(np.float64)) for x in (a, b))
+        for order in ORDERS:
+            real = Simulated(p, order)
+            apart = (
+                round_to(real("ij,jk->ik", [ar, br]) - real("ij,jk->ik", [ai, bi]), p.storage)
+                + 1j * round_to(real("ij,jk->ik", [ar, bi]) + real("ij,jk->ik", [ai, br]), p.storage)
+            )  # fmt: skip
+            together = (
+                real("ij,jk->ik", [np.hstack([ar, -ai]), np.vstack([br, bi])])
+                + 1j * real("ij,jk->ik", [np.hstack([ar, ai]), np.vstack([bi, br])])
+            )  # fmt: skip
+            assert max(worst(apart, expected), worst(together, expected)) <= 1
+
+
+# Usefulness ---------------------------------------------------------------------------------------------------------
+
+
+def product_of(m: int, k: int, n: int, dtype: str = "float32", seed: int = 0) -> tuple[list[Array], Reference]:
+    operands = normal([(m, k), (k, n)], dtype, seed)
+    return operands, reference("ij,jk->ik", operands, declared(DTYPES[dtype]), dtype, random=True)
+
+
+def truncated(values: Array, format: Format) -> Array:
+    return np.where(values < 0, round_to(values, format, "up"), round_to(values, format, "down"))
+
+
+FAULTS: dict[str, Callable[[Array, Array], Array]] = {
+    "bfloat16 operands": lambda a, b: round_to(a, BFLOAT16) @ round_to(b, BFLOAT16),
+    "TF32 operands": lambda a, b: round_to(a, TF32) @ round_to(b, TF32),
+    "operands truncated to TF32": lambda a, b: truncated(a, TF32) @ truncated(b, TF32),
+    "first term dropped": lambda a, b: a[:, 1:] @ b[1:],
+    "last term twice": lambda a, b: a @ b + a[:, -1:] * b[-1:],
+    "result through bfloat16": lambda a, b: round_to(a @ b, BFLOAT16),
+    "one column for another": lambda a, b: a @ np.roll(b, 1, axis=1),
+    "all off by 1e-5": lambda a, b: (a @ b) * (1 + 1e-5),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("terms", [4, 64, 512])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fault_behind_float32_is_outside_the_bound(fault: str, terms: int, seed: int) -> None:
+    operands, expected = product_of(16, terms, 16, seed=seed)
+    a, b = (o.astype(np.float64) for o in operands)
+    assert worst(round_to(a @ b, FLOAT32), expected) <= 1
+    assert worst(round_to(FAULTS[fault](a, b), FLOAT32), expected) > 1
+
+
+@pytest.mark.parametrize(("dtype", "accumulate"), [("float32", FLOAT16), ("float64", FLOAT32)])
+def test_a_narrow_accumulator_is_outside_the_bound(dtype: str, accumulate: Format) -> None:
+    operands, expected = product_of(4, 1024, 4, dtype)
+    p = declared(DTYPES[dtype]).but(accumulate=accumulate.name)
+    got = Simulated(p, "sequential")("ij,jk->ik", [o.astype(np.float64) for o in operands])
+    assert worst(got, expected) > 1
+
+
+def test_the_bound_for_random_data_is_tighter_than_the_one_for_any_data() -> None:
+    operands, expected = product_of(8, 1024, 8)
+    any_data = reference("ij,jk->ik", operands, declared(DTYPES["float32"]), "float32", random=False)
+    assert (expected.error < any_data.error / 10).all()
+    assert (expected.facts["form"], any_data.facts["form"]) == ("random data", "any data")
+
+
+# Exactness ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "complex64"])
+@pytest.mark.parametrize("equation", ["ij->i", "ij,jk->ik", "ij,jk,kl->il"])
+def test_small_integers_are_exact_and_one_ulp_off_is_refused(dtype: str, equation: str) -> None:
+    generator = np.random.default_rng(0)
+    operands = [cast(generator.integers(-1, 2, (4, 4)), DTYPES[dtype]) for _ in range(equation.count(",") + 1)]
+    expected = reference(equation, operands, declared(DTYPES[dtype]), dtype, random=True)
+    assert expected.facts["form"] == "exact"
+    assert not expected.error.any()
+    wide = [o.astype(np.complex128 if dtype == "complex64" else np.float64) for o in operands]
+    right = cast(np.einsum(equation, *wide), DTYPES[dtype])
+    assert compare(right, expected).problem == ""
+    kind = {"complex64": "float32"}.get(dtype, dtype)
+    ulp = 2 * DTYPES[kind].format.unit_roundoff
+    wrong = cast(right.astype(wide[0].dtype) * (1 + ulp) + (right == 0) * ulp, DTYPES[dtype])
+    assert compare(wrong, expected).measurement.error_ratio == np.inf
+
+
+def test_sums_with_too_many_digits_are_not_taken_for_exact() -> None:
+    numbers = np.array([[2.0**24, 1.0, 1.0]], np.float32)
+    assert reference("ij->i", [numbers], declared(DTYPES["float32"]), "float32", random=False).error > 0
+    assert reference("ij->i", [numbers[:, :1]], declared(DTYPES["float32"]), "float32", random=False).error == 0
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_copies_and_single_products_are_correctly_rounded(dtype: str) -> None:
+    p = declared(DTYPES[dtype])
+    a, b = normal([(30,), (30,)], dtype)
+    assert not reference("i->i", [a], p, dtype, random=True).error.any()
+    product = reference("i,i->i", [a, b], p, dtype, random=True)
+    right = cast(a.astype(np.float64) * b.astype(np.float64), DTYPES[dtype])
+    assert compare(right, product).problem == ""
+    wrong = cast(right.astype(np.float64) * (1 + 2 * p.storage.unit_roundoff), DTYPES[dtype])
+    assert compare(wrong, product).problem
+
+
+# The ends of the range ----------------------------------------------------------------------------------------------
+
+
+def test_sums_beyond_the_accumulator_have_no_bound_and_others_keep_theirs() -> None:
+    operand = np.array([[60000, 60000, -60000], [1, 2, 3.5]], np.float16)
+    summed = declared(DTYPES["float16"], accumulate="float16")
+    assert np.isinf(reference("ij->i", [operand], summed, "float16", random=False).error).tolist() == [True, False]
+    assert np.isfinite(reference("ij->i", [operand], declared(DTYPES["float16"]), "float16", random=False).error).all()
+
+
+def test_a_result_beyond_float16_must_be_infinite() -> None:
+    operand = np.array([[60000, 60000]], np.float16)
+    expected = reference("ij->i", [operand], declared(DTYPES["float16"]), "float16", random=False)
+    assert compare(np.array([np.inf], np.float16), expected).problem == ""
+    assert compare(np.array([-np.inf], np.float16), expected).problem
+    assert compare(np.array([65504], np.float16), expected).problem
+
+
+def test_a_stored_intermediate_beyond_float16_leaves_no_bound() -> None:
+    operands = [np.array([300.0], np.float16), np.array([300.0], np.float16), np.array([0.001], np.float16)]
+    p = declared(DTYPES["float16"])
+    assert np.isinf(reference("i,i,i->i", operands, p, "float16", random=False).error).all()
+    kept = p.but(intermediate="float32")
+    assert np.isfinite(reference("i,i,i->i", operands, kept, "float16", random=False).error).all()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_subnormals_are_kept_unless_flushing_is_declared(dtype: str) -> None:
+    tiny = DTYPES[dtype].format.tiny
+    operands = [cast([1.5 * tiny, tiny / 4, 1.0], DTYPES[dtype]), cast([0.5, 1.0, 1.0], DTYPES[dtype])]
+    right, flushed = cast([0.75 * tiny, tiny / 4, 1.0], DTYPES[dtype]), cast([0, 0, 1.0], DTYPES[dtype])
+    keeps = reference("i,i->i", operands, declared(DTYPES[dtype]), dtype, random=False)
+    flushes = reference("i,i->i", operands, declared(DTYPES[dtype], flushes=True), dtype, random=False)
+    assert [compare(r, keeps).problem == "" for r in (right, flushed)] == [True, False]
+    assert [compare(r, flushes).problem == "" for r in (right, flushed)] == [True, True]
+    assert compare(cast([0, 0, 0.0], DTYPES[dtype]), flushes).problem
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_flushed_copy_is_allowed_where_flushing_is_declared(dtype: str) -> None:
+    operand = cast([DTYPES[dtype].format.smallest, 1.0], DTYPES[dtype])
+    flushed = cast([0.0, 1.0], DTYPES[dtype])
+    assert compare(flushed, reference("i->i", [operand], declared(DTYPES[dtype]), dtype, random=False)).problem
+    flushing = declared(DTYPES[dtype], flushes=True)
+    assert compare(flushed, reference("i->i", [operand], flushing, dtype, random=False)).problem == ""
+
+
+def test_a_sum_truncated_at_every_step_is_within_a_declaration_that_truncates() -> None:
+    operands = normal([(4, 64), (64, 4)], "float32")
+    truncating = declared(DTYPES["float32"], truncates=True)
+    expected = reference("ij,jk->ik", operands, truncating, "float32", random=True)
+    a, b = (o.astype(np.float64) for o in operands)
+    terms = truncated(a.T[:, :, None] * b[:, None, :], FLOAT32)
+    assert worst(sequential(terms, lambda x: truncated(x, FLOAT32)), expected) <= 1

@@ -1,0 +1,491 @@
+"""Case files become cases, or problems that say where, what, and what was expected instead."""
+
+import pickle
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from specs import loading
+from specs.case import Case, EinsumConfig, Expect
+from specs.loading import LARGEST_SWEEP, discover, load
+from specs.problems import CaseFileError, Problem
+
+
+@pytest.fixture
+def cases_of(tmp_path):
+    """Loads text as the file `cases/einsum/products.yaml` of a project."""
+
+    def load_text(text: str) -> list[Case]:
+        file = tmp_path / "cases" / "einsum" / "products.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(dedent(text).lstrip("\n"), encoding="utf-8")
+        return load(file, tmp_path)
+
+    return load_text
+
+
+@pytest.fixture
+def problems_of(cases_of):
+    """The problems of a text as lines `line:column: message`."""
+
+    def load_text(text: str) -> list[str]:
+        with pytest.raises(CaseFileError) as raised:
+            cases_of(text)
+        return [f"{problem.line}:{problem.column}: {problem.message}" for problem in raised.value.problems]
+
+    return load_text
+
+
+def einsum(entry: str) -> str:
+    return f"kind: einsum\ncases:\n  one: {entry}\n"
+
+
+def attention(entry: str) -> str:
+    return f"kind: attention\ncases:\n  one: {entry}\n"
+
+
+# What a good file becomes
+
+
+def test_an_entry_becomes_a_case(cases_of, tmp_path):
+    (case,) = cases_of("""
+        # a comment
+        kind: einsum
+        about: Products of two matrices.
+        cases:
+          rows_by_rows:
+            equation: ij,kj->ik
+            shapes: [[2, 3], [4, 3]]
+        """)
+    assert vars(case) == {
+        "id": "einsum/products::rows_by_rows",
+        "name": "rows_by_rows",
+        "file": tmp_path / "cases" / "einsum" / "products.yaml",
+        "line": 5,
+        "config": EinsumConfig(equation="ij,kj->ik", shapes=[[2, 3], [4, 3]]),
+    }
+
+
+def test_the_examples_of_the_design_load(cases_of):
+    cases = cases_of("""
+        kind: einsum
+        about: Products of two matrices, plain and transposed.
+        defaults: {dtypes: [float64, float32, bfloat16, float16]}
+        cases:
+          attention_scores:
+            about: Multi-head attention scores.
+            source: seed 000
+            equation: nqhd,nkhd->nhqk
+            sizes: {n: 2, q: 5, k: 7, h: 4, d: 16}      # label sizes instead of shapes
+          outer_of_integers:
+            equation: ij,km->ijkm
+            dtypes: [int32]
+            operands: [[[1, 2, 3], [4, 5, 6]], [[7, 8, 9]]]
+            expect: {value: [[[[7, 8, 9]], [[14, 16, 18]], [[21, 24, 27]]], [[[28, 32, 36]], [[35, 40, 45]]]]}
+          one_label_two_sizes:
+            equation: ij,jk->ik
+            shapes: [[2, 3], [4, 5]]
+            expect: {error: size_mismatch}
+          long_sums:
+            equation: i,i->
+            sweep: {sizes: [{i: 1}, {i: 1024}, {i: 65536}]}
+        """)
+    assert [case.name for case in cases] == [
+        "attention_scores",
+        "outer_of_integers",
+        "one_label_two_sizes",
+        "long_sums/1",
+        "long_sums/1024",
+        "long_sums/65536",
+    ]
+    assert cases[2].config.expect == Expect(error="size_mismatch")
+    assert cases[5].config.sizes == {"i": 65536}
+    assert {case.line for case in cases[3:]} == {19}
+
+
+def test_literal_numbers_may_be_exact_bits(cases_of):
+    (case,) = cases_of(einsum('{equation: "i->", operands: [[0x1.8p-3, 1e-5, .inf, 2, true]]}'))
+    assert case.config.operands == [[0.1875, 1e-5, float("inf"), 2, True]]
+
+
+def test_an_entry_wins_over_the_defaults_without_merging_deeper(cases_of):
+    plain, own = cases_of("""
+        kind: attention
+        defaults: {q_len: 4, head_dim: 8, causal: top_left, window: {left: 1, right: 2}}
+        cases:
+          plain: {}
+          own: {head_dim: 16, window: {left: 3}}
+        """)
+    assert (plain.config.head_dim, plain.config.causal, plain.config.window.right) == (8, "top_left", 2)
+    assert (own.config.head_dim, own.config.causal, own.config.window.left) == (16, "top_left", 3)
+    assert own.config.window.right is None
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("cases/einsum/products.yaml", "einsum/products::one"),
+        ("cases/top.yaml", "top::one"),
+        ("tests/specs/own.case.yaml", "tests/specs/own.case::one"),
+        ("../elsewhere.yaml", "elsewhere::one"),
+    ],
+)
+def test_the_id_says_where_the_file_is(tmp_path, file, expected):
+    root = tmp_path / "project"
+    path = root / file
+    root.mkdir()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(einsum('{equation: "i->", sizes: {i: 1}}'), encoding="utf-8")
+    assert [case.id for case in load(path, root)] == [expected]
+
+
+# Sweeps
+
+
+def names(cases: list[Case]) -> list[str]:
+    return [case.name.partition("/")[2] for case in cases]
+
+
+def test_a_sweep_is_every_combination_and_later_fields_vary_fastest(cases_of):
+    cases = cases_of(attention("{head_dim: 4, sweep: {q_len: [1, 2], kv_len: [1, 33]}}"))
+    assert names(cases) == ["1-1", "1-33", "2-1", "2-33"]
+    assert [(case.config.q_len, case.config.kv_len) for case in cases] == [(1, 1), (1, 33), (2, 1), (2, 33)]
+    assert cases[1].id == "einsum/products::one/1-33"
+
+
+def test_a_swept_mapping_is_merged_over_the_entrys_own_and_anything_else_replaces_it(cases_of):
+    cases = cases_of(
+        einsum('{equation: "ij->", sizes: {i: 2, j: 3}, dtypes: [int8], sweep: {sizes: [{j: 5}], dtypes: [[bool]]}}')
+    )
+    assert [(case.config.sizes, case.config.dtypes) for case in cases] == [({"i": 2, "j": 5}, ["bool"])]
+
+
+def test_a_swept_null_takes_a_field_away(cases_of):
+    cases = cases_of(attention("{q_len: 1, head_dim: 4, window: {left: 1}, sweep: {window: [null, {right: 2}]}}"))
+    assert names(cases) == ["none", "2"]
+    assert cases[0].config.window is None
+    assert (cases[1].config.window.left, cases[1].config.window.right) == (1, 2)
+
+
+def test_a_sweep_may_come_from_the_defaults_and_an_entry_may_do_without(cases_of):
+    cases = cases_of("""
+        kind: attention
+        defaults: {head_dim: 4, sweep: {q_len: [1, 2]}}
+        cases:
+          both: {}
+          other: {sweep: {q_len: [3]}}
+          single: {q_len: 4, sweep: null}
+        """)
+    assert [(case.name, case.config.q_len) for case in cases] == [
+        ("both/1", 1),
+        ("both/2", 2),
+        ("other/3", 3),
+        ("single", 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "label"),
+    [
+        ("sizes", "{i: 1, j: 1024}", "1x1024"),
+        ("shapes", "[[2, 3]]", "2x3"),
+        ("shapes", "[[2, 3], [4]]", "2x3,4"),
+        ("shapes", "[[]]", "empty"),
+        ("dtypes", "[float32, float16]", "float32xfloat16"),
+        ("gradient", "false", "false"),
+        ("expect", "null", "none"),
+        ("operands", "[0x1p-1, -2]", "0.5x-2"),
+        ("equation", "'ij, jk -> ik'", "ij,jk->ik"),
+        ("equation", "'[a]::b/c\\d'", "abcd"),
+        ("equation", "' '", "empty"),
+    ],
+)
+def test_a_members_name_is_made_of_its_values_and_is_safe_in_a_test_id(cases_of, monkeypatch, field, value, label):
+    monkeypatch.setattr(loading, "contradiction", lambda case: None)  # the values need not mean anything
+    base = {"equation": "i->", "shapes": "[[1], [1]]"}
+    if field in ("sizes", "operands"):
+        del base["shapes"]
+    fields = ", ".join(f"{key}: {text!r}" if key == "equation" else f"{key}: {text}" for key, text in base.items())
+    assert names(cases_of(einsum(f"{{{fields}, sweep: {{{field}: [{value}]}}}}"))) == [label]
+
+
+def test_inserting_a_value_renames_no_other_member(cases_of):
+    before = names(cases_of(attention("{head_dim: 4, sweep: {q_len: [1, 9], kv_len: [1, 33]}}")))
+    after = names(cases_of(attention("{head_dim: 4, sweep: {q_len: [1, 5, 9], kv_len: [1, 33]}}")))
+    assert set(before) < set(after)
+
+
+def test_two_members_with_one_name_are_a_problem(problems_of):
+    assert problems_of(einsum('{equation: "i->", sweep: {sizes: [{i: 1}, {i: 2}, {i: 1}]}}')) == [
+        "3:26: two members of the sweep are named 'one/1' (expected values that differ)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "problem"),
+    [
+        ("{}", "3:39: sweep is empty (expected at least one field with its values)"),
+        ("{q_len: []}", "3:47: sweep.q_len is an empty list (expected a length of at least 1)"),
+        ("{q_len: 3}", "3:47: sweep.q_len is 3 (expected a list)"),
+        ("[1, 2]", "3:39: sweep is a list (expected a mapping)"),
+        ("{q_lem: [1]}", "3:40: unknown key 'q_lem' (did you mean 'q_len'?)"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense(problems_of, sweep, problem):
+    assert problems_of(attention(f"{{head_dim: 4, q_len: 2, sweep: {sweep}}}")) == [problem]
+
+
+def test_a_sweep_that_explodes_is_refused_before_it_does(problems_of):
+    values = list(range(1, 101))
+    fields = ", ".join(f"{field}: {values}" for field in ("q_len", "kv_len", "num_heads", "batch", "head_dim"))
+    (problem,) = problems_of(attention(f"{{sweep: {{{fields}}}}}"))
+    assert problem == f"3:16: sweep makes 10000000000 cases (expected at most {LARGEST_SWEEP})"
+
+
+def test_a_wrong_value_in_a_sweep_is_reported_once_and_where_it_stands(problems_of):
+    assert problems_of("""
+        kind: attention
+        defaults: {head_dim: 4}
+        cases:
+          swept:
+            causal: none
+            window: {left: -1}
+            sweep:
+              q_len: [1, two, 3]
+              window: [{right: 1}, {rigth: 2}]
+        """) == [
+        "6:20: window.left is -1 (expected at least 0)",
+        "8:18: q_len is the text 'two' (expected a whole number)",
+        "9:29: unknown key 'rigth' (did you mean 'right'?)",
+    ]
+
+
+def test_a_problem_of_some_members_names_them(problems_of):
+    assert problems_of(attention("{head_dim: 4, kv_lengths: [1], q_len: 3, sweep: {batch: [1, 2, 3]}}")) == [
+        "3:3: kv_lengths needs one length for each of the 2 batch items (in one/2)",
+        "3:3: kv_lengths needs one length for each of the 3 batch items (in one/3)",
+    ]
+
+
+# Problems
+
+
+def test_all_problems_of_a_file_are_found_at_once_each_at_its_place(problems_of):
+    assert problems_of("""
+        kind: einsum
+        abuot: Many mistakes.
+        defaults: {dtypes: [float64, float23], gradent: true}
+        cases:
+          first:
+            equaton: ij,jk->ik
+            shapes: [[2, x], [3.0, -1], 4]
+          Second: {equation: 3, operands: [[1, [2, x]], y]}
+          third: {equation: "i->", sizes: {i: 1}, sizes: {i: 2}, modes: [egaer]}
+          fourth:
+          fifth: {equation: "i->", dtypes: [int8]}
+        """) == [
+        "2:1: unknown key 'abuot' (did you mean 'about'?)",
+        "3:30: dtypes[1] is the text 'float23' (expected 'float64', 'float32', 'float16', 'bfloat16', 'complex128', "
+        "'complex64', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64' or 'bool'; "
+        "did you mean 'float32'?)",
+        "3:40: unknown key 'gradent' (did you mean 'gradient'?)",
+        "5:3: missing field 'equation' (expected: An einsum equation, explicit (`ij,jk->ik`) or implicit (`ij,jk`))",
+        "6:5: unknown key 'equaton' (did you mean 'equation'?)",
+        "7:18: shapes[0][1] is the text 'x' (expected a whole number)",
+        "7:23: shapes[1][0] is 3.0 (expected a whole number)",
+        "7:28: shapes[1][1] is -1 (expected at least 0)",
+        "7:33: shapes[2] is 4 (expected a list)",
+        "8:3: 'Second' is not a name (expected snake_case, such as 'two_by_three')",
+        "8:22: equation is 3 (expected text)",
+        "8:44: operands[0][1][1] is the text 'x' (expected a number, true or false, or a list)",
+        "8:49: operands[1] is the text 'y' (expected a number, true or false, or a list)",
+        "9:43: the key 'sizes' is given twice (the first is on line 9)",
+        "9:66: modes[0] is the text 'egaer' (expected 'eager', 'jit' or 'xla'; did you mean 'eager'?)",
+        "10:10: cases.fourth is empty (expected a mapping)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("{head_dim: 4, q_len: two}", "3:29: q_len is the text 'two' (expected a whole number)"),
+        ("{head_dim: 4, q_len: 2.5}", "3:29: q_len is 2.5 (expected a whole number)"),
+        ("{head_dim: 4, q_len: true}", "3:29: q_len is true (expected a whole number)"),
+        ("{head_dim: 4, q_len: }", "3:29: q_len is empty (expected a whole number)"),
+        ("{head_dim: 0, q_len: 1}", "3:19: head_dim is 0 (expected at least 1)"),
+        ("{head_dim: 4, q_len: 1, softcap: 0}", "3:41: softcap is 0 (expected more than 0)"),
+        ("{head_dim: 4, q_len: 1, scale: [1]}", "3:39: scale is a list (expected a number)"),
+        ("{head_dim: 4, q_len: 1, gradient: no}", "3:42: gradient is the text 'no' (expected true or false)"),
+        ("{head_dim: 4, q_len: 1, window: 3}", "3:40: window is 3 (expected a mapping)"),
+        ("{head_dim: 4, q_len: 1, window: {lfet: 3}}", "3:41: unknown key 'lfet' (did you mean 'left'?)"),
+        ("{head_dim: 4, q_len: 1, window: {zzz: 3}}", "3:41: unknown key 'zzz' (expected left or right)"),
+        ("{head_dim: 4, q_len: 1, dtypes: []}", "3:40: dtypes is an empty list (expected a length of at least 1)"),
+        ("{head_dim: 4, q_len: 1, dtypes: [int8, int8]}", "3:40: dtypes: a dtype is listed twice"),
+        ("{head_dim: 4, q_len: 1, requires: {disk: 1}}", "3:43: unknown key 'disk' (expected 'memory_gib')"),
+        ("{head_dim: 4, q_len: 1, expect: {}}", "3:40: expect: give exactly one of: value, error"),
+        ("{head_dim: 4, q_len: 1, query: [[1, x]]}", "3:44: query[0][1] is the text 'x' (expected a number, true or "
+         "false, or a list)"),
+        ("{head_dim: 4, q_len: 1, mask: {shape: qk}}", "3:32: missing field 'type' (expected: bool: true lets a key "
+         "take part. additive: added to the scores)"),
+        ("{head_dim: 4, q_len: 1, mask: {type: additive, fill: lowst}}", "3:61: mask.fill is the text 'lowst' "
+         "(expected a number or 'lowest'; did you mean 'lowest'?)"),
+        ("{head_dim: 4, q_len: 1, mask: {type: bool, shape: zz}}", "3:58: mask.shape is the text 'zz' (expected: The "
+         "axes it varies along, the last of (batch, heads, q, k): `qk`, `b11k`, `1hqk`; 1 broadcasts)"),
+        ("{head_dim: 4, q_len: 1, mask: {type: bool, fill: 1}}", "3:38: mask: fill belongs to an additive mask"),
+        ("{head_dim: 4, q_len: 1, scale_at: weights}", "3:3: scale_at weights needs an explicit scale"),
+        ("{head_dim: 4, q_len: 1, sweeep: {}}", "3:32: unknown key 'sweeep' (did you mean 'sweep'?)"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_in_plain_words(problems_of, entry, problem):
+    assert problems_of(attention(entry)) == [problem]
+
+
+def test_an_overlong_text_is_told_short(problems_of):
+    (problem,) = problems_of(attention(f"{{head_dim: 4, q_len: 1, about: {'long ' * 100}}}"))
+    assert problem.startswith("3:39: about is the text 'long long ")
+    assert problem.endswith("…' (expected at most 300 characters)")
+    assert len(problem) < 120
+
+
+def test_missing_fields_are_reported_at_the_name_of_each_entry(problems_of):
+    problems = problems_of("kind: attention\ncases:\n  a: {q_len: 1}\n  b: {}\n")
+    assert [problem.partition(" (")[0] for problem in problems] == [
+        "3:3: missing field 'head_dim'",
+        "4:3: missing field 'head_dim'",
+        "4:3: missing field 'q_len'",
+    ]
+
+
+def test_a_problem_of_the_defaults_is_reported_there_and_once(problems_of):
+    assert problems_of("""
+        kind: attention
+        defaults:
+          head_dim: four
+          window: {left: -1}
+          nmu_heads: 2
+        cases:
+          a: {q_len: 1}
+          b: {q_len: 2}
+        """) == [
+        "3:13: head_dim is the text 'four' (expected a whole number)",
+        "4:18: window.left is -1 (expected at least 0)",
+        "5:3: unknown key 'nmu_heads' (did you mean 'num_heads'?)",
+    ]
+
+
+def test_a_wrong_default_is_found_even_where_every_entry_has_its_own(problems_of):
+    assert problems_of("kind: attention\ndefaults: {head_dim: x}\ncases:\n  a: {q_len: 1, head_dim: 4}\n") == [
+        "2:22: head_dim is the text 'x' (expected a whole number)"
+    ]
+
+
+def test_a_problem_of_an_entry_is_reported_there_though_the_defaults_have_the_field_too(problems_of):
+    assert problems_of("kind: attention\ndefaults: {head_dim: 4}\ncases:\n  a: {q_len: 1, head_dim: x}\n") == [
+        "4:27: head_dim is the text 'x' (expected a whole number)"
+    ]
+
+
+def test_incomplete_defaults_are_no_problem(cases_of):
+    assert cases_of("""
+        kind: einsum
+        defaults: {shapes: [[2, 2]], expect: {value: 1}}
+        cases:
+          a: {equation: "ij->"}
+        """)
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("", ["1:1: the file is empty (expected a mapping)"]),
+        ("- 1\n", ["1:1: the file is a list (expected a mapping)"]),
+        (
+            "kind: einsun\ncases: {a: {}}\n",
+            ["1:7: kind is the text 'einsun' (expected 'einsum' or 'attention'; did you mean 'einsum'?)"],
+        ),
+        ("kind: [einsum]\ncases: {a: {}}\n", ["1:7: kind is a list (expected 'einsum' or 'attention')"]),
+        ("kind: einsum\ncases: {}\n", ["2:8: cases is an empty mapping (expected a length of at least 1)"]),
+        ("kind: einsum\ncases: [a]\n", ["2:8: cases is a list (expected a mapping)"]),
+        ("kind: einsum\ndefaults:\ncases: {a: {}}\n", ["2:10: defaults is empty (expected a mapping)"]),
+        ("about: x\n", ["1:1: missing field 'cases' (expected: The cases, by their snake_case names)",
+                        "1:1: missing field 'kind' (expected: What the cases compute, and so which fields they have)"]),
+        ("kind: einsum\ncases: {a: [\n", ["3:1: not valid YAML: did not find expected node content (while parsing a "
+                                          "flow node)"]),
+    ],
+)  # fmt: skip
+def test_what_is_no_case_file_at_all(problems_of, text, problems):
+    assert problems_of(text) == problems
+
+
+@pytest.mark.parametrize("name", ["Rows", "2d", "a-b", "a.b", "a/b", "a b", "é", "_a", "a::b"])
+def test_names_are_snake_case(problems_of, name):
+    entry = '{equation: "i->", sizes: {i: 1}}'
+    assert problems_of(f'kind: einsum\ncases:\n  "{name}": {entry}\n') == [
+        f"3:3: {name!r} is not a name (expected snake_case, such as 'two_by_three')"
+    ]
+
+
+def test_problems_read_like_a_compilers(tmp_path):
+    file = tmp_path / "bad.yaml"
+    file.write_text("kind: einsum\ncases: {a: {equation: i, sizes: {i: -1}}}\n", encoding="utf-8")
+    with pytest.raises(CaseFileError) as raised:
+        load(file, tmp_path)
+    assert raised.value.problems == [Problem(file, 2, 37, "sizes.i is -1 (expected at least 0)")]
+    assert str(raised.value) == f"{file}:2:37: sizes.i is -1 (expected at least 0)"
+    assert pickle.loads(pickle.dumps(raised.value)).problems == raised.value.problems
+
+
+def test_a_file_that_cannot_be_read_is_a_problem(tmp_path):
+    with pytest.raises(CaseFileError, match=r"1:1: the file cannot be read: No such file"):
+        load(tmp_path / "nowhere.yaml", tmp_path)
+
+
+# What a case says of itself
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{equation: 'ij,jk->ik', shapes: [[2, 3], [4, 5]]}", "size_mismatch"),
+        ("{equation: 'i#->i', shapes: [[2]]}", "syntax"),
+        ("{equation: 'i->i', shapes: [[2]], expect: {error: size_mismatch}}", "the case has a meaning"),
+        ("{equation: 'i->j', shapes: [[2]], expect: {error: syntax}}", "unknown_label; expect.error is syntax"),
+        ("{equation: 'i,j->ij', sizes: {i: 2}}", "unknown_label"),
+    ],
+)
+def test_a_case_that_contradicts_itself_is_refused_at_its_name(problems_of, entry, message):
+    (problem,) = problems_of(einsum(entry))
+    assert problem.startswith("3:3: ")
+    assert message in problem
+
+
+def test_members_of_a_sweep_that_contradict_themselves_are_named(problems_of):
+    text = """
+        kind: attention
+        cases:
+          heads: {q_len: 3, head_dim: 4, num_heads: 8, sweep: {num_kv_heads: [2, 3, 5]}}
+        """
+    problems = problems_of(text)
+    assert [problem.partition(" (in ")[2] for problem in problems] == ["heads/3)", "heads/5)"]
+    assert all("head_mismatch" in problem for problem in problems)
+
+
+def test_a_case_that_expects_its_own_refusal_is_valid(cases_of):
+    (case,) = cases_of(einsum("{equation: 'i->j', shapes: [[2]], expect: {error: unknown_label}}"))
+    assert case.config.expected_error == "unknown_label"
+
+
+# Finding files
+
+
+def test_discover_finds_case_files_once_and_in_order(tmp_path):
+    for name in ("cases/b/two.yaml", "cases/a/one.yaml", "cases/a/notes.txt", "other/named.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    one, two = tmp_path / "cases/a/one.yaml", tmp_path / "cases/b/two.yaml"
+    assert discover([], tmp_path) == [one, two]
+    assert discover([tmp_path / "cases/b", one, two], tmp_path) == [one, two]
+    assert discover([tmp_path / "other/named.txt"], tmp_path) == [tmp_path / "other/named.txt"]
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        discover([one, Path("nowhere")], tmp_path)
