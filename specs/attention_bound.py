@@ -7,16 +7,17 @@ head_dim, N the number of keys a query sees.
     scores         e   = gamma(D u_a, 2 u_m, u_prescale, 2 u_a) |scale| |q||k|^T + u_s (2 |raw| + |t|)
                          + |scale| (e_q |k|^T + |q| e_k^T + e_q e_k^T)
                    softcap: times sech^2, plus (8 u_a + 2 u_s) |t|
-    exponent       r   = e + |x| (u_x + 2 u_a) + 4 u_a,   rho = exp(r) - 1
+    exponent       r   = e + |x| (u_x + 2 u_a) + 4 max(u_a, u_x),   rho = exp(r) - 1
+                         + u_x |t| where the softmax is narrower than the products
     output         |dO| <= sum_j w rho |v - O| / (1 - sum_j w rho)
                         <= min(triangle form, Cauchy-Schwarz form)                                  only matmuls
                         + [gamma((N + 2B) u_a) + u_p + 2 u_m] sum w|v|
                         + [gamma((N + 2B) u_x) + 4 u_a] |O| + flushed weights,  capped at max|v| + |O|
 
 Subtracting the maximum cancels exactly, so naive, shifted and online softmax share this bound (Blanchard, Higham &
-Higham 2021); B = min(64, N) allows for the rescaling of as many blocks of an online softmax.  Scores stored in a narrower
-format than the accumulator (unfused attention) are what u_s stands for; a fused kernel declares intermediate =
-accumulate and u_s is 0.
+Higham 2021); B = min(64, N) allows for the rescaling of as many blocks of an online softmax.  Scores stored in a
+narrower format than the accumulator (unfused attention) are what u_s stands for; a fused kernel declares
+intermediate = accumulate and u_s is 0.
 
 For random data the score errors are independent, and eight standard deviations of their sum replace the first line:
     8 sqrt(sum_j w^2 sigma^2 (v - O)^2 + ...) + one shared relative error of the scale, which does not average out
@@ -137,11 +138,12 @@ class _Stages:
             variance = variance + ROUNDING_DEVIATION**2 * (u_s**2 + u_a**2) * scores**2
         largest = np.max(np.where(e.allowed, rounded(e.scores), -np.inf), axis=-1, keepdims=True, initial=-np.inf)
         shifted = np.abs(np.where(e.allowed, rounded(e.scores) - largest, 0.0))
-        narrow = p.u_x if p.u_x > u_a else 0.0  # scores converted to a narrower softmax, and its exp rounded
-        own = shifted * (p.u_x + 2 * u_a) + EXP_ULPS * u_a + (u_s + narrow if narrow else 0.0)
+        narrow = p.u_x if p.u_x > u_a else 0.0  # a softmax narrower than the products: scores are converted to it
+        in_exp = EXP_ULPS * max(u_a, p.u_x)
+        own = shifted * (p.u_x + 2 * u_a) + in_exp + narrow * scores + (u_s if narrow else 0.0)
         error = error + own
         variance = variance + ROUNDING_DEVIATION**2 * (
-            (shifted * (p.u_x + 2 * u_a)) ** 2 + (EXP_ULPS * u_a) ** 2 + narrow**2
+            (shifted * (p.u_x + 2 * u_a)) ** 2 + in_exp**2 + (narrow * scores) ** 2
         )
         return np.where(e.allowed, error, 0.0), np.where(e.allowed, np.minimum(variance, 25.0), 0.0)
 
@@ -171,7 +173,7 @@ class _Stages:
         keys = self.exact.allowed.sum(axis=-1, keepdims=True)
         seen = keys + 2 * np.minimum(BLOCKS, keys)  # a block holds one key at least
         narrow = p.u_x if p.u_x > p.u_a else 0.0
-        sum_values = np.expm1(seen * np.log1p(p.u_a)) + p.u_p + 2 * p.u_m
+        sum_values = np.expm1(seen * np.log1p(p.u_a)) + p.u_p + 2 * p.u_m + narrow  # each quotient is rounded
         if self.config.relative is not None and self.config.relative.values:
             sum_values = sum_values + (self.u_store or p.u_a) + p.u_s  # values stored with positions, or sums added
         sum_weights = np.expm1(seen * np.log1p(p.u_x)) + 4 * p.u_a + narrow
@@ -187,7 +189,7 @@ class _Stages:
         from_scores = np.maximum(from_scores + o2 * scored.sum(axis=-1, keepdims=True), 0.0)
         seen = self.exact.allowed.sum(axis=-1, keepdims=True)
         narrow = p.u_x if p.u_x > p.u_a else 0.0
-        sums = (p.u_p**2 + 2 * p.u_m**2) * w2v2 + p.u_a**2 * seen * (o2 / 3 + w2v2 / 6)
+        sums = (p.u_p**2 + 2 * p.u_m**2 + narrow**2) * w2v2 + p.u_a**2 * seen * (o2 / 3 + w2v2 / 6)
         sums = sums + p.u_x**2 * seen * (o2 / 3 + o2 * sum_w2 / 6) + ((4 * p.u_a) ** 2 + narrow**2) * o2
         # One relative error of the scale is shared by all scores: it moves the output along dO/dlog(scale)
         scores = np.where(self.exact.allowed, rounded(self.exact.capped), 0.0)
