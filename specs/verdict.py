@@ -17,11 +17,20 @@ from specs.case import Case, Config
 from specs.check import Check
 from specs.comparison import Comparison, compare
 from specs.deviation import Recorded, shows
-from specs.formats import DTYPES, Array
+from specs.formats import DTYPES, FORMATS, Array
 from specs.precision import Precision
 from specs.record import Measurement, Record, Verdict
 from specs.reference import reference
 
+# What a framework may do to be fast, from mild to severe: how it is called, which field of the precision, its format
+LOSSES = (
+    ("operands rounded to float32", "multiply", "float32"),
+    ("operands rounded to TF32", "multiply", "tf32"),
+    ("operands rounded to bfloat16", "multiply", "bfloat16"),
+    ("sums in float32", "accumulate", "float32"),
+    ("sums in float16", "accumulate", "float16"),
+    ("sums in bfloat16", "accumulate", "bfloat16"),
+)
 OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resource exhausted")
 LONGEST_MESSAGE = 500
 
@@ -110,7 +119,22 @@ class _Trial:
         if isinstance(outcome, Exception):
             return "fail", f"raised {_told(outcome)}", Measurement()
         found: Comparison = compare(outcome, expected)
-        return ("fail" if found.problem else "pass"), found.problem, found.measurement
+        if not found.problem:
+            return "pass", "", found.measurement
+        return "fail", f"{found.problem}{self.consistent_with(outcome, expected)}", found.measurement
+
+    def consistent_with(self, outcome: Array, expected: Reference) -> str:
+        """The mildest loss of precision that would make the result right, as the end of a reason; "" for none."""
+        declared = expected.precision
+        if declared is None or outcome.shape != expected.shape or outcome.dtype != expected.dtype.numpy:
+            return ""
+        for loss, step, format in LOSSES:
+            lossy = declared.but(**{step: format})
+            if FORMATS[format].precision >= getattr(declared, step).precision:
+                continue
+            if not compare(outcome, self.reference(precision=lossy)).problem:
+                return f"; consistent with {loss}"
+        return ""
 
 
 def _with_deviations(record: Record, trial: _Trial, outcome: Array | Exception, entries: Sequence[Recorded]) -> Record:
