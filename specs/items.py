@@ -65,7 +65,8 @@ class Plan:
     def command(self, check: Check, nodeid: str) -> str:
         """The shell command that runs this check and nothing else."""
         mode = [] if check.mode in self.defaults.get(check.backend, ()) else ["--mode", check.mode]
-        adapter = ["--adapter", self.adapters[check.backend]] if check.backend in self.adapters else []
+        # As two words pytest would take the path for that of a test
+        adapter = [f"--adapter={self.adapters[check.backend]}"] if check.backend in self.adapters else []
         front = ["conftest.py"] if nodeid.startswith("../") else []  # for a file elsewhere pytest would not look here
         return shlex.join(["pytest", *front, nodeid, *mode, *adapter])
 

@@ -1,0 +1,146 @@
+"""What a fault is: a backend with one mistake in it, and the checks that must find that mistake.
+
+A fault is NumPy's backend with a single step replaced, so everything else in its results is right, and whatever a
+check finds is the mistake.  The class says what is computed wrongly, and its docstring who does so; the decorator
+`fault` names the checks, spelled `attention/causal::square[einsum-float32]`: case, implementation, dtype.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from backends.base import Computation, Contraction
+from backends.by_hand import ByHand, Primitives
+from backends.numpy import Numpy
+from specs.case import AttentionConfig, Case, EinsumConfig
+from specs.check import Check
+from specs.formats import Array
+from specs.loading import load
+from specs.record import Record
+from specs.verdict import judge
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECK = re.compile(r"(?P<case>(?P<file>[^:]+)::[^\[]+)\[(?P<implementation>.+)-(?P<dtype>\w+)\]")
+
+
+class Finding(StrEnum):
+    """The kind of difference that a verdict found, in the words of its reason."""
+
+    VALUES = "are outside the error bound"
+    NAN = "are NaN on one side only"
+    INFINITE = "are infinite on one side only"
+    EXACT = "exact values differ"
+    SHAPE = "shape is"
+    DTYPE = "dtype is"
+    ACCEPTED = "accepted what must be refused"
+    RAISED = "raised ValueError"
+    IN_FLOAT32 = "consistent with operands rounded to float32"
+    IN_TF32 = "consistent with operands rounded to TF32"
+    IN_BFLOAT16 = "consistent with operands rounded to bfloat16"
+    SUMS_IN_FLOAT16 = "consistent with sums in float16"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One mistake, the backend that makes it, and each check that must find it with what it must find."""
+
+    name: str
+    mistake: str
+    backend: type[Numpy]
+    caught_by: Mapping[str, Finding]
+
+
+FAULTS: list[Fault] = []
+Wrong = TypeVar("Wrong", bound=type[Numpy] | type[ByHand])
+
+
+def fault(name: str, **caught: Sequence[str]) -> Callable[[Wrong], Wrong]:
+    """Record the decorated class as a fault; `values=[...]` are the checks that find `Finding.VALUES`, and so on.
+
+    Of a step of attention the backend has both formulations with that step.
+    """
+
+    def record(wrong: Wrong) -> Wrong:
+        backend = wrong if issubclass(wrong, Numpy) else _formulated(wrong)
+        caught_by = {check: Finding[finding.upper()] for finding, checks in caught.items() for check in checks}
+        FAULTS.append(Fault(name, " ".join((wrong.__doc__ or "").split()), backend, caught_by))
+        return wrong
+
+    return record
+
+
+def _formulated(step: type[ByHand]) -> type[Numpy]:
+    """NumPy whose formulations all take the methods that `step` overrides."""
+    formulations = {
+        name: type(f"{step.__name__}In{right.__name__}", (step, right), {})
+        for name, right in Numpy.formulations.items()
+    }
+    return type(step.__name__, (Numpy,), {"formulations": formulations})
+
+
+# What faults have in common -------------------------------------------------------------------------------------------
+
+
+class WrongEinsum(Numpy):
+    """NumPy with `contract` for its einsum, in contractions and in attention alike."""
+
+    def __init__(self) -> None:
+        self.primitives = replace(Numpy.primitives, einsum=self.contract)
+
+    def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
+        return Contraction(self.contract, config.equation)
+
+    def contract(self, equation: str, *operands: Array) -> Array:
+        raise NotImplementedError
+
+
+class Misread(ByHand):
+    """Attention that is right for `misread(config)`, which is not the config that was asked for."""
+
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        super().__init__(primitives, config.model_copy(update=self.misread(config)))
+
+    @staticmethod
+    def misread(config: AttentionConfig) -> dict[str, Any]:
+        """The fields that are taken for something else."""
+        raise NotImplementedError
+
+
+# Checks by name -------------------------------------------------------------------------------------------------------
+
+
+@cache
+def cases_of(file: Path) -> dict[str, Case]:
+    return {case.id: case for case in load(file, ROOT)}
+
+
+def check_named(name: str) -> Check:
+    """The check that a fault names; LookupError if no case file has it."""
+    parts = CHECK.fullmatch(name)
+    if parts is None:
+        raise LookupError(f"{name!r} is not spelled file::case[implementation-dtype]")
+    file, implementation, dtype = ROOT / "cases" / f"{parts['file']}.yaml", parts["implementation"], parts["dtype"]
+    case = cases_of(file).get(parts["case"]) if file.exists() else None
+    if case is None or dtype not in case.config.dtypes:
+        raise LookupError(f"no case has the check {name}")
+    if implementation not in Numpy.implementations[case.kind]:
+        raise LookupError(f"NumPy has no implementation {implementation!r} of {name}")
+    return Check(case, "numpy", "cpu", implementation, "eager", dtype)
+
+
+def verdict_on(backend: Numpy, check: Check) -> Record:
+    """The verdict that a run of pytest would give this backend."""
+    return judge(check, backend, f"{check.case.file}::{check.name}", str(check.case.file))
+
+
+def caught(fault: Fault) -> Iterator[tuple[str, Finding, Record]]:
+    """Each named check of a fault, what it must find, and the record of what it did find."""
+    backend = fault.backend()
+    for name, finding in fault.caught_by.items():
+        yield name, finding, verdict_on(backend, check_named(name))
