@@ -6,7 +6,7 @@ roundings which that statement admits.  Anything coarser is a finding.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from specs.formats import BFLOAT16, FLOAT16, FLOAT32, FORMATS, DType, Format
 
@@ -64,7 +64,7 @@ class Precision:
 
     def as_json(self) -> dict[str, str | bool]:
         """Field → format name, as a record carries it."""
-        return {k: v["name"] if isinstance(v, dict) else v for k, v in asdict(self).items()}
+        return {field: value.name if isinstance(value, Format) else value for field, value in vars(self).items()}
 
 
 def _coarser(format: Format, than: Format) -> float:
