@@ -19,11 +19,13 @@ import pytest
 
 from backends import registry
 from backends.inventory import Finding, probe
+from reports.silent import Silent
 from reports.stream import Stream
 from reports.terminal import Summary
-from specs import deviation, items
+from specs import items
 from specs.case import Mode
 from specs.check import DIRECTIONS, Direction, Place
+from specs.deviation import Recorded
 from specs.formats import DTYPES
 from specs.items import PLAN, Plan, asks_for_cases
 from specs.problems import CaseFileError
@@ -114,10 +116,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         _report(config)
 
 
-def _deviations(name: str) -> list[deviation.Recorded]:
+def _deviations(name: str) -> list[Recorded]:
     """Without them most verdicts of a backend would be wrong, so a file that cannot be used ends the session."""
     try:
-        return deviation.load(registry.source(name).parent / "deviations" / f"{name}.yaml")
+        return registry.deviations(name)
     except CaseFileError as error:
         raise pytest.UsageError(f"the recorded deviations cannot be used\n{error}") from error
 
@@ -161,6 +163,7 @@ def _report(config: pytest.Config) -> None:
     config.pluginmanager.register(Stream(folder, [str(each) for each in config.invocation_params.args], facts))
     rows = [(place.backend, place.device) for place in places]
     config.pluginmanager.register(Summary(backends, rows, unmet, folder))
+    config.pluginmanager.register(Silent(config.stash[PLAN].deviations))
 
 
 @pytest.hookimpl(optionalhook=True)

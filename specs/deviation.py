@@ -6,12 +6,12 @@ is stale, and fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -38,10 +38,9 @@ class Match(Model):
     dtype: list[str] | str = Field(default="*", description="Element type.")
     direction: list[str] | str = Field(default="*", description="forward or grad.")
 
-    def applies(self, check: Check) -> bool:
-        actual = {name: getattr(check, name) for name in type(self).model_fields if name != "case"}
-        actual["case"] = check.case.id
-        return all(_matches(value, getattr(self, name)) for name, value in actual.items())
+    def applies(self, facts: Mapping[str, Any]) -> bool:
+        """Whether a check with these values of the fields above is meant; a record has them all."""
+        return all(_matches(facts[name], getattr(self, name)) for name in type(self).model_fields)
 
 
 def _matches(value: str, patterns: list[str] | str) -> bool:
@@ -115,7 +114,13 @@ class Deviation(Model):
         return versions
 
     def applies(self, check: Check) -> bool:
-        return self.match.applies(check) and all(map(_installed, self.versions, self.versions.values()))
+        facts = {**vars(check), "case": check.case.id}
+        return self.match.applies(facts) and self.installed
+
+    @property
+    def installed(self) -> bool:
+        """Whether the versions are those under which the difference is known."""
+        return all(map(_installed, self.versions, self.versions.values()))
 
 
 def _installed(package: str, specifier: str) -> bool:

@@ -64,11 +64,19 @@ BODIES = {
     "raising": "raise RuntimeError('no kernel for this')",
     "known": "raise RuntimeError('no kernel for this')",
     "misrecorded": "",
+    "lossy": "right = right.astype(np.float32).astype(right.dtype) if 'jk' in config.equation else right",
+    "lossless": "",
     "aborting": "if config.equation == 'ij->ji': os.abort()",
     "hanging": "while config.equation == 'ij->ji': time.sleep(0.01)",
     "stuck": "if config.equation == 'ij->ji': sum(itertools.repeat(0))",  # hears no signal
     "slow": "time.sleep(0.3)",
 }
+LOSS = """\
+- match: {case: "products::product"}
+  observed: {precision: {accumulate: float32}}
+  grade: limitation
+  reason: Sums are made in float32.
+"""
 DEVIATIONS = {
     "known": """\
 - match: {case: "*"}
@@ -77,6 +85,8 @@ DEVIATIONS = {
   reason: There is no such kernel.
 """,
     "misrecorded": "- match: {case: '*'}\n  grade: whim\n",
+    "lossy": LOSS,
+    "lossless": LOSS,
 }
 STARTS = {
     "absent": "import absent_framework",
@@ -358,6 +368,19 @@ def test_deviations_are_expected_failures(project: Project) -> None:
     assert result.parseoutcomes() == {"deviation": 4}
     result.stdout.fnmatch_lines(["known * 0 * 4 * 0 * 0 * 0 *", "deviation", "*4  There is no such kernel."])
     assert ElementTree.parse(project.path / "junit.xml").getroot()[0].get("skipped") == "4"
+
+
+def test_a_recorded_loss_of_precision_that_nothing_shows_is_stale_at_the_end_of_a_whole_run(project: Project) -> None:
+    seen = project.run("lossy", "-n2")
+    assert (seen.ret, seen.parseoutcomes()) == (pytest.ExitCode.OK, {"passed": 3, "deviation": 1})
+    unseen = project.run("lossless", "-n2")
+    assert (unseen.ret, unseen.parseoutcomes()) == (pytest.ExitCode.TESTS_FAILED, {"passed": 4})
+    unseen.stdout.fnmatch_lines(["FAILED: stale deviation: *lossless.yaml:1 records *float32*remove it"])
+
+
+@pytest.mark.parametrize("part", [["-k", "product"], ["cases/products.yaml::product"], ["--dtype=float64"]], ids=str)
+def test_a_part_of_a_run_says_nothing_about_stale_losses(project: Project, part: list[str]) -> None:
+    assert project.run("lossless", *part).ret == pytest.ExitCode.OK
 
 
 def test_deviations_that_cannot_be_used_are_refused(project: Project) -> None:
