@@ -6,6 +6,7 @@ A case never mentions a framework except in `implementations` and `modes`, which
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -262,7 +263,7 @@ class AttentionConfig(Common):
         """Factor of the scores, before any rounding to the dtype."""
         if self.scale_at == "weights":
             return 1.0
-        return float(self.head_dim**-0.5) if self.scale is None else self.scale
+        return 1.0 / math.sqrt(self.head_dim) if self.scale is None else self.scale
 
 
 Config = EinsumConfig | AttentionConfig

@@ -1,5 +1,6 @@
 """Reference attention against the formula written out element by element in ball arithmetic of 80 digits."""
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -159,7 +160,7 @@ class Formula:
                 key = key + self.number["relative_keys"][i, j, h, d]
             total += self.source("query", b, h, i, d, c.head_dim) * key
         if c.scale_at == "scores":
-            total *= arb(c.head_dim**-0.5 if c.scale is None else c.scale)
+            total *= arb(1 / math.sqrt(c.head_dim) if c.scale is None else c.scale)
         if c.bias:
             total += self.number["bias"][h, i, j]
         if c.softcap:
