@@ -1,4 +1,4 @@
-"""Attention as it is computed wrongly: softmax, scale, masks, positions, heads and projections."""
+"""Attention as it is computed wrongly: softmax, scale, softcap, bias, heads and projections."""
 
 from __future__ import annotations
 
@@ -7,18 +7,26 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from ml_dtypes import bfloat16
 
 from backends.by_hand import ByHand, Operands, Primitives, Tensor
 from backends.numpy import Numpy, softmax
 from specs.case import AttentionConfig
 from specs.formats import Array
-from tests.faulty.fault import Misread, fault
+from tests.faulty.fault import fault
+from tests.faulty.wrong import Misread
 
 # Softmax --------------------------------------------------------------------------------------------------------------
 
 
-@fault("one_maximum_for_all")
+@fault(
+    "one_maximum_for_all",
+    nan=[
+        "seeds/seed_002_columns::large_logits[einsum-float32]",
+        "seeds/seed_002_columns::large_logits[matmul-float32]",
+        "attention/scale::large_logits[einsum-float32]",
+        "attention/scale::large_logits[matmul-float32]",
+    ],
+)
 class OneMaximumForAll(Numpy):
     """Seed 002's softmax subtracts the largest of all scores, so a row or column far below it is 0 / 0."""
 
@@ -30,7 +38,15 @@ class OneMaximumForAll(Numpy):
     primitives = replace(Numpy.primitives, softmax=softmax)
 
 
-@fault("no_maximum")
+@fault(
+    "no_maximum",
+    nan=[
+        "seeds/seed_002_columns::large_logits[einsum-float32]",
+        "seeds/seed_002_columns::large_logits[matmul-float64]",
+        "attention/scale::large_logits[einsum-float32]",
+        "attention/scale::large_logits[matmul-float32]",
+    ],
+)
 class NoMaximum(Numpy):
     """Softmax as its formula reads, without subtracting a maximum: exp overflows."""
 
@@ -41,47 +57,53 @@ class NoMaximum(Numpy):
     primitives = replace(Numpy.primitives, softmax=softmax)
 
 
-@fault("softmax_over_queries")
+@fault(
+    "softmax_over_queries",
+    values=[
+        "seeds/seed_003::small[einsum-float32]",
+        "seeds/seed_003::small[matmul-float64]",
+        "seeds/seed_003::values_only[einsum-float32]",
+        "attention/lengths::equal[matmul-float16]",
+        "attention/layouts::columns[einsum-float32]",
+        "seeds/seed_004::module[matmul-float32]",
+    ],
+)
 class SoftmaxOverQueries(Numpy):
     """Seed 003's first attempt: the softmax runs over the queries instead of the keys."""
 
     primitives = replace(Numpy.primitives, softmax=lambda x, axis: softmax(x, -2 if axis == -1 else -1))
 
 
-@fault("weights_in_bfloat16")
-class WeightsInBfloat16(Numpy):
-    """Weights are rounded to bfloat16 before they multiply the values: fused kernels written for 16 bits."""
-
-    primitives = replace(Numpy.primitives, softmax=lambda x, axis: softmax(x, axis).astype(bfloat16).astype(x.dtype))
-
-
-@fault("approximate_exponential")
-class ApproximateExponential(Numpy):
-    """exp from a short polynomial, right to about one part in a hundred thousand, in a float32 softmax."""
-
-    @staticmethod
-    def softmax(x: Array, axis: int) -> Array:
-        shifted = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
-        # Where a polynomial on [0, 1) between powers of two is off, it is so in a wave
-        numerator = np.exp(shifted) * (1 + 1e-5 * np.sin(2 * np.pi * shifted / np.log(2))).astype(x.dtype)
-        return numerator / numerator.sum(axis=axis, keepdims=True)
-
-    primitives = replace(Numpy.primitives, softmax=softmax)
-
-
 # Scale, softcap, bias -------------------------------------------------------------------------------------------------
 
 
-@fault("scale_after_softmax")
+@fault(
+    "scale_after_softmax",
+    values=[
+        "seeds/seed_002_linear::scale_before_softmax[einsum-float32]",
+        "seeds/seed_002_linear::scale_before_softmax[matmul-float64]",
+        "seeds/seed_002_linear::scale_before_softmax_larger[einsum-float32]",
+        "attention/scale::default[matmul-float16]",
+    ],
+)
 class ScaleAfterSoftmax(Misread):
     """Seed 002's second part divides by sqrt(dim_k) after the softmax instead of before it."""
 
     @staticmethod
     def misread(config: AttentionConfig) -> dict[str, Any]:
-        return {"scale_at": "weights", "scale": config.scale or config.score_scale}
+        return {"scale_at": "weights", "scale": config.score_scale} if config.scale_at == "scores" else {}
 
 
-@fault("scale_missing")
+@fault(
+    "scale_missing",
+    values=[
+        "attention/scale::default[einsum-float32]",
+        "attention/scale::default[matmul-float16]",
+        "attention/scale::inverse_of_head_dim[einsum-float32]",
+        "attention/lengths::equal[matmul-float32]",
+        "seeds/seed_004::module[matmul-float32]",
+    ],
+)
 class ScaleMissing(Misread):
     """The scores are not divided by anything."""
 
@@ -90,7 +112,15 @@ class ScaleMissing(Misread):
         return {"scale": 1.0} if config.scale_at == "scores" else {}
 
 
-@fault("scale_by_embedding")
+@fault(
+    "scale_by_embedding",
+    values=[
+        "attention/scale::default[einsum-float32]",
+        "attention/lengths::equal[einsum-float64]",
+        "attention/grouped::packed[matmul-float32]",
+        "attention/layouts::packed[matmul-float16]",
+    ],
+)
 class ScaleByEmbedding(Misread):
     """Divided by sqrt(embed_size), as seed 000 writes it, where sqrt(head_dim) is asked for."""
 
@@ -99,7 +129,17 @@ class ScaleByEmbedding(Misread):
         return {"scale": (config.num_heads * config.head_dim) ** -0.5} if config.scale is None else {}
 
 
-@fault("scale_always_from_head_dim")
+@fault(
+    "scale_always_from_head_dim",
+    values=[
+        "attention/scale::one[einsum-float32]",
+        "attention/scale::inverse_of_head_dim[matmul-float32]",
+        "attention/scale::not_a_power_of_two[einsum-float64]",
+        "attention/scale::zero[matmul-float16]",
+        "attention/scale::negative[einsum-float32]",
+        "seeds/seed_000_transformer::split_heads[einsum-float32]",
+    ],
+)
 class ScaleAlwaysFromHeadDim(Misread):
     """An explicit scale is ignored: an operation that has no such argument, or an adapter that does not pass it on."""
 
@@ -108,16 +148,14 @@ class ScaleAlwaysFromHeadDim(Misread):
         return {"scale": None} if config.scale_at == "scores" else {}
 
 
-@fault("scale_in_bfloat16")
-class ScaleInBfloat16(Misread):
-    """The scale is a constant of bfloat16, which 1 / 4 and 1 / 8 hide."""
-
-    @staticmethod
-    def misread(config: AttentionConfig) -> dict[str, Any]:
-        return {"scale": float(bfloat16(config.score_scale))} if config.scale_at == "scores" else {}
-
-
-@fault("scale_widens")
+@fault(
+    "scale_widens",
+    dtype=[
+        "attention/scale::default[einsum-float32]",
+        "attention/scale::default[matmul-float32]",
+        "attention/scale::default[matmul-float16]",
+    ],
+)
 class ScaleWidens(Misread):
     """The scale is np.sqrt's float64 scalar, which since NumPy 2 makes everything after it float64."""
 
@@ -126,7 +164,15 @@ class ScaleWidens(Misread):
         return {"scale": 1 / np.sqrt(config.head_dim)} if config.scale is None else {}
 
 
-@fault("softcap_missing")
+@fault(
+    "softcap_missing",
+    values=[
+        "attention/bias::softcap[einsum-float32]",
+        "attention/bias::softcap[matmul-float16]",
+        "attention/bias::softcap_wide[einsum-float32]",
+        "attention/bias::bias_and_softcap[matmul-float32]",
+    ],
+)
 class SoftcapMissing(Misread):
     """The softcap is left out: what a model computes on an operation that has none."""
 
@@ -135,7 +181,14 @@ class SoftcapMissing(Misread):
         return {"softcap": None}
 
 
-@fault("softcap_after_mask")
+@fault(
+    "softcap_after_mask",
+    values=[
+        "attention/bias::softcap_then_causal[einsum-float32]",
+        "attention/bias::softcap_then_causal[matmul-float64]",
+        "attention/bias::softcap_then_causal[matmul-float16]",
+    ],
+)
 class SoftcapAfterMask(Misread):
     """The cap is applied once keys are masked, so a masked key's score becomes -cap and it takes part."""
 
@@ -149,7 +202,15 @@ class SoftcapAfterMask(Misread):
         return {"softcap": None}
 
 
-@fault("bias_before_scale")
+@fault(
+    "bias_before_scale",
+    values=[
+        "attention/bias::random[einsum-float32]",
+        "attention/bias::random[matmul-float16]",
+        "attention/bias::alibi[einsum-float64]",
+        "attention/bias::alibi_causal[matmul-float32]",
+    ],
+)
 class BiasBeforeScale(ByHand):
     """The bias is added to the raw products and scaled with them."""
 
@@ -159,193 +220,55 @@ class BiasBeforeScale(ByHand):
         return super().attend(query, key, value, operands)
 
 
-# Mask operands --------------------------------------------------------------------------------------------------------
-
-
-@fault("mask_inverted")
-class MaskInverted(ByHand):
-    """True is read as `masked`, the convention of torch.nn.MultiheadAttention, where it means `takes part`."""
-
-    def mask(self, type: str, operands: Operands) -> Tensor | None:
-        mask = super().mask(type, operands)
-        return ~mask if mask is not None and type == "bool" else mask
-
-
-@fault("additive_mask_multiplied")
-class AdditiveMaskMultiplied(ByHand):
-    """An additive mask is multiplied with the scores instead of added to them."""
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
-        factor = self.mask("additive", operands)
-        if factor is None:
-            return super().attend(query, key, value, operands)
-        unmasked = self.config.model_copy(update={"mask": None})
-        multiplied = replace(self.ops, softmax=lambda x, axis: softmax(x * self.like_scores(factor), axis))
-        return type(self)(multiplied, unmasked).attend(query, key, value, operands)
-
-
-@fault("hidden_scores_are_zero")
-class HiddenScoresAreZero(Numpy):
-    """A mask of ones and zeros is multiplied with the scores: a masked key keeps exp(0), which may be the largest."""
-
-    primitives = replace(Numpy.primitives, where=lambda condition, x, y: np.where(condition, x, x.dtype.type(0)))
-
-
-@fault("masked_after_softmax")
-class MaskedAfterSoftmax(ByHand):
-    """Weights of masked keys are set to zero after the softmax, and the others no longer sum to one."""
-
-    keep: Tensor | None
-
-    def visible(self, operands: Operands, like: Tensor) -> Tensor | None:
-        self.keep = super().visible(operands, like)
-        return None
-
-    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None) -> Tensor:
-        if self.keep is not None:
-            weights = self.ops.where(self.like_scores(self.keep), weights, weights.dtype.type(0))
-        return super().weighted(weights, value, relative)
-
-
-@fault("minus_ten_thousand_added")
-class MinusTenThousandAdded(Numpy):
-    """Masked scores are lowered by 10000, which float16 holds; a row that is masked entirely loses nothing by it."""
-
-    @staticmethod
-    def where(condition: Array, x: Array, y: Any) -> Array:
-        hides = isinstance(y, float) and y < 0
-        return x + np.where(condition, 0.0, -1e4).astype(x.dtype) if hides else np.where(condition, x, y)
-
-    primitives = replace(Numpy.primitives, where=where)
-
-
-@fault("masked_row_is_nan")
-class MaskedRowIsNan(Misread):
-    """A query without any key gives 0 / 0, where zeros are right: softmax of a row of -inf."""
-
-    @staticmethod
-    def misread(config: AttentionConfig) -> dict[str, Any]:
-        return {"fully_masked": "nan"} if config.fully_masked == "zeros" else {}
-
-
-@fault("masked_row_is_mean")
-class MaskedRowIsMean(Misread):
-    """A query without any key averages all values, where zeros are right: masks made of the lowest finite number."""
-
-    @staticmethod
-    def misread(config: AttentionConfig) -> dict[str, Any]:
-        return {"fully_masked": "mean"} if config.fully_masked == "zeros" else {}
-
-
-# Positions ------------------------------------------------------------------------------------------------------------
-
-
-@fault("causal_shows_next_key")
-class CausalShowsNextKey(ByHand):
-    """A causal mask off by one, triu(k=2) for triu(k=1): each query sees the key after its own, the token to predict."""
-
-    def causal(self, like: Tensor) -> Tensor | None:
-        i, j = self.aligned_positions(like)
-        return None if self.config.causal == "none" else j <= i + 1
-
-
-@fault("causal_hides_own_key")
-class CausalHidesOwnKey(ByHand):
-    """A causal mask off by one, `<` for `<=`: no query sees its own key, and the first sees none."""
-
-    def causal(self, like: Tensor) -> Tensor | None:
-        i, j = self.aligned_positions(like)
-        return None if self.config.causal == "none" else j < i
-
-
-@fault("lengths_swapped")
-class LengthsSwapped(ByHand):
-    """Number of queries and of keys are confused in the offset of a causal mask."""
-
-    def aligned_positions(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        c = self.config
-        first = c.q_len - c.kv_len if c.causal == "bottom_right" else 0
-        return self.ops.arange(c.q_len, like)[:, None] + first, self.ops.arange(c.kv_len, like)
-
-
-@fault("bottom_right_as_top_left")
-class BottomRightAsTopLeft(Misread):
-    """`is_causal` aligned at the first query, so that a decoding step sees the first key alone."""
-
-    @staticmethod
-    def misread(config: AttentionConfig) -> dict[str, Any]:
-        return {"causal": "top_left"} if config.causal == "bottom_right" else {}
-
-
-@fault("causal_dropped_with_mask")
-class CausalDroppedWithMask(Misread):
-    """With a mask operand the causal flag is ignored: the operation takes one or the other."""
-
-    @staticmethod
-    def misread(config: AttentionConfig) -> dict[str, Any]:
-        return {"causal": "none"} if config.mask else {}
-
-
-@fault("window_one_too_wide")
-class WindowOneTooWide(Misread):
-    """A window of so many keys with the query's own is read as so many before it."""
-
-    @staticmethod
-    def misread(config: AttentionConfig) -> dict[str, Any]:
-        left = config.window.left if config.window else None
-        return {} if left is None else {"window": config.window.model_copy(update={"left": left + 1})}
-
-
-@fault("lengths_off_by_one")
-class LengthsOffByOne(ByHand):
-    """`<=` for `<`: the first key behind each item's length takes part."""
-
-    def lengths(self, operands: Operands, like: Tensor) -> Tensor | None:
-        if self.config.kv_lengths is None:
-            return None
-        return super().lengths({**operands, "kv_lengths": operands["kv_lengths"] + 1}, like)
-
-
-@fault("relative_transposed")
-class RelativeTransposed(ByHand):
-    """a_ji for a_ij: relative positions counted from the key to the query."""
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
-        turned = {name: x.swapaxes(0, 1) for name, x in operands.items() if name.startswith("relative")}
-        return super().attend(query, key, value, {**operands, **turned})
-
-
-@fault("relative_values_forgotten")
-class RelativeValuesForgotten(ByHand):
-    """Relative positions enter the scores only, as most libraries have it; seed 003 adds them to the values too."""
-
-    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None) -> Tensor:
-        return super().weighted(weights, value, None)
-
-
 # Heads and projections ------------------------------------------------------------------------------------------------
 
 
-@fault("shared_heads_interleaved")
+@fault(
+    "shared_heads_interleaved",
+    values=[
+        "attention/grouped::two_queries_per_head[einsum-float32]",
+        "attention/grouped::four_queries_per_head[matmul-float64]",
+        "attention/grouped::decode_step[einsum-float32]",
+        "attention/grouped::head_first[matmul-float16]",
+        "attention/grouped::packed[einsum-float32]",
+        "attention/causal::grouped[matmul-float32]",
+    ],
+)
 class SharedHeadsInterleaved(Numpy):
     """Grouped heads repeated a b a b (np.tile, torch.Tensor.repeat) where a a b b is meant (repeat_interleave)."""
 
-    primitives = replace(
-        Numpy.primitives, repeat=lambda x, times, axis: np.concatenate([x] * times, axis=axis)
-    )
+    primitives = replace(Numpy.primitives, repeat=lambda x, times, axis: np.concatenate([x] * times, axis=axis))
 
 
-@fault("undivided_heads_cut_off")
+@fault(
+    "undivided_heads_cut_off",
+    accepted=[
+        "invalid/attention::heads_not_divisible[einsum-float32]",
+        "invalid/attention::heads_not_divisible[matmul-float32]",
+        "invalid/attention::more_kv_heads[einsum-float32]",
+    ],
+)
 class UndividedHeadsCutOff(ByHand):
     """Heads that do not divide evenly are repeated once more and cut off, so that something comes out."""
 
     def for_query_heads(self, x: Tensor) -> Tensor:
-        c, axis = self.config, self.working_axes.index("h")
+        c = self.config
+        if c.num_heads % c.num_kv_heads == 0:
+            return super().for_query_heads(x)
+        axis = self.working_axes.index("h")
         repeated = self.ops.repeat(x, math.ceil(c.num_heads / c.num_kv_heads), axis)
         return repeated.take(range(c.num_heads), axis)
 
 
-@fault("heads_merged_before_transposing")
+@fault(
+    "heads_merged_before_transposing",
+    values=[
+        "attention/layouts::packed[matmul-float32]",
+        "attention/layouts::packed[matmul-float16]",
+        "attention/grouped::packed[matmul-float64]",
+        "seeds/seed_000_transformer::split_heads[matmul-float32]",
+    ],
+)
 class HeadsMergedBeforeTransposing(ByHand):
     """(batch, heads, sequence, features) reshaped to (batch, sequence, packed) without moving heads behind sequence."""
 
@@ -356,7 +279,15 @@ class HeadsMergedBeforeTransposing(ByHand):
         return self.ops.reshape(x, (c.batch, c.q_len, c.num_heads * c.value_dim))
 
 
-@fault("key_and_value_swapped")
+@fault(
+    "key_and_value_swapped",
+    values=[
+        "attention/lengths::equal[einsum-float32]",
+        "attention/layouts::bhsd[matmul-float16]",
+        "attention/layouts::columns[einsum-float64]",
+        "seeds/seed_004::module[matmul-float32]",
+    ],
+)
 class KeyAndValueSwapped(ByHand):
     """Called with (query, key, value) where the arguments are (query, value, key), as Keras has them."""
 
@@ -364,7 +295,45 @@ class KeyAndValueSwapped(ByHand):
         return super().attend(query, value, key, operands)
 
 
-@fault("weight_not_transposed")
+@fault(
+    "relative_transposed",
+    values=[
+        "seeds/seed_003::small[einsum-float32]",
+        "seeds/seed_003::keys_only[matmul-float64]",
+        "seeds/seed_003::values_only[matmul-float16]",
+    ],
+)
+class RelativeTransposed(ByHand):
+    """a_ji for a_ij: relative positions counted from the key to the query."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
+        turned = {name: x.swapaxes(0, 1) for name, x in operands.items() if name.startswith("relative")}
+        return super().attend(query, key, value, {**operands, **turned})
+
+
+@fault(
+    "relative_values_forgotten",
+    values=[
+        "seeds/seed_003::small[einsum-float32]",
+        "seeds/seed_003::small[matmul-float16]",
+        "seeds/seed_003::values_only[einsum-float64]",
+    ],
+)
+class RelativeValuesForgotten(ByHand):
+    """Relative positions enter the scores only, as most libraries have it; seed 003 adds them to the values too."""
+
+    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None) -> Tensor:
+        return super().weighted(weights, value, None)
+
+
+@fault(
+    "weight_not_transposed",
+    values=[
+        "seeds/seed_004::module[matmul-float32]",
+        "seeds/seed_004::module_small[einsum-float64]",
+        "seeds/seed_002_columns::moderate_logits[einsum-float32]",
+    ],
+)
 class WeightNotTransposed(ByHand):
     """A linear layer's (out, in) matrix used as (in, out), which goes unnoticed as long as it is square."""
 
@@ -372,7 +341,14 @@ class WeightNotTransposed(ByHand):
         return super().linear_product(x, self.ops.permute(weight, (1, 0)))
 
 
-@fault("output_bias_dropped")
+@fault(
+    "output_bias_dropped",
+    values=[
+        "seeds/seed_000_transformer::split_heads[einsum-float32]",
+        "seeds/seed_000_transformer::cross_lengths[matmul-float16]",
+        "seeds/seed_000_transformer::one_item[einsum-float64]",
+    ],
+)
 class OutputBiasDropped(ByHand):
     """The projection of the output has lost its bias, for instance when weights were carried over."""
 

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from backends.base import Computation, Contraction
-from backends.by_hand import ByHand, Primitives
+from backends.by_hand import ByHand
 from backends.numpy import Numpy
-from specs.case import AttentionConfig, Case, EinsumConfig
+from specs.case import Case
 from specs.check import Check
-from specs.formats import Array
 from specs.loading import load
 from specs.record import Record
 from specs.verdict import judge
@@ -34,7 +32,6 @@ class Finding(StrEnum):
 
     VALUES = "are outside the error bound"
     NAN = "are NaN on one side only"
-    INFINITE = "are infinite on one side only"
     EXACT = "exact values differ"
     SHAPE = "shape is"
     DTYPE = "dtype is"
@@ -43,7 +40,6 @@ class Finding(StrEnum):
     IN_FLOAT32 = "consistent with operands rounded to float32"
     IN_TF32 = "consistent with operands rounded to TF32"
     IN_BFLOAT16 = "consistent with operands rounded to bfloat16"
-    SUMS_IN_FLOAT16 = "consistent with sums in float16"
 
 
 @dataclass(frozen=True)
@@ -82,34 +78,6 @@ def _formulated(step: type[ByHand]) -> type[Numpy]:
         for name, right in Numpy.formulations.items()
     }
     return type(step.__name__, (Numpy,), {"formulations": formulations})
-
-
-# What faults have in common -------------------------------------------------------------------------------------------
-
-
-class WrongEinsum(Numpy):
-    """NumPy with `contract` for its einsum, in contractions and in attention alike."""
-
-    def __init__(self) -> None:
-        self.primitives = replace(Numpy.primitives, einsum=self.contract)
-
-    def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
-        return Contraction(self.contract, config.equation)
-
-    def contract(self, equation: str, *operands: Array) -> Array:
-        raise NotImplementedError
-
-
-class Misread(ByHand):
-    """Attention that is right for `misread(config)`, which is not the config that was asked for."""
-
-    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
-        super().__init__(primitives, config.model_copy(update=self.misread(config)))
-
-    @staticmethod
-    def misread(config: AttentionConfig) -> dict[str, Any]:
-        """The fields that are taken for something else."""
-        raise NotImplementedError
 
 
 # Checks by name -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,107 @@
+"""Every fault is found by each check that must find it, for the right reason, and NumPy itself passes that check."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backends.numpy import Numpy
+from reports.read import read
+from tests.faulty import __main__ as command
+from tests.faulty.fault import ROOT, Fault, Finding, check_named, verdict_on
+from tests.faulty.faults import FAULTS
+
+# The faults that the suite was asked to catch, as they were put, and what they are called here
+ASKED_FOR = {
+    "softmax that subtracts the global maximum (seed 002)": "one_maximum_for_all",
+    "scale after the softmax (seed 002)": "scale_after_softmax",
+    "softmax over the wrong axis (seed 003)": "softmax_over_queries",
+    "bfloat16 matmul behind a float32 interface": "bfloat16_behind_float32",
+    "one dropped term in a long sum": "term_dropped_from_sum",
+    "causal mask off by one": "causal_shows_next_key",
+    "swapped query and key lengths": "lengths_swapped",
+    "output dtype widened": "output_dtype_widened",
+    "NaN replaced by zero": "nan_replaced_by_zero",
+    "transposed output": "output_transposed",
+}
+NAMED = [(fault, name) for fault in FAULTS for name in fault.caught_by]
+ADAPTER = """
+from tests.faulty.attention_faults import OneMaximumForAll
+
+class Faulty(OneMaximumForAll):
+    name = "one_maximum_for_all"
+"""
+
+
+@pytest.mark.parametrize(("fault", "name"), [pytest.param(*each, id=f"{each[0].name}-{each[1]}") for each in NAMED])
+def test_a_named_check_finds_the_fault(fault: Fault, name: str) -> None:
+    record = verdict_on(fault.backend(), check_named(name))
+    assert record.verdict == "fail"
+    assert fault.caught_by[name] in record.reason
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(name for _, name in NAMED))
+def test_the_unchanged_backend_passes(name: str) -> None:
+    record = verdict_on(Numpy(), check_named(name))
+    assert (record.verdict, record.reason.partition(":")[0]) in [("pass", ""), ("pass", "refused")]
+
+
+def test_every_fault_is_stated_and_named_once() -> None:
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+    for fault in FAULTS:
+        assert fault.caught_by, fault.name
+        assert fault.mistake.endswith("."), fault.name
+
+
+@pytest.mark.parametrize("asked", ASKED_FOR)
+def test_what_was_asked_for_is_there(asked: str) -> None:
+    assert ASKED_FOR[asked] in {fault.name for fault in FAULTS}
+
+
+def test_every_kind_of_finding_catches_something() -> None:
+    assert {finding for fault in FAULTS for finding in fault.caught_by.values()} == set(Finding)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "einsum/products::no_such_case[einsum-float32]",
+        "einsum/no_such_file::matrix_product[einsum-float32]",
+        "einsum/products::matrix_product[einsum-int8]",
+        "einsum/products::matrix_product[matmul-float32]",
+        "einsum/products::matrix_product",
+    ],
+)
+def test_a_check_that_does_not_exist_is_not_taken_for_one(name: str) -> None:
+    with pytest.raises(LookupError):
+        check_named(name)
+
+
+def test_the_command_fails_where_a_check_misses_its_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faultless = Fault(
+        "faultless", "Nothing is wrong.", Numpy, {"einsum/products::inner[einsum-float32]": Finding.VALUES}
+    )
+    monkeypatch.setattr(command, "FAULTS", [faultless])
+    assert command.main([]) == 1
+    assert "MISSED" in capsys.readouterr().out
+
+
+def test_a_session_with_a_faulty_backend_fails_and_names_the_checks(tmp_path: Path) -> None:
+    adapter, report = tmp_path / "adapter.py", tmp_path / "report"
+    adapter.write_text(ADAPTER)
+    arguments = ["cases/seeds/seed_002_columns.yaml", "--dtype=float32", "--backend=numpy"]
+    arguments += [f"--adapter={adapter}", "--backend=one_maximum_for_all", f"--report={report}"]
+    arguments += ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+    session = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert session.returncode == pytest.ExitCode.TESTS_FAILED, session.stdout + session.stderr
+    failed = {record["id"] for record in read(report).records() if record["verdict"] == "fail"}
+    case = "cases/seeds/seed_002_columns.yaml::large_logits"
+    assert failed == {f"{case}[one_maximum_for_all-cpu-{way}-eager-float32]" for way in ("einsum", "matmul")}
+    assert all(f"FAILED {name}" in session.stdout for name in failed)
