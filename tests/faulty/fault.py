@@ -37,7 +37,7 @@ class Finding(StrEnum):
     DTYPE = "dtype is"
     ACCEPTED = "accepted what must be refused"
     RAISED = "raised ValueError"
-    IN_FLOAT32 = "consistent with operands rounded to float32"
+    IN_FLOAT32 = "consistent with arithmetic in float32"
     IN_TF32 = "consistent with operands rounded to TF32"
     IN_BFLOAT16 = "consistent with operands rounded to bfloat16"
 
