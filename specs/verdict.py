@@ -5,9 +5,12 @@ Whatever a framework raises is evidence, not an accident: it is compared with wh
 
 from __future__ import annotations
 
+import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,8 +19,8 @@ from specs.bound import Reference
 from specs.case import Case, Config
 from specs.check import Check
 from specs.comparison import Comparison, compare
-from specs.deviation import Recorded, shows
-from specs.formats import DTYPES, Array
+from specs.deviation import Observed, Recorded, shows
+from specs.formats import DTYPES, Array, dtype_name
 from specs.precision import Precision
 from specs.record import Measurement, Record, Verdict
 from specs.reference import reference
@@ -32,6 +35,18 @@ class Computes(Protocol):
     def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None: ...
     def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision: ...
     def run(self, case: Case, implementation: str, mode: str, operands: Mapping[str, Array], device: str) -> Array: ...
+    def gradient(
+        self,
+        case: Case,
+        implementation: str,
+        mode: str,
+        operands: Mapping[str, Array],
+        cotangent: Array,
+        device: str,
+    ) -> Mapping[str, Array]: ...
+
+
+Results = Mapping[str | None, Array]  # by the operand whose gradient it is; None: the case's own result
 
 
 def judge(
@@ -75,45 +90,104 @@ class _Trial:
     backend: Computes
     work: Path | None
 
-    def run(self) -> tuple[Array | Exception, float]:
+    def run(self) -> tuple[Results | Exception, float]:
         """What the backend returned or raised, and the seconds that it took."""
         c = self.check
         operands = inputs.operands(c.case, c.dtype)
-        outcome: Array | Exception
+        cotangent = inputs.cotangent(c.case, c.dtype) if c.direction == "grad" else None
+        outcome: Results | Exception
         started = time.perf_counter()
         try:
-            outcome = self.backend.run(c.case, c.implementation, c.mode, operands, c.device)
+            if cotangent is None:
+                outcome = {None: self.backend.run(c.case, c.implementation, c.mode, operands, c.device)}
+            else:
+                found = self.backend.gradient(c.case, c.implementation, c.mode, operands, cotangent, c.device)
+                outcome = dict(found.items())
         except Exception as error:
             outcome = error
         return outcome, time.perf_counter() - started
 
     @property
-    def expected(self) -> Reference | None:
-        """None for a case that every backend must refuse."""
-        return None if self.check.case.config.expected_error else self.reference()
+    def names(self) -> list[str | None]:
+        """Of what must be returned: the gradient of every operand that has one, or the result, which has no name."""
+        if self.check.direction == "forward":
+            return [None]
+        operands = inputs.operands(self.check.case, self.check.dtype)
+        return [name for name, array in operands.items() if DTYPES[dtype_name(array.dtype)].inexact]
 
-    def reference(self, precision: Precision | None = None, config: Config | None = None) -> Reference:
+    def expected(self, name: str | None) -> Reference | None:
+        """None for a case that every backend must refuse."""
+        return None if self.check.case.config.expected_error else self.reference(name)
+
+    def reference(
+        self, name: str | None, precision: Precision | None = None, config: Config | None = None
+    ) -> Reference:
         """Under the declared precision and the case's own statement, unless others are given."""
         c = self.check
         case = c.case if config is None else replace(c.case, config=config)
         if precision is None and DTYPES[c.dtype].inexact:
             precision = self.backend.precision(case.kind, c.implementation, c.mode, c.dtype, c.device)
-        return reference(case, c.dtype, inputs.operands(c.case, c.dtype), precision, self.work)
+        return reference(case, c.dtype, inputs.operands(c.case, c.dtype), precision, self.work, name)
 
-    def compare(self, outcome: Array | Exception) -> tuple[Verdict, str, Measurement]:
-        expected_error, expected = self.check.case.config.expected_error, self.expected
-        if expected is None:
+    def compare(self, outcome: Results | Exception) -> tuple[Verdict, str, Measurement]:
+        expected_error = self.check.case.config.expected_error
+        if expected_error:
             if isinstance(outcome, Exception):
                 return "pass", f"refused: {_told(outcome)}", Measurement()
-            reason = f"accepted what must be refused ({expected_error}): result has shape {outcome.shape}"
+            reason = f"accepted what must be refused ({expected_error}): result has shape {outcome[None].shape}"
             return "fail", reason, Measurement()
         if isinstance(outcome, Exception):
+            self.reference(self.names[0])  # a case that contradicts itself is told as such
             return "fail", f"raised {_told(outcome)}", Measurement()
-        found: Comparison = compare(outcome, expected)
-        return ("fail" if found.problem else "pass"), found.problem, found.measurement
+        found = self.comparisons(outcome)
+        problems = [_named(name, comparison.problem) for name, comparison in found.items() if comparison.problem]
+        return ("fail" if problems else "pass"), "; ".join(problems), _worst(list(found.values()))
+
+    def comparisons(self, results: Results) -> dict[str | None, Comparison]:
+        """Every result with its reference."""
+        found = {}
+        for name in self.names:
+            if name in results:
+                found[name] = compare(results[name], self.reference(name))
+            else:
+                found[name] = Comparison("missing: the framework sees no connection to the result", Measurement())
+        return found
+
+    def shows(self, observed: Observed, outcome: Results | Exception) -> bool:
+        """Whether the outcome is as `observed` says; of several results, each that is not right."""
+        if isinstance(outcome, Exception):
+            return self._shows(observed, outcome, self.names[0])
+        if self.check.case.config.expected_error:
+            return self._shows(observed, outcome[None], None)
+        wrong = [name for name, comparison in self.comparisons(outcome).items() if comparison.problem]
+        return all(name in outcome and self._shows(observed, outcome[name], name) for name in wrong)
+
+    def _shows(self, observed: Observed, outcome: Array | Exception, name: str | None) -> bool:
+        return shows(observed, self.check, outcome, self.expected(name), partial(self.reference, name))
 
 
-def _with_deviations(record: Record, trial: _Trial, outcome: Array | Exception, entries: Sequence[Recorded]) -> Record:
+def _worst(found: list[Comparison]) -> Measurement:
+    """The measurement of the worst result, with a digest of all."""
+    worst = max(found, key=_badness).measurement
+    if len(found) == 1:
+        return worst
+    digests = "".join(str(comparison.measurement.digest) for comparison in found)
+    return replace(worst, digest=hashlib.sha256(digests.encode()).hexdigest()[:16])
+
+
+def _badness(comparison: Comparison) -> tuple[bool, float]:
+    """Wrong before right, then by the error ratio; what could not even be compared is worst."""
+    ratio = comparison.measurement.error_ratio
+    return bool(comparison.problem), math.inf if ratio is None else ratio
+
+
+def _named(name: str | None, problem: str) -> str:
+    return problem if name is None else f"gradient of {name}: {problem}"
+
+
+def _with_deviations(
+    record: Record, trial: _Trial, outcome: Results | Exception, entries: Sequence[Recorded]
+) -> Record:
     """A difference that is recorded, and still as recorded, is a deviation; a recorded one that is gone is stale."""
     if record.verdict == "pass":
         gone = next((entry for entry in entries if not entry.deviation.observed.may_be_silent), None)
@@ -122,7 +196,7 @@ def _with_deviations(record: Record, trial: _Trial, outcome: Array | Exception, 
         reason = f"stale: {gone.place} records `{gone.deviation.observed}`, but the result is right; remove the entry"
         return replace(record, verdict="fail", reason=reason)
     for entry in entries:
-        if shows(entry.deviation.observed, trial.check, outcome, trial.expected, trial.reference):
+        if trial.shows(entry.deviation.observed, outcome):
             told: dict[str, Any] = entry.deviation.model_dump(exclude_unset=True) | {"place": entry.place}
             return replace(record, verdict="deviation", reason=entry.deviation.reason, deviation=told)
     recorded = " or ".join(f"`{entry.deviation.observed}` ({entry.place})" for entry in entries)
