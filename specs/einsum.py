@@ -63,8 +63,8 @@ def inexact_reference(
 ) -> Reference:
     """Reference of a contraction of floating or complex operands.
 
-    Correct arithmetic may also store the result before it is summed over the labels `late`, as a gradient of an operand
-    that was broadcast along them.
+    Correct arithmetic may also store what it has before it sums over the labels `late`, as a gradient does of what was
+    broadcast along them.
     """
     problem = _Problem(contraction, operands, dtype, precision, late)
     error, how = problem.error(random)
@@ -144,8 +144,8 @@ class _Problem:
     def stages(self) -> int:
         """Intermediates that a term can pass.
 
-        They are n - 2 partial products, each operand that may be summed beforehand, and the product of all where it may
-        be stored before its last sum.
+        They are n - 2 partial products, each operand that may be summed beforehand, and one product more where it may
+        be stored before it is summed.
         """
         beforehand = sum(map(bool, self._lone_labels)) if self.n > 1 else 0
         return max(self.n - 2, 0) + beforehand + bool(self.late)
@@ -234,17 +234,18 @@ class _Problem:
     def _intermediates(self) -> Iterator[tuple[tuple[int, ...], Contraction]]:
         """Every group of operands whose partial contraction may be stored, as a contraction of its own."""
         c = self.contraction
-        if self.late:
-            yield tuple(range(self.n)), Contraction(c.operands, (*c.output, *self.late), c.sizes)
-        for size in range(1, self.n):
+        for size in range(1, self.n + bool(self.late)):
             for group in combinations(range(self.n), size):
                 if size == 1 and not self._lone_labels[group[0]]:
                     continue
                 terms = tuple(c.operands[i] for i in group)
                 rest = {label for i, term in enumerate(c.operands) if i not in group for label in term}
                 labels = dict.fromkeys(label for term in terms for label in term)
-                visible = tuple(label for label in labels if label in rest or label in c.output)
-                yield group, Contraction(terms, visible, {label: self._size(group, label) for label in labels})
+                sizes = {label: self._size(group, label) for label in labels}
+                soon = tuple(label for label in labels if label in rest or label in c.output)
+                late = tuple(label for label in labels if label in soon or label in self.late)
+                for visible in dict.fromkeys((soon, late) if size < self.n else (late,)):
+                    yield group, Contraction(terms, visible, sizes)
 
     def _size(self, group: tuple[int, ...], label: str) -> int:
         """Size of a label within a group of operands: 1 where all of them broadcast it."""

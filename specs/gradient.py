@@ -22,8 +22,9 @@ Bound.  That of `specs.einsum`, in which c counts as an operand:
     stages  n - 2 partial products: backpropagation multiplies c with one stored factor for each product on the path
             from the output to operand i, and all factors together are made of the other products of the forward
             computation; + 1 for each factor that may be summed beforehand; + 1 if operand i was broadcast, because its
-            gradient may be made at the full size, stored, and summed afterwards.  Not where it merely lacks a label:
-            there nothing was broadcast, and products that are stored before they are summed are a finding
+            gradient may be made at the full size, stored, and summed afterwards (or another operand was, along a label
+            that operand i lacks, and their product with it).  Not where operand i merely lacks a label: there nothing
+            was broadcast, and products that are stored before they are summed are a finding
 A gradient that is c itself, moved, spread or taken apart, is a copy: E = 0.  So it is off a diagonal.
 """
 
@@ -61,7 +62,7 @@ def reference(
     forward = bind(config.equation, [operand.shape for operand in operands])
     shape = operands[of].shape
     contraction = transposed(forward, of, shape)
-    late = broadcast_along(forward, of, shape, ELLIPSIS in parse(config.equation)[0][of])
+    late = summed_late(forward, [operand.shape for operand in operands], parse(config.equation)[0], of)
     factors = [cotangent, *operands[:of], *operands[of + 1 :]]
     found = inexact_reference(contraction, factors, dtype, precision, random, late)
     assert found.error is not None
@@ -84,6 +85,20 @@ def transposed(forward: Contraction, of: int, shape: Shape) -> Contraction:
     varying = tuple(label for label, size in own.items() if size == forward.sizes[label])
     others = (*forward.operands[:of], *forward.operands[of + 1 :])
     return Contraction((forward.output, *others), varying, forward.sizes)
+
+
+def summed_late(forward: Contraction, shapes: Sequence[Shape], terms: Sequence[Term], of: int) -> Term:
+    """Labels along which operand `of`, or a product that it is part of, was broadcast; `terms` are as written.
+
+    >>> summed_late(bind("i,ij,ij->ij", [(2,), (2, 1), (2, 3)]), [(2,), (2, 1), (2, 3)], ["i", "ij", "ij"], 0)
+    ('j',)
+    """
+    varying = transposed(forward, of, shapes[of]).output
+    broadcast = (
+        broadcast_along(forward, i, shape, ELLIPSIS in term)
+        for i, (shape, term) in enumerate(zip(shapes, terms, strict=True))
+    )
+    return tuple(dict.fromkeys(label for labels in broadcast for label in labels if label not in varying))
 
 
 def broadcast_along(forward: Contraction, of: int, shape: Shape, unnamed: bool) -> Term:

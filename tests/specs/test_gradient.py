@@ -19,7 +19,7 @@ from specs.check import Check, Place, checks
 from specs.comparison import compare
 from specs.deviation import Deviation, Recorded
 from specs.double_double import DoubleDouble
-from specs.equation import bind
+from specs.equation import bind, parse
 from specs.formats import BFLOAT16, DTYPES, FLOAT32, TF32, Array, cast, round_to
 from specs.precision import Precision, declared
 from specs.record import Record
@@ -160,11 +160,7 @@ def test_equations_of_every_shape_are_among_the_random_ones() -> None:
     bound = [bind(equation, shapes) for equation, shapes in RANDOM]
     assert any(len(set(term)) < len(term) for c in bound for term in c.operands), "a diagonal"
     assert any(label.startswith("...") for c in bound for label in c.output), "unnamed axes"
-    late = [
-        gradient.broadcast_along(c, i, shape, True)
-        for c, (_, shapes) in zip(bound, RANDOM, strict=True)
-        for i, shape in enumerate(shapes)
-    ]
+    late = [late_labels(equation, shapes, i) for equation, shapes in RANDOM for i in range(len(shapes))]
     assert sum(map(bool, late)) > 10, "broadcast axes"
 
 
@@ -188,14 +184,12 @@ def test_the_gradient_of_one_operand_is_a_copy_of_the_cotangent(equation: str, s
 
 
 def test_only_what_was_broadcast_may_be_stored_before_it_is_summed() -> None:
-    def late(equation: str, shapes: Shapes, of: int) -> tuple[str, ...]:
-        dots = "..." in equation.split("->")[0].split(",")[of]
-        return gradient.broadcast_along(bind(equation, list(shapes)), of, shapes[of], dots)
-
-    assert late("ij,jk->ik", [(2, 1), (3, 4)], 0) == ("j",)
-    assert late("ij,jk->ik", [(2, 1), (3, 4)], 1) == ()
-    assert late("...,...->...", [(3, 4), (4,)], 1) == ("...1",)
-    assert late("...ij,jk->...ik", [(3, 4, 5), (5, 6)], 1) == ()
+    assert late_labels("ij,jk->ik", [(2, 1), (3, 4)], 0) == ("j",)
+    assert late_labels("ij,jk->ik", [(2, 1), (3, 4)], 1) == ()
+    assert late_labels("...,...->...", [(3, 4), (4,)], 1) == ("...1",)
+    assert late_labels("...ij,jk->...ik", [(3, 4, 5), (5, 6)], 1) == ()
+    assert late_labels("i,ij,ij->ij", [(2,), (2, 1), (2, 3)], 0) == ("j",), "the product of the first two was"
+    assert late_labels("i,ij,ij->ij", [(2,), (2, 1), (2, 3)], 2) == ()
 
 
 # Soundness ------------------------------------------------------------------------------------------------------------
@@ -265,6 +259,30 @@ class Expanded(Backpropagation):
     expanded = True
 
 
+class SummedLate(Backpropagation):
+    """What was broadcast is expanded by each product: its gradient is stored at that size, summed, and stored again."""
+
+    late: frozenset[str]
+
+    def gradients(self, equation: str, operands: list[Array], cotangent: Array) -> list[Array]:
+        shapes = [o.shape for o in operands]
+        self.late = frozenset(label for i in range(len(shapes)) for label in late_labels(equation, shapes, i))
+        return super().gradients(equation, operands, cotangent)
+
+    def backward(self, node: Any, grad: tuple[list[str], Array], found: dict[int, Array]) -> None:
+        (labels, values), made_of = node
+        if self.late.intersection(grad[0]).difference(labels) and isinstance(made_of, tuple):
+            grad = self.stored(self.summed(*grad, set(labels)))
+        grad = self.spread(self.summed(*grad, set(labels)), labels, values.shape)
+        if isinstance(made_of, int):
+            found[made_of] = grad[1]
+            return
+        for child, sibling in (made_of, made_of[::-1]):
+            full = self.multiplied(grad, sibling[0], set(child[0][0]) | self.late)
+            is_stored = isinstance(child[1], tuple) or not set(full[0]).issubset(child[0][0])
+            self.backward(child, self.stored(full) if is_stored else full, found)
+
+
 BACKWARD: list[tuple[str, Shapes]] = [
     ("ij,jk->ik", [(4, 32), (32, 4)]),
     ("ij,jk->ik", [(64, 2), (2, 64)]),
@@ -276,6 +294,8 @@ BACKWARD: list[tuple[str, Shapes]] = [
     ("ij,jk,kl->il", [(4, 8), (8, 8), (8, 4)]),
     ("ij,j,kl->il", [(4, 16), (16,), (8, 3)]),
     ("ai,aj,a->ij", [(16, 3), (16, 3), (1,)]),
+    ("i,ij,ij->ij", [(24,), (24, 1), (24, 3)]),
+    ("i,ij,jk,jk->k", [(9,), (9, 1), (5, 7), (5, 7)]),
     ("a,ab,bc,c->", [(5,), (5, 6), (6, 5), (5,)]),
 ]
 
@@ -288,11 +308,8 @@ def test_backpropagation_in_any_order_stays_within_the_bound(
 ) -> None:
     dtype, formats = PRECISIONS[name]
     p = declared(DTYPES[dtype], **formats)
-    needs = gradient.broadcast_along
     contraction = bind(equation, list(shapes))
-    broadcasts = any(
-        label for i, s in enumerate(shapes) for label in needs(contraction, i, s, equation.startswith("..."))
-    )
+    broadcasts = any(late_labels(equation, shapes, i) for i in range(len(shapes)))
     operands = normal([*shapes, contraction.output_shape], dtype, 3)
     if not random:
         operands = [cast(np.abs(o.astype(np.float64)) + 1, DTYPES[dtype]) for o in operands]
@@ -300,22 +317,15 @@ def test_backpropagation_in_any_order_stays_within_the_bound(
     wide = [o.astype(np.float64) for o in operands]
     expected = [reference(equation, operands, cotangent, i, dtype, p, random=random) for i in range(len(operands))]
     for seed, order in enumerate(ORDERS):
-        for kind in (Backpropagation, Expanded) if broadcasts else (Backpropagation,):
+        for kind in (Backpropagation, Expanded, SummedLate) if broadcasts else (Backpropagation,):
             got = kind(p, order, seed).gradients(equation, wide, cotangent.astype(np.float64))
             for i, (result, right) in enumerate(zip(got, expected, strict=True)):
-                stored_late = kind is Expanded and right.facts["gradient_of"] not in late_operands(equation, shapes)
+                stored_late = kind is Expanded and not late_labels(equation, shapes, i)
                 assert stored_late or worst(result, right) <= 1, (order, kind.__name__, i)
 
 
-def late_operands(equation: str, shapes: Shapes) -> set[str]:
-    """Operands that were broadcast: only theirs may be stored at the full size."""
-    contraction = bind(equation, list(shapes))
-    terms = equation.split("->")[0].split(",")
-    return {
-        f"operand_{i}"
-        for i, shape in enumerate(shapes)
-        if gradient.broadcast_along(contraction, i, shape, "..." in terms[i])
-    }
+def late_labels(equation: str, shapes: Shapes, of: int) -> tuple[str, ...]:
+    return gradient.summed_late(bind(equation, list(shapes)), shapes, parse(equation)[0], of)
 
 
 # Usefulness -----------------------------------------------------------------------------------------------------------
