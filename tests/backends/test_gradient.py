@@ -68,8 +68,6 @@ def test_gradients_are_right_compiled(name: str, mode: str, dtype: str) -> None:
     backend = framework(name)
     if mode not in backend.modes:
         pytest.skip(f"{name} has no mode {mode}")
-    if (name, dtype) == ("torch", "complex64"):
-        pytest.skip("torch.compile falls back to eager kernels for complex numbers, with a warning")
     record = verdict(backend, case(), dtype, mode)
     assert (record.verdict, record.reason) == ("pass", "")
 
