@@ -17,7 +17,7 @@ conjugation changes no digit, so a backend declares its convention (`Backend.con
 does not hold, every complex gradient fails.
 
 Bound.  That of `specs.einsum`, in which c counts as an operand:
-    K       product of the sizes of all labels that operand i varies along neither (the output's included)
+    K       product of the sizes of all labels that operand i does not vary along, those of the output included
     n       the same as the forward computation has, the cotangent in the place of operand i
     stages  n - 2 partial products: backpropagation multiplies c with one stored factor for each product on the path
             from the output to operand i, and all factors together are made of the other products of the forward
