@@ -137,7 +137,7 @@ def _places(findings: dict[str, Finding], option: Any) -> list[Place]:
                 kind: _asked(option.implementation, offer) for kind, offer in backend.implementations.items()
             },
             modes=_asked(option.mode, backend.modes if option.mode else backend.default_modes),
-            directions=_asked(option.direction, DIRECTIONS),
+            directions=_asked(option.direction, DIRECTIONS if backend.differentiates else ("forward",)),
             dtypes=tuple(option.dtype) or None,
         )
         for name in _asked(option.backend, findings)

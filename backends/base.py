@@ -9,19 +9,24 @@ becomes an array again.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
 
 from backends.by_hand import Attention, Operands, Primitives, Tensor
 from specs.case import AttentionConfig, Case, Config, EinsumConfig
-from specs.formats import DTYPES, Array
+from specs.formats import DTYPES, Array, dtype_name
 from specs.precision import Precision, declared
 
 Computation = Callable[[Operands], Tensor]  # operands by name → result
+# operands, cotangent → gradients by the operand's name, None where the framework sees no connection
+Pullback = Callable[[Operands, Tensor], Mapping[str, Tensor | None]]
+AnyComputation = TypeVar("AnyComputation", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,9 @@ class Backend(ABC):
     formulations     the class of each attention implementation
     modes            how a computation can be executed; of these `default_modes` are run unless others are asked for
     declarations     precision table: rows that apply are merged in order over what the dtype promises
+    differentiates   whether it can take gradients; if so, `pullback` is overridden
+    conjugates       whether a gradient of complex numbers is that of steepest descent, conjugate to the transpose of
+                     the derivative which the project holds (`specs.gradient`)
     quiet            whether a framework's chatter while it starts is kept from stderr
     primitives       of an instance: what the formulations need of the framework
     """
@@ -74,6 +82,8 @@ class Backend(ABC):
     modes: ClassVar[tuple[str, ...]] = ("eager",)
     default_modes: ClassVar[tuple[str, ...]] = ("eager",)
     declarations: ClassVar[tuple[Declaration, ...]] = ()
+    differentiates: ClassVar[bool] = False
+    conjugates: ClassVar[bool] = False
 
     quiet: ClassVar[bool] = True
 
@@ -142,7 +152,7 @@ class Backend(ABC):
         """Attention as a function of the operands by name (`specs.shapes.attention_shapes` lists them)."""
         return self.formulations[implementation](self.primitives, config)
 
-    def compiled(self, computation: Computation, mode: str) -> Computation:
+    def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
         """The computation as `mode` executes it."""
         if mode == "eager":
             return computation
@@ -159,3 +169,35 @@ class Backend(ABC):
         compute = self.compiled(self.computation(case.config, implementation), mode)
         with self.on(device):
             return self.to_numpy(compute(tensors))
+
+    def pullback(self, computation: Computation, variables: Sequence[str], mode: str) -> Pullback:
+        """The vector-Jacobian product of `computation` with respect to `variables`, as `mode` executes it."""
+        raise NotImplementedError(f"{self.name} does not differentiate")
+
+    def gradient(
+        self,
+        case: Case,
+        implementation: str,
+        mode: str,
+        operands: Mapping[str, Array],
+        cotangent: Array,
+        device: str,
+    ) -> dict[str, Array]:
+        """Gradient of sum(cotangent * result) for each floating or complex operand, in the project's convention.
+
+        Operands that the framework sees no connection to are left out.  Whatever the framework raises, it raises.
+        """
+        variables = [name for name, array in operands.items() if DTYPES[dtype_name(array.dtype)].inexact]
+        tensors = {name: self.from_numpy(array, device) for name, array in operands.items()}
+        pulled = self.pullback(self.computation(case.config, implementation), variables, mode)
+        with self.on(device):
+            found = pulled(tensors, self.from_numpy(self._own_convention(cotangent), device))
+            return {
+                name: self._own_convention(self.to_numpy(gradient))
+                for name, gradient in found.items()
+                if gradient is not None
+            }
+
+    def _own_convention(self, values: Array) -> Array:
+        """Between the project's gradients of complex numbers and this framework's, either way."""
+        return np.asarray(np.conj(values)) if self.conjugates and np.iscomplexobj(values) else values

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
-from backends.base import Backend, Computation, Declaration
+from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback
 from backends.by_hand import Attention, Einsum, Matmul, Operands, Primitives, Tensor, both
 from specs.formats import DTYPES, Array
 
@@ -61,6 +62,10 @@ class Jax(Backend):
     implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
     modes = ("eager", "jit")
     default_modes = ("eager", "jit")
+    differentiates = True
+    conjugates = (
+        False  # https://docs.jax.dev/en/latest/notebooks/autodiff_cookbook.html#complex-numbers-and-differentiation
+    )
     declarations = (
         *(
             Declaration(
@@ -130,10 +135,21 @@ class Jax(Backend):
     def on(self, device: str) -> AbstractContextManager[object]:
         return self.jax.default_device(self.places[device])
 
-    def compiled(self, computation: Computation, mode: str) -> Computation:
+    def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
         if mode != "jit":
             return super().compiled(computation, mode)
         return self.jax.jit(computation)
+
+    def pullback(self, computation: Computation, variables: Sequence[str], mode: str) -> Pullback:
+        def pulled(operands: Operands, cotangent: Tensor) -> Mapping[str, Tensor | None]:
+            def of_variables(varied: Operands) -> Tensor:
+                return computation({**operands, **varied})
+
+            _, transposed = self.jax.vjp(of_variables, {name: operands[name] for name in variables})
+            (found,) = transposed(cotangent)
+            return found
+
+        return self.compiled(pulled, mode)
 
 
 def _name(device: Any) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from backends.base import Backend, Computation, Declaration
+from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback
 from backends.by_hand import Attention, Einsum, LinearLayer, Matmul, Operands, Primitives, Tensor, both
 from specs.case import AttentionConfig, Config, EinsumConfig
 from specs.formats import DTYPES, Array
@@ -71,6 +71,8 @@ class TensorFlow(Backend):
     implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
     modes = ("eager", "jit", "xla")
     default_modes = ("eager", "jit")
+    differentiates = True
+    conjugates = True  # https://github.com/tensorflow/tensorflow/issues/3348
     declarations = (
         Declaration(
             {"accumulate": "float16", "softmax": "float16"},
@@ -149,12 +151,24 @@ class TensorFlow(Backend):
     def on(self, device: str) -> AbstractContextManager[object]:
         return self.tf.device(self.places[device])
 
-    def compiled(self, computation: Computation, mode: str) -> Computation:
+    def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
         if mode not in ("jit", "xla"):
             return super().compiled(computation, mode)
         # As a new object each: TensorFlow warns of retracing when functions made at one line are traced often
         fresh = partial(computation)
         return self.tf.function(fresh, autograph=False, jit_compile=mode == "xla")
+
+    def pullback(self, computation: Computation, variables: Sequence[str], mode: str) -> Pullback:
+        def pulled(operands: Operands, cotangent: Tensor) -> Mapping[str, Tensor | None]:
+            inputs = {name: operands[name] for name in variables}
+            with self.tf.GradientTape() as tape:
+                tape.watch(inputs)
+                result = computation(operands)
+            found = tape.gradient(result, inputs, output_gradients=cotangent)
+            # A gradient of what was gathered is IndexedSlices until it is asked for as a tensor
+            return {name: None if x is None else self.tf.convert_to_tensor(x) for name, x in found.items()}
+
+        return self.compiled(pulled, mode)
 
 
 def _keras() -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from backends.base import Backend, Computation
+from backends.base import AnyComputation, Backend, Computation, Pullback
 from backends.by_hand import Attention, Einsum, LinearLayer, Matmul, Operands, Primitives, Tensor
 from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
@@ -87,6 +88,8 @@ class Torch(Backend):
     }
     implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
     modes = ("eager", "jit")
+    differentiates = True
+    conjugates = True  # https://docs.pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex-numbers
 
     def __init__(self) -> None:
         import torch
@@ -147,9 +150,21 @@ class Torch(Backend):
             return np.asarray(tensor.view(self.torch.int16).numpy().view(ml_dtypes.bfloat16))
         return np.asarray(tensor.numpy())
 
-    def compiled(self, computation: Computation, mode: str) -> Computation:
+    def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
         if mode != "jit":
             return super().compiled(computation, mode)
         # All cases share the formulations' code, and after 8 compilations of one function torch would run it eagerly
         self.torch.compiler.reset()
         return self.torch.compile(computation, fullgraph=True, dynamic=False)
+
+    def pullback(self, computation: Computation, variables: Sequence[str], mode: str) -> Pullback:
+        forward = self.compiled(computation, mode)  # compiling it compiles its gradient too
+
+        def pulled(operands: Operands, cotangent: Tensor) -> Mapping[str, Tensor | None]:
+            for name in variables:
+                operands[name].requires_grad_()
+            inputs = [operands[name] for name in variables]
+            found = self.torch.autograd.grad(forward(operands), inputs, cotangent, allow_unused=True)
+            return dict(zip(variables, found, strict=True))
+
+        return pulled

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from specs.case import Case
+from specs.formats import DTYPES
 
 Direction = Literal["forward", "grad"]
-DIRECTIONS: tuple[Direction, ...] = ("forward",)
+DIRECTIONS: tuple[Direction, ...] = ("forward", "grad")
+
+# Kinds whose gradients have a reference; attention's have none yet, so no checks are made of them
+KINDS_WITH_GRADIENTS = frozenset({"einsum"})
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,12 @@ class Check:
         return f"{self.case.name}[{'-'.join(parts)}]"
 
 
+def has_gradient(case: Case, dtype: str) -> bool:
+    """Whether there is a gradient to check: of numbers that vary continuously, in a computation that has a meaning."""
+    wanted = case.config.gradient and not case.config.expected_error
+    return wanted and case.kind in KINDS_WITH_GRADIENTS and DTYPES[dtype].inexact
+
+
 @dataclass(frozen=True)
 class Place:
     """One backend on one device, and what may be computed there: what checks are made of."""
@@ -41,7 +51,7 @@ class Place:
     device: str
     implementations: dict[str, tuple[str, ...]]  # by kind
     modes: tuple[str, ...]
-    directions: tuple[Direction, ...] = DIRECTIONS
+    directions: tuple[Direction, ...] = ("forward",)  # grad too where the backend differentiates
     dtypes: tuple[str, ...] | None = None  # narrowed to these; None: every dtype of the case
 
 
@@ -59,4 +69,6 @@ def checks(case: Case, places: list[Place]) -> Iterator[Check]:
                     if place.dtypes is not None and dtype not in place.dtypes:
                         continue
                     for direction in place.directions:
+                        if direction == "grad" and not has_gradient(case, dtype):
+                            continue
                         yield Check(case, place.backend, place.device, implementation, mode, dtype, direction)

@@ -35,7 +35,8 @@ def contract(contraction: Contraction, operands: Sequence[Real]) -> Real:
         kept = set(contraction.output).union(*(term for term, _ in rest))
         parts = [*rest, _multiply(parts[first], parts[second], kept)]
     term, result = parts[0]
-    missing = tuple(label for label in contraction.output if label not in term)  # only ever of size 1
+    # Of size 1, or in no operand at all (a gradient is constant along labels that only its own operand has)
+    missing = tuple(label for label in contraction.output if label not in term)
     result = result.reshape((*result.shape, *(1 for _ in missing)))
     order = [(*term, *missing).index(label) for label in contraction.output]
     return broadcast_to(result.transpose(order), contraction.output_shape)

@@ -35,7 +35,7 @@ from specs.bound import uses_double_double as wide_reference
 from specs.case import EinsumConfig
 from specs.contraction import contract
 from specs.double_double import DoubleDouble, concatenate
-from specs.equation import Contraction, bind
+from specs.equation import Contraction, Term, bind
 from specs.formats import FLOAT16, FLOAT32, Array, DType, round_to
 from specs.precision import Precision
 
@@ -50,7 +50,23 @@ def reference(
     contraction = bind(config.equation, [operand.shape for operand in operands])
     if precision is None:
         return Reference(dtype, _exact_value(contraction, operands, dtype))
-    problem = _Problem(contraction, operands, dtype, precision)
+    return inexact_reference(contraction, operands, dtype, precision, random)
+
+
+def inexact_reference(
+    contraction: Contraction,
+    operands: Sequence[Array],
+    dtype: DType,
+    precision: Precision,
+    random: bool,
+    late: Term = (),
+) -> Reference:
+    """Reference of a contraction of floating or complex operands.
+
+    Correct arithmetic may also store what it has before it sums over the labels `late`, as a gradient does of what was
+    broadcast along them.
+    """
+    problem = _Problem(contraction, operands, dtype, precision, late)
     error, how = problem.error(random)
     facts = {"terms": contraction.length, "operands": len(operands), "form": how}
     return Reference(dtype, problem.value, error, precision, facts)
@@ -95,6 +111,7 @@ class _Problem:
     operands: Sequence[Array]
     dtype: DType
     precision: Precision
+    late: Term = ()
 
     @cached_property
     def value(self) -> Array | DoubleDouble:
@@ -125,8 +142,13 @@ class _Problem:
 
     @cached_property
     def stages(self) -> int:
-        """Intermediates that a term can pass: n - 2 partial products, and operands that may be summed beforehand."""
-        return max(self.n - 2, 0) + (sum(map(bool, self._lone_labels)) if self.n > 1 else 0)
+        """Intermediates that a term can pass.
+
+        They are n - 2 partial products, each operand that may be summed beforehand, and one product more where it may
+        be stored before it is summed.
+        """
+        beforehand = sum(map(bool, self._lone_labels)) if self.n > 1 else 0
+        return max(self.n - 2, 0) + beforehand + bool(self.late)
 
     @cached_property
     def _lone_labels(self) -> list[set[str]]:
@@ -212,15 +234,18 @@ class _Problem:
     def _intermediates(self) -> Iterator[tuple[tuple[int, ...], Contraction]]:
         """Every group of operands whose partial contraction may be stored, as a contraction of its own."""
         c = self.contraction
-        for size in range(1, self.n):
+        for size in range(1, self.n + bool(self.late)):
             for group in combinations(range(self.n), size):
                 if size == 1 and not self._lone_labels[group[0]]:
                     continue
                 terms = tuple(c.operands[i] for i in group)
                 rest = {label for i, term in enumerate(c.operands) if i not in group for label in term}
                 labels = dict.fromkeys(label for term in terms for label in term)
-                visible = tuple(label for label in labels if label in rest or label in c.output)
-                yield group, Contraction(terms, visible, {label: self._size(group, label) for label in labels})
+                sizes = {label: self._size(group, label) for label in labels}
+                soon = tuple(label for label in labels if label in rest or label in c.output)
+                late = tuple(label for label in labels if label in soon or label in self.late)
+                for visible in dict.fromkeys((soon, late) if size < self.n else (late,)):
+                    yield group, Contraction(terms, visible, sizes)
 
     def _size(self, group: tuple[int, ...], label: str) -> int:
         """Size of a label within a group of operands: 1 where all of them broadcast it."""

@@ -41,6 +41,22 @@ def operands(case: Case, dtype_name: str) -> Mapping[str, Array]:
     return made
 
 
+@lru_cache(maxsize=16)
+def cotangent(case: Case, dtype_name: str) -> Array:
+    """What a vector-Jacobian product of an einsum case is taken with: read-only, of the output's shape and the dtype.
+
+    Random numbers whatever the operands hold, so that no term of a gradient is favoured; small integers where the
+    operands are such, so that gradients of exact cases are exact too.
+    """
+    assert isinstance(case.config, EinsumConfig)
+    shapes = list(einsum_shapes(case.config).values())
+    recipe: Recipe = "integers" if case.config.data == "integers" else "normal"
+    dtype = DTYPES[dtype_name]
+    made = cast(_master(case, "cotangent", bind(case.config.equation, shapes).output_shape, dtype, recipe), dtype)
+    made.setflags(write=False)
+    return made
+
+
 def random_terms(case: Case) -> bool:
     """Whether operands are independent random numbers, so that a bound may rely on rounding errors averaging out."""
     literal = getattr(case.config, "operands", None) or getattr(case.config, "query", None)
@@ -106,8 +122,8 @@ _RECIPES: Mapping[Recipe, Callable[[Stream, Shape], Float64]] = {
 }
 
 
-def _master(case: Case, name: str, shape: Shape, dtype: DType) -> Array:
-    """Values of one operand before rounding, as the case's recipe makes them for this kind of dtype."""
+def _master(case: Case, name: str, shape: Shape, dtype: DType, recipe: Recipe | None = None) -> Array:
+    """Values of one operand before rounding, as a recipe (the case's own) makes them for this kind of dtype."""
 
     def draw(part: str) -> Float64:
         stream = Stream(case.id, name, part)
@@ -115,7 +131,7 @@ def _master(case: Case, name: str, shape: Shape, dtype: DType) -> Array:
             return stream.chosen(0.5, shape).astype(np.float64)
         if dtype.kind == "integer":
             return stream.integers(0 if dtype.name.startswith("u") else -8, 8, shape)
-        return _RECIPES[case.config.data](stream, shape)
+        return _RECIPES[recipe or case.config.data](stream, shape)
 
     if dtype.kind != "complex":
         return draw("real")

@@ -198,12 +198,14 @@ def explain(check: Check, record: Record, plan: Plan) -> str:
     """All that a failing check shows: what was computed on what, what was wrong, and how to run it again."""
     found, worst = record.measurement, record.measurement.worst
     framework = f"{check.backend} {plan.versions.get(check.backend) or ''}".strip()
+    gradient = found.bound.get("gradient_of")
+    of = f" of the gradient of {gradient}" if gradient else ""
     facts = {
         "about": check.case.config.about,
         check.case.kind: fields(check),
         "on": f"{framework} {check.device}: {check.implementation}, {check.mode}, {check.dtype}, {check.direction}",
         record.verdict: record.reason,
-        "worst": worst and f"{list(worst.index)}: expected {worst.expected}, got {worst.got}, bound {worst.bound}",
+        "worst": worst and f"{list(worst.index)}{of}: expected {worst.expected}, got {worst.got}, bound {worst.bound}",
         "ratio": found.error_ratio is not None and f"{found.error_ratio:.4g} times the bound",
         "ULPs": found.max_ulp is not None and f"{found.max_ulp:.4g} at most",
         "again": plan.command(check, record.id),

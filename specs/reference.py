@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from cachetools import LRUCache
 
-from specs import attention_bound, einsum, inputs
+from specs import attention_bound, einsum, gradient, inputs
 from specs.bound import Reference, rounded
 from specs.case import AttentionConfig, Case, CaseError, EinsumConfig
 from specs.double_double import DoubleDouble
@@ -31,20 +31,28 @@ _memory: LRUCache[str, Reference] = LRUCache(MEMORY_BYTES, getsizeof=lambda refe
 
 
 def reference(
-    case: Case, dtype_name: str, operands: Mapping[str, Array], precision: Precision | None, folder: Path | None = None
+    case: Case,
+    dtype_name: str,
+    operands: Mapping[str, Array],
+    precision: Precision | None,
+    folder: Path | None = None,
+    gradient_of: str | None = None,
 ) -> Reference:
-    """What the case's result must be for these operands, and how far it may be off.
+    """What the case's result must be for these operands, and how far it may be off; or the gradient of one of them.
 
     `folder` keeps dear references between runs.  Raises CaseError where the case has no meaning, or where its literal
     expectation contradicts the formula.
     """
     dtype = DTYPES[dtype_name]
-    key = _key(case, dtype, precision)
+    key = _key(case, dtype, precision, gradient_of)
     found = _memory.get(key) or _read(folder, key)
     if found is None:
         started = time.perf_counter()
-        found = _evaluate(case, dtype, operands, precision)
-        if case.config.expect is not None and case.config.expect.value is not None:
+        if gradient_of is None:
+            found = _evaluate(case, dtype, operands, precision)
+        else:
+            found = _gradient(case, dtype, operands, precision, gradient_of)
+        if gradient_of is None and case.config.expect is not None and case.config.expect.value is not None:
             _check_literal(case, dtype, found)
         if time.perf_counter() - started > DEAR_SECONDS:
             _write(folder, key, found)
@@ -61,6 +69,16 @@ def _evaluate(case: Case, dtype: DType, operands: Mapping[str, Array], precision
     if precision is None:
         raise CaseError("dtype", f"attention is not defined for {dtype.name}")
     return attention_bound.reference(case.config, dtype, operands, precision, random)
+
+
+def _gradient(
+    case: Case, dtype: DType, operands: Mapping[str, Array], precision: Precision | None, name: str
+) -> Reference:
+    assert isinstance(case.config, EinsumConfig)
+    assert precision is not None
+    cotangent, of = inputs.cotangent(case, dtype.name), list(operands).index(name)
+    random = inputs.random_terms(case)
+    return gradient.reference(case.config, dtype, list(operands.values()), cotangent, of, precision, random)
 
 
 def _check_literal(case: Case, dtype: DType, computed: Reference) -> None:
@@ -88,10 +106,10 @@ def _check_literal(case: Case, dtype: DType, computed: Reference) -> None:
 # Keeping ----------------------------------------------------------------------------------------------------------
 
 
-def _key(case: Case, dtype: DType, precision: Precision | None) -> str:
+def _key(case: Case, dtype: DType, precision: Precision | None, gradient_of: str | None) -> str:
     # Not as JSON, in which infinities and NaN are all null
     said = case.config.model_dump(exclude={"about", "source", "dtypes", "modes", "implementations"})
-    parts = (case.id, repr(said), dtype.name, repr(precision), _source_digest(), np.__version__)
+    parts = (case.id, repr(said), dtype.name, repr(precision), repr(gradient_of), _source_digest(), np.__version__)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -5,34 +5,27 @@ Whatever a framework raises is evidence, not an accident: it is compared with wh
 
 from __future__ import annotations
 
+import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from specs import inputs
-from specs.bound import Reference, rounded
+from specs.bound import Reference
 from specs.case import Case, Config
 from specs.check import Check
 from specs.comparison import Comparison, compare
-from specs.deviation import Recorded, shows
-from specs.formats import DTYPES, FORMATS, Array
+from specs.deviation import Observed, Recorded, shows
+from specs.diagnosis import consistent_with
+from specs.formats import DTYPES, Array, dtype_name
 from specs.precision import Precision
 from specs.record import Measurement, Record, Verdict
 from specs.reference import reference
 
-# What a framework may do to be fast, from mild to severe, as what it does to the declared precision
-LOSSES = {
-    "arithmetic in float32": {"multiply": "float32", "accumulate": "float32", "softmax": "float32"},
-    "operands rounded to TF32": {"multiply": "tf32"},
-    "operands rounded to bfloat16": {"multiply": "bfloat16"},
-    "sums in float16": {"accumulate": "float16"},
-    "sums in bfloat16": {"accumulate": "bfloat16"},
-}
-TELLING = 0.25  # a bound wider than this share of the largest value explains whatever was computed
 OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resource exhausted")
 LONGEST_MESSAGE = 500
 
@@ -43,6 +36,18 @@ class Computes(Protocol):
     def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None: ...
     def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision: ...
     def run(self, case: Case, implementation: str, mode: str, operands: Mapping[str, Array], device: str) -> Array: ...
+    def gradient(
+        self,
+        case: Case,
+        implementation: str,
+        mode: str,
+        operands: Mapping[str, Array],
+        cotangent: Array,
+        device: str,
+    ) -> Mapping[str, Array]: ...
+
+
+Results = Mapping[str | None, Array]  # by the operand whose gradient it is; None: the case's own result
 
 
 def judge(
@@ -86,65 +91,107 @@ class _Trial:
     backend: Computes
     work: Path | None
 
-    def run(self) -> tuple[Array | Exception, float]:
+    def run(self) -> tuple[Results | Exception, float]:
         """What the backend returned or raised, and the seconds that it took."""
         c = self.check
         operands = inputs.operands(c.case, c.dtype)
-        outcome: Array | Exception
+        cotangent = inputs.cotangent(c.case, c.dtype) if c.direction == "grad" else None
+        outcome: Results | Exception
         started = time.perf_counter()
         try:
-            outcome = self.backend.run(c.case, c.implementation, c.mode, operands, c.device)
+            if cotangent is None:
+                outcome = {None: self.backend.run(c.case, c.implementation, c.mode, operands, c.device)}
+            else:
+                found = self.backend.gradient(c.case, c.implementation, c.mode, operands, cotangent, c.device)
+                outcome = dict(found.items())
         except Exception as error:
             outcome = error
         return outcome, time.perf_counter() - started
 
     @property
-    def expected(self) -> Reference | None:
-        """None for a case that every backend must refuse."""
-        return None if self.check.case.config.expected_error else self.reference()
+    def names(self) -> list[str | None]:
+        """Of what must be returned: the gradient of every operand that has one, or the result, which has no name."""
+        if self.check.direction == "forward":
+            return [None]
+        operands = inputs.operands(self.check.case, self.check.dtype)
+        return [name for name, array in operands.items() if DTYPES[dtype_name(array.dtype)].inexact]
 
-    def reference(self, precision: Precision | None = None, config: Config | None = None) -> Reference:
+    def expected(self, name: str | None) -> Reference | None:
+        """None for a case that every backend must refuse."""
+        return None if self.check.case.config.expected_error else self.reference(name)
+
+    def reference(
+        self, name: str | None, precision: Precision | None = None, config: Config | None = None
+    ) -> Reference:
         """Under the declared precision and the case's own statement, unless others are given."""
         c = self.check
         case = c.case if config is None else replace(c.case, config=config)
         if precision is None and DTYPES[c.dtype].inexact:
             precision = self.backend.precision(case.kind, c.implementation, c.mode, c.dtype, c.device)
-        return reference(case, c.dtype, inputs.operands(c.case, c.dtype), precision, self.work)
+        return reference(case, c.dtype, inputs.operands(c.case, c.dtype), precision, self.work, name)
 
-    def compare(self, outcome: Array | Exception) -> tuple[Verdict, str, Measurement]:
-        expected_error, expected = self.check.case.config.expected_error, self.expected
-        if expected is None:
+    def compare(self, outcome: Results | Exception) -> tuple[Verdict, str, Measurement]:
+        expected_error = self.check.case.config.expected_error
+        if expected_error:
             if isinstance(outcome, Exception):
                 return "pass", f"refused: {_told(outcome)}", Measurement()
-            reason = f"accepted what must be refused ({expected_error}): result has shape {outcome.shape}"
+            reason = f"accepted what must be refused ({expected_error}): result has shape {outcome[None].shape}"
             return "fail", reason, Measurement()
         if isinstance(outcome, Exception):
+            self.reference(self.names[0])  # a case that contradicts itself is told as such
             return "fail", f"raised {_told(outcome)}", Measurement()
-        found: Comparison = compare(outcome, expected)
-        if not found.problem:
-            return "pass", "", found.measurement
-        return "fail", f"{found.problem}{self.consistent_with(outcome, expected)}", found.measurement
+        found = self.comparisons(outcome)
+        problems = [self.told(name, outcome, comparison) for name, comparison in found.items() if comparison.problem]
+        return ("fail" if problems else "pass"), "; ".join(problems), _worst(list(found.values()))
 
-    def consistent_with(self, outcome: Array, expected: Reference) -> str:
-        """The mildest loss of precision that would make the result right, as the end of a reason; "" for none."""
-        declared = expected.precision
-        if declared is None or outcome.shape != expected.shape or outcome.dtype != expected.dtype.numpy:
-            return ""
-        for loss, formats in LOSSES.items():
-            if not all(FORMATS[f].precision < getattr(declared, step).precision for step, f in formats.items()):
-                continue
-            lossy = self.reference(precision=declared.but(**formats))
-            if _telling(lossy) and not compare(outcome, lossy).problem:
-                return f"; consistent with {loss}"
-        return ""
+    def comparisons(self, results: Results) -> dict[str | None, Comparison]:
+        """Every result with its reference."""
+        found = {}
+        for name in self.names:
+            if name in results:
+                found[name] = compare(results[name], self.reference(name))
+            else:
+                found[name] = Comparison("missing: the framework sees no connection to the result", Measurement())
+        return found
+
+    def told(self, name: str | None, results: Results, comparison: Comparison) -> str:
+        """What is wrong with one of the results."""
+        told = comparison.problem if name is None else f"gradient of {name}: {comparison.problem}"
+        if name not in results:
+            return told
+        return told + consistent_with(results[name], self.reference(name), partial(self.reference, name))
+
+    def shows(self, observed: Observed, outcome: Results | Exception) -> bool:
+        """Whether the outcome is as `observed` says; of several results, each that is not right."""
+        if isinstance(outcome, Exception):
+            return self._shows(observed, outcome, self.names[0])
+        if self.check.case.config.expected_error:
+            return self._shows(observed, outcome[None], None)
+        wrong = [name for name, comparison in self.comparisons(outcome).items() if comparison.problem]
+        return all(name in outcome and self._shows(observed, outcome[name], name) for name in wrong)
+
+    def _shows(self, observed: Observed, outcome: Array | Exception, name: str | None) -> bool:
+        return shows(observed, self.check, outcome, self.expected(name), partial(self.reference, name))
 
 
-def _telling(reference: Reference) -> bool:
-    largest = np.max(np.abs(rounded(reference.value)), initial=0.0)
-    return reference.error is not None and bool(np.median(reference.error) <= TELLING * largest)
+def _worst(found: list[Comparison]) -> Measurement:
+    """The measurement of the worst result, with a digest of all."""
+    worst = max(found, key=_badness).measurement
+    if len(found) == 1:
+        return worst
+    digests = "".join(str(comparison.measurement.digest) for comparison in found)
+    return replace(worst, digest=hashlib.sha256(digests.encode()).hexdigest()[:16])
 
 
-def _with_deviations(record: Record, trial: _Trial, outcome: Array | Exception, entries: Sequence[Recorded]) -> Record:
+def _badness(comparison: Comparison) -> tuple[bool, float]:
+    """Wrong before right, then by the error ratio; what could not even be compared is worst."""
+    ratio = comparison.measurement.error_ratio
+    return bool(comparison.problem), math.inf if ratio is None else ratio
+
+
+def _with_deviations(
+    record: Record, trial: _Trial, outcome: Results | Exception, entries: Sequence[Recorded]
+) -> Record:
     """A difference that is recorded, and still as recorded, is a deviation; a recorded one that is gone is stale."""
     if record.verdict == "pass":
         gone = next((entry for entry in entries if not entry.deviation.observed.may_be_silent), None)
@@ -153,7 +200,7 @@ def _with_deviations(record: Record, trial: _Trial, outcome: Array | Exception, 
         reason = f"stale: {gone.place} records `{gone.deviation.observed}`, but the result is right; remove the entry"
         return replace(record, verdict="fail", reason=reason)
     for entry in entries:
-        if shows(entry.deviation.observed, trial.check, outcome, trial.expected, trial.reference):
+        if trial.shows(entry.deviation.observed, outcome):
             told: dict[str, Any] = entry.deviation.model_dump(exclude_unset=True) | {"place": entry.place}
             return replace(record, verdict="deviation", reason=entry.deviation.reason, deviation=told)
     recorded = " or ".join(f"`{entry.deviation.observed}` ({entry.place})" for entry in entries)

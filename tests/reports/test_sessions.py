@@ -222,6 +222,34 @@ def test_selection(project: Project, arguments: list[str], expected: list[str]) 
     assert project.collected("right", *arguments) == ids(*expected)
 
 
+VARYING = """
+    differentiates = True
+
+    def pullback(self, computation, variables, mode):
+        # An einsum is linear in each operand: the gradient is what each unit vector contributes
+        def pulled(operands, cotangent):
+            def along(name, unit):
+                return np.sum(cotangent * computation({**operands, name: unit}))
+            shapes = {name: operands[name].shape for name in variables}
+            units = {name: np.eye(operands[name].size).reshape(-1, *shape) for name, shape in shapes.items()}
+            return {name: np.array([along(name, u) for u in units[name]]).reshape(shapes[name]) for name in variables}
+        return pulled
+"""
+
+
+def test_gradients_are_checked_where_the_backend_differentiates(project: Project) -> None:
+    text = (project.fakes / "right.py").read_text().replace('name = "right"', 'name = "varying"')
+    (project.fakes / "varying.py").write_text(text + VARYING)
+    forward = ids(*NAMES, backend="varying")
+    grad = [f"{name[:-1]}-grad]" for name in forward]
+    assert project.collected("varying") == [name for both in zip(forward, grad, strict=True) for name in both]
+    assert project.collected("varying", "--direction=forward") == forward
+    project.run("varying", "--direction=grad").assert_outcomes(passed=len(grad))
+    assert {
+        key: (record["verdict"], record["direction"]) for key, record in project.records().items()
+    } == dict.fromkeys(grad, ("pass", "grad"))
+
+
 def test_a_mode_that_is_not_a_default_can_be_asked_for(project: Project) -> None:
     assert project.collected("right", "--mode=jit") == ids(*NAMES, mode="jit")
 

@@ -1,0 +1,149 @@
+"""Every backend's gradients against the reference, and its declared convention for complex numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends import registry
+from backends.base import Backend
+from specs import inputs
+from specs.case import Case, EinsumConfig
+from specs.check import Check
+from specs.formats import Array
+from specs.record import Record
+from specs.verdict import judge
+
+NAMES = [name for name in registry.names() if registry.declare(name).differentiates]
+every_backend = pytest.mark.parametrize("name", NAMES)
+
+CASES: dict[str, dict[str, Any]] = {
+    "product": {"equation": "ij,jk->ik", "shapes": [[3, 8], [8, 5]]},
+    "trace": {"equation": "ii->", "shapes": [[4, 4]]},
+    "diagonal": {"equation": "bii->bi", "shapes": [[2, 3, 3]]},
+    "unnamed axes": {"equation": "...ij,...jk->...ik", "shapes": [[2, 1, 3, 4], [3, 4, 2]]},
+    "lone label": {"equation": "ij,jk->k", "shapes": [[3, 4], [4, 5]]},
+    "chain": {"equation": "ij,jk,kl->il", "shapes": [[2, 3], [3, 4], [4, 2]]},
+    "eleven": {"equation": ",".join("i" * 11) + "->i", "shapes": [[3]] * 11},
+    "nothing": {"equation": "ij,jk->ik", "shapes": [[3, 0], [0, 4]]},
+}
+
+
+def framework(name: str) -> Backend:
+    try:
+        return registry.get(name)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{name} is not installed: {error}")
+
+
+def case(**fields: Any) -> Case:
+    return Case("einsum/t::c", "c", Path("t.yaml"), 3, EinsumConfig.model_validate(CASES["product"] | fields))
+
+
+def verdict(backend: Backend, said: Case, dtype: str, mode: str = "eager") -> Record:
+    check = Check(said, backend.name, "cpu", "einsum", mode, dtype, "grad")
+    return judge(check, backend, "t.yaml::c[x-grad]", "t.yaml")
+
+
+def gradients(backend: Backend, said: Case, operands: Mapping[str, Array], cotangent: Array) -> dict[str, Array]:
+    return backend.gradient(said, "einsum", "eager", operands, cotangent, "cpu")
+
+
+@every_backend
+@pytest.mark.parametrize("said", CASES)
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "complex64"])
+def test_gradients_are_those_of_the_reference(name: str, said: str, dtype: str) -> None:
+    record = verdict(framework(name), case(**CASES[said]), dtype)
+    assert (record.verdict, record.reason) == ("pass", "")
+
+
+@every_backend
+@pytest.mark.parametrize("mode", ["jit", "xla"])
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_gradients_are_right_compiled(name: str, mode: str, dtype: str) -> None:
+    backend = framework(name)
+    if mode not in backend.modes:
+        pytest.skip(f"{name} has no mode {mode}")
+    record = verdict(backend, case(), dtype, mode)
+    assert (record.verdict, record.reason) == ("pass", "")
+
+
+@every_backend
+def test_the_declared_convention_for_complex_numbers_is_the_frameworks(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = framework(name)
+    assert verdict(backend, case(), "complex128").verdict == "pass"
+    monkeypatch.setattr(type(backend), "conjugates", not backend.conjugates)
+    record = verdict(backend, case(), "complex128")
+    assert record.verdict == "fail"
+    assert "gradient of operand_0" in record.reason
+    assert "gradient of operand_1" in record.reason
+
+
+@every_backend
+def test_gradients_of_complex_numbers_are_the_transpose_of_the_derivative(name: str) -> None:
+    a, b, c = np.array([1 + 2j]), np.array([3 - 1j]), np.array([2 + 5j])
+    found = gradients(framework(name), case(equation="i,i->i", shapes=[[1], [1]]), {"operand_0": a, "operand_1": b}, c)
+    assert found["operand_0"] == c * b
+    assert found["operand_1"] == c * a
+
+
+@every_backend
+def test_a_gradient_has_the_operands_dtype_and_shape_even_without_axes(name: str) -> None:
+    one = np.array(2, np.complex64)
+    said = case(equation=",->", shapes=[[], []])
+    found = gradients(framework(name), said, {"operand_0": one, "operand_1": one}, one)
+    assert {key: (value.shape, value.dtype) for key, value in found.items()} == dict.fromkeys(
+        ("operand_0", "operand_1"), ((), np.dtype(np.complex64))
+    )
+
+
+@every_backend
+def test_operands_that_cannot_vary_have_no_gradient(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = framework(name)
+
+    def masked(operands: Any) -> Any:
+        return backend.primitives.where(operands["mask"], operands["x"], 0.0)
+
+    monkeypatch.setattr(backend, "computation", lambda config, implementation: masked)
+    x, mask = np.array([1.0, 2.0]), np.array([True, False])
+    found = gradients(backend, case(), {"x": x, "mask": mask}, np.array([5.0, 7.0]))
+    assert {key: value.tolist() for key, value in found.items()} == {"x": [5.0, 0.0]}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "jax"])  # whose gradients are always there
+def test_an_operand_that_is_not_used_has_no_gradient(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = framework(name)
+    monkeypatch.setattr(backend, "computation", lambda config, implementation: lambda operands: operands["x"] * 2)
+    x = np.array([1.0, 2.0])
+    assert set(gradients(backend, case(), {"x": x, "y": x}, x)) == {"x"}
+
+
+def test_indexed_slices_of_tensorflow_become_an_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = framework("tensorflow")
+    tf = backend.tf  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        backend, "computation", lambda config, implementation: lambda operands: tf.gather(operands["x"], [2, 0, 2])
+    )
+    found = gradients(backend, case(), {"x": np.zeros(4)}, np.array([1.0, 2.0, 4.0]))
+    assert found["x"].tolist() == [2.0, 0.0, 5.0, 0.0]
+
+
+@every_backend
+def test_operands_are_not_changed(name: str) -> None:
+    said = case()
+    operands = {key: array.copy() for key, array in inputs.operands(said, "float32").items()}
+    before = {key: array.copy() for key, array in operands.items()}
+    gradients(framework(name), said, operands, inputs.cotangent(said, "float32"))
+    assert all(np.array_equal(before[key], operands[key]) for key in operands)
+
+
+def test_numpy_declares_that_it_does_not_differentiate() -> None:
+    assert not registry.declare("numpy").differentiates
+    with pytest.raises(NotImplementedError, match="does not differentiate"):
+        gradients(framework("numpy"), case(), inputs.operands(case(), "float32"), inputs.cotangent(case(), "float32"))
