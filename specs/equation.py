@@ -18,7 +18,7 @@ Where NumPy, PyTorch, JAX and TensorFlow disagree, this is the reading that case
   alone stands for no axes (all agree).
 * Every label of the output occurs in an operand, once in the output.  A second "..." there is an error like a second
   label (JAX and NumPy's optimize=True take it where it stands for no axes).
-* Only letters are labels (JAX takes any character: digits, Greek, `#`), and a space splits an arrow or an ellipsis (JAX,
+* Only letters are labels (JAX takes any character: digits, Greek, `#`).  A space splits an arrow or an ellipsis (JAX,
   NumPy's optimize=True and, for the arrow, TensorFlow remove spaces first).  Tabs and line breaks are no spaces.
 """
 
