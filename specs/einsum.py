@@ -194,6 +194,8 @@ class _Problem:
             error = np.where(self._may_overflow(s * (1 + growth)), np.inf, error)
             if not self.finite:
                 error = np.where(np.isfinite(y), error, 0.0)
+                if self.stages:
+                    error = np.where(self._meets_infinity(), np.inf, error)
         return np.asarray(error, np.float64), how
 
     def _reference_error(self) -> float:
@@ -212,7 +214,7 @@ class _Problem:
         p = self.precision
         if self.terms == 1 and self.n == 1:
             return not p.flushes
-        if not self.finite:
+        if not self.finite or any(map(np.any, map(self._flushed, self.magnitudes))):
             return False
         if p.u_m and not all(np.array_equal(round_to(m, p.multiply), m) for m in self.magnitudes):
             return False
@@ -269,6 +271,23 @@ class _Problem:
                     return True
         return overflows
 
+    def _meets_infinity(self) -> Bools:
+        """Elements that an infinite operand reaches, and no NaN: with partial results the order decides their pattern.
+
+        Of inf * b1 * c1 + inf * b2 * c2 the sum of b * c may be taken first, which makes an infinity of inf - inf.
+        """
+        wide = [operand.astype(np.complex128) for operand in self.operands]
+        ones = [np.ones(operand.shape) for operand in self.operands]
+
+        def reached(special: list[Float64]) -> Float64:
+            parts = (contract(self.contraction, [*ones[:i], one, *ones[i + 1 :]]) for i, one in enumerate(special))
+            return sum(parts, np.zeros(self.contraction.output_shape))
+
+        infinite = reached([(np.isinf(x) & ~np.isnan(x)).astype(np.float64) for x in wide])
+        nan = reached([np.isnan(x).astype(np.float64) for x in wide])
+        meets = np.asarray((infinite > 0) & (nan == 0))
+        return meets[..., None] if self.complex else meets
+
     def _underflow(self) -> Float64 | float:
         """What gradual underflow, or flushing where it is declared, can take from one element."""
         p = self.precision
@@ -277,15 +296,20 @@ class _Problem:
         lost = p.accumulate.tiny if p.flushes else p.accumulate.smallest / 2
         return self.terms * lost + self._flushed_inputs() + self._flushed_intermediates()
 
+    def _flushed(self, magnitude: Float64) -> Float64:
+        """Of an operand, what may be read as zero; zero elsewhere."""
+        p = self.precision
+        tiny = (FLOAT32 if p.storage is FLOAT16 else p.storage).tiny if p.flushes else 0.0
+        return np.where(magnitude < tiny, magnitude, 0.0)
+
     def _flushed_inputs(self) -> Float64 | float:
         """A subnormal operand read as zero takes its products along (float16 is converted, so it keeps them)."""
         p = self.precision
         total: Float64 | float = 0.0
         if not p.flushes:
             return total
-        tiny = (FLOAT32 if p.storage is FLOAT16 else p.storage).tiny
         for i, magnitude in enumerate(self.magnitudes):
-            subnormal = np.where(magnitude < tiny, magnitude, 0.0)
+            subnormal = self._flushed(magnitude)
             if np.any(subnormal):
                 total = total + contract(self.contraction, [*self.magnitudes[:i], subnormal, *self.magnitudes[i + 1 :]])
         return total[..., None] if self.complex and isinstance(total, np.ndarray) else total

@@ -7,13 +7,19 @@
 Where NumPy, PyTorch, JAX and TensorFlow disagree, this is the reading that cases are judged by:
 
 * Without "->" the output is the ellipsis axes, then every label that occurs exactly once, in ASCII order (capitals
-  first), as NumPy defined it.
+  first), as NumPy defined it.  (NumPy, PyTorch, JAX; TensorFlow counts "..." like a label and drops one that two
+  operands have.)
 * A label means one size.  An axis of size 1 broadcasts against any other size of its label in *another* operand, as
   an unnamed axis would (NumPy, PyTorch and JAX agree; TensorFlow refuses).  Within one operand a repeated label must
-  have equal sizes: a diagonal of a broadcast axis has no agreed meaning.
+  have equal sizes: a diagonal of a broadcast axis has no agreed meaning (JAX broadcasts it, the others refuse).
 * "..." stands for the axes that are not named.  They are aligned from the right and broadcast.  An equation that
-  leaves them out of an explicit output sums over them, exactly as it does with any other axis it leaves out.
-* Every label of the output occurs in an operand, once in the output.
+  leaves them out of an explicit output sums over them, exactly as it does with any other axis it leaves out (PyTorch,
+  JAX and NumPy's optimize=True; np.einsum itself and TensorFlow refuse, unless there are none).  A "..." in the output
+  alone stands for no axes (all agree).
+* Every label of the output occurs in an operand, once in the output.  A second "..." there is an error like a second
+  label (JAX and NumPy's optimize=True take it where it stands for no axes).
+* Only letters are labels (JAX takes any character: digits, Greek, `#`).  A space splits an arrow or an ellipsis (JAX,
+  NumPy's optimize=True and, for the arrow, TensorFlow remove spaces first).  Tabs and line breaks are no spaces.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from specs.case import AttentionConfig, Case, CaseError, EinsumConfig, Mask, Recipe
+from specs.case import AttentionConfig, Case, CaseError, EinsumConfig, Mask, Numbers, Recipe
 from specs.equation import bind
 from specs.formats import DTYPES, FLOAT32, Array, DType, cast, round_to
 from specs.shapes import Shape, attention_shapes, einsum_shapes
@@ -146,11 +146,22 @@ def _master(case: Case, name: str, shape: Shape, dtype: DType, recipe: Recipe | 
 def _einsum_operands(case: Case, config: EinsumConfig, dtype: DType) -> dict[str, Array]:
     shapes = einsum_shapes(config)
     if config.operands is not None:
-        return {name: cast(np.array(literal), dtype) for name, literal in zip(shapes, config.operands, strict=True)}
+        return {
+            name: cast(_literal(literal, dtype), dtype) for name, literal in zip(shapes, config.operands, strict=True)
+        }
     masters = {name: _master(case, name, shape, dtype) for name, shape in shapes.items()}
     if config.data == "cancelling" and dtype.inexact:
         _cancel(config.equation, masters)
     return {name: cast(master, dtype) for name, master in masters.items()}
+
+
+def _literal(literal: Numbers, dtype: DType) -> Array:
+    """As the number is written: beside a smaller one, an integer of 64 bits would make NumPy choose float64."""
+    array = np.array(literal)
+    if dtype.kind == "integer" and array.dtype.kind == "f" and array.size:
+        modulo = [int(number) % 2**64 for number in np.array(literal, object).flat]
+        return np.array(modulo, np.uint64).reshape(array.shape)
+    return array
 
 
 def _cancel(equation: str, masters: dict[str, Array]) -> None:

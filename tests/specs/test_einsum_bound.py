@@ -382,3 +382,30 @@ def test_a_sum_truncated_at_every_step_is_within_a_declaration_that_truncates() 
     a, b = (o.astype(np.float64) for o in operands)
     terms = truncated(a.T[:, :, None] * b[:, None, :], FLOAT32)
     assert worst(sequential(terms, lambda x: truncated(x, FLOAT32)), expected) <= 1
+
+
+def test_a_flushed_operand_takes_its_product_along_even_where_that_is_exact() -> None:
+    operands = [np.array([2.0**-149], np.float32), np.array([2.0**60], np.float32)]
+    flushes = reference("i,i->i", operands, declared(DTYPES["float32"], flushes=True), "float32", random=False)
+    keeps = reference("i,i->i", operands, declared(DTYPES["float32"]), "float32", random=False)
+    right, flushed = np.array([2.0**-89], np.float32), np.array([0.0], np.float32)
+    assert [compare(r, flushes).problem == "" for r in (right, flushed)] == [True, True]
+    assert [compare(r, keeps).problem == "" for r in (right, flushed)] == [True, False]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_the_order_of_contraction_decides_what_becomes_of_an_infinity(dtype: str) -> None:
+    # inf * (1 * 2 + 1 * -1) is inf, inf * 1 * 2 + inf * 1 * -1 is NaN; the other row has neither, the last a NaN
+    operands = [cast(values, DTYPES[dtype]) for values in ([[np.inf], [1], [np.nan]], [[1, 1]], [[2], [-1]])]
+    expected = reference("ij,jk,kl->il", operands, declared(DTYPES[dtype]), dtype, random=False)
+    for either in (np.inf, np.nan):
+        assert compare(cast([[either], [1], [np.nan]], DTYPES[dtype]), expected).problem == ""
+    assert compare(cast([[np.inf], [np.inf], [np.nan]], DTYPES[dtype]), expected).problem
+    assert compare(cast([[np.inf], [1], [1]], DTYPES[dtype]), expected).problem
+
+
+def test_a_single_sum_of_products_has_one_pattern_of_infinities() -> None:
+    operands = [np.array([[np.inf, 1]], np.float32), np.array([[1], [2]], np.float32)]
+    expected = reference("ij,jk->ik", operands, declared(DTYPES["float32"]), "float32", random=False)
+    assert compare(np.array([[np.inf]], np.float32), expected).problem == ""
+    assert compare(np.array([[np.nan]], np.float32), expected).problem

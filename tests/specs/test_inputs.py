@@ -209,6 +209,11 @@ def test_literals_wrap_and_keep_what_is_not_finite() -> None:
     assert literal("complex64", [2])[0].tolist() == [2 + 0j]
 
 
+def test_an_integer_of_64_bits_keeps_its_bits_beside_a_small_one() -> None:
+    assert literal("uint64", [2**64 - 1, 2])[0].tolist() == [2**64 - 1, 2]
+    assert literal("int64", [[2**63, -1], [2**64 - 1, 5]])[0].tolist() == [[-(2**63), -1], [-1, 5]]
+
+
 def test_scalars_and_empty_literals_have_their_shapes() -> None:
     assert [a.shape for a in literal("float32", 3, [], [[], []])] == [(), (0,), (2, 0)]
 
