@@ -19,7 +19,7 @@ import pytest
 
 from backends import registry
 from backends.inventory import Finding, probe
-from reports.silent import Silent
+from reports.stale import Stale
 from reports.stream import Stream
 from reports.terminal import Summary
 from specs import items
@@ -163,7 +163,7 @@ def _report(config: pytest.Config) -> None:
     config.pluginmanager.register(Stream(folder, [str(each) for each in config.invocation_params.args], facts))
     rows = [(place.backend, place.device) for place in places]
     config.pluginmanager.register(Summary(backends, rows, unmet, folder))
-    config.pluginmanager.register(Silent(config.stash[PLAN].deviations))
+    config.pluginmanager.register(Stale(config.stash[PLAN].deviations))
 
 
 @pytest.hookimpl(optionalhook=True)

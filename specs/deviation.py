@@ -40,10 +40,11 @@ class Match(Model):
 
     def applies(self, facts: Mapping[str, Any]) -> bool:
         """Whether a check with these values of the fields above is meant; a record has them all."""
-        return all(_matches(facts[name], getattr(self, name)) for name in type(self).model_fields)
+        return all(matches(facts[name], getattr(self, name)) for name in type(self).model_fields)
 
 
-def _matches(value: str, patterns: list[str] | str) -> bool:
+def matches(value: str, patterns: list[str] | str) -> bool:
+    """Whether a value fits one pattern at least."""
     return any(fnmatchcase(value, pattern) for pattern in ([patterns] if isinstance(patterns, str) else patterns))
 
 

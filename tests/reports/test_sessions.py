@@ -66,6 +66,7 @@ BODIES = {
     "misrecorded": "",
     "lossy": "right = right.astype(np.float32).astype(right.dtype) if 'jk' in config.equation else right",
     "lossless": "",
+    "forgotten": "",
     "aborting": "if config.equation == 'ij->ji': os.abort()",
     "hanging": "while config.equation == 'ij->ji': time.sleep(0.01)",
     "stuck": "if config.equation == 'ij->ji': sum(itertools.repeat(0))",  # hears no signal
@@ -87,6 +88,7 @@ DEVIATIONS = {
     "misrecorded": "- match: {case: '*'}\n  grade: whim\n",
     "lossy": LOSS,
     "lossless": LOSS,
+    "forgotten": LOSS.replace("products::product", "products::renamed*"),
 }
 STARTS = {
     "absent": "import absent_framework",
@@ -404,6 +406,12 @@ def test_a_recorded_loss_of_precision_that_nothing_shows_is_stale_at_the_end_of_
     unseen = project.run("lossless", "-n2")
     assert (unseen.ret, unseen.parseoutcomes()) == (pytest.ExitCode.TESTS_FAILED, {"passed": 4})
     unseen.stdout.fnmatch_lines(["FAILED: stale deviation: *lossless.yaml:1 records *float32*remove it"])
+
+
+def test_a_deviation_of_a_case_that_is_gone_is_stale(project: Project) -> None:
+    result = project.run("forgotten")
+    assert (result.ret, result.parseoutcomes()) == (pytest.ExitCode.TESTS_FAILED, {"passed": 4})
+    result.stdout.fnmatch_lines(["FAILED: stale deviation: *forgotten.yaml:1 names the case `products::renamed*`*"])
 
 
 @pytest.mark.parametrize("part", [["-k", "product"], ["cases/products.yaml::product"], ["--dtype=float64"]], ids=str)

@@ -1,0 +1,78 @@
+"""Recorded deviations that a whole run shows to be out of date, where a single check cannot tell.
+
+A check whose result is right although a lower precision is recorded for it may be right by luck, so it passes.  A whole
+run without one check that shows the difference is no luck.  Nor is an entry of any use that names a case which does not
+exist any more.  Both are stale, and fail the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from specs.deviation import Recorded, matches
+
+
+class Stale:
+    """pytest plugin; `deviations` are all that are recorded, by backend.  Only a whole run is judged."""
+
+    def __init__(self, deviations: Mapping[str, Sequence[Recorded]]) -> None:
+        self.entries = [
+            (backend, entry)
+            for backend, entries in deviations.items()
+            for entry in entries
+            if entry.deviation.installed
+        ]
+        self.matched: set[tuple[str, str]] = set()  # backend and place of entries that may be silent
+        self.shown: set[tuple[str, str]] = set()
+        self.cases: set[str] = set()
+        self.errors = False
+        self.found: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        record: dict[str, Any] | None = getattr(report, "conformance", None)
+        if record is None:
+            return
+        self.errors |= record["verdict"] == "error"
+        self.cases.add(record["case"])
+        if record["deviation"]:
+            self.shown.add((record["backend"], record["deviation"]["place"]))
+        for backend, entry in self.entries:
+            silent = entry.deviation.observed.may_be_silent and backend == record["backend"]
+            if silent and (backend, entry.place) not in self.matched and entry.deviation.match.applies(record):
+                self.matched.add((backend, entry.place))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if ended and self.cases and not self.errors and not session.shouldfail and _is_whole(session.config):
+            self.found = list(self._stale())
+        if self.found:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _stale(self) -> Iterator[str]:
+        for backend, entry in self.entries:
+            place, key = f"{entry.file}:{entry.line}", (backend, entry.place)
+            named = entry.deviation.match.case
+            for pattern in [named] if isinstance(named, str) else named:
+                if not any(matches(case, pattern) for case in self.cases):
+                    yield f"{place} names the case `{pattern}`, and there is none"
+            if key in self.matched and key not in self.shown:
+                yield f"{place} records `{entry.deviation.observed}`, which no check of this run showed"
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+        yield
+        for said in self.found:
+            terminalreporter.write_line(f"FAILED: stale deviation: {said}; remove it", red=True, bold=True)
+
+
+def _is_whole(config: pytest.Config) -> bool:
+    """Whether every case ran on the backends that were asked for, whichever those are."""
+    option = config.option
+    narrowing = (option.device, option.dtype, option.mode, option.implementation, option.direction)
+    deselecting = (option.keyword, option.markexpr, option.deselect, getattr(option, "lf", False))
+    paths = [config.invocation_params.dir / path for path in config.args]
+    return not any((*narrowing, *deselecting)) and paths == [config.rootpath / "cases"]
