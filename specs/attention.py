@@ -22,8 +22,10 @@ import numpy.typing as npt
 
 from specs.bound import high
 from specs.case import AttentionConfig
-from specs.double_double import exp, matmul, tanh, where
+from specs.double_double import where
+from specs.elementary import exp, tanh
 from specs.formats import Array, DType
+from specs.matrix_product import matmul
 from specs.semantics import reject_heads
 
 Real = Any  # float64 array or DoubleDouble

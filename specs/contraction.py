@@ -1,7 +1,7 @@
 """The reference's own contraction: labelled arrays are multiplied pair by pair, each pair as one batched matmul.
 
 Works on float64 arrays, on `DoubleDouble` (for float64 cases) and on integer arrays (exact modulo 2**64): whatever
-`double_double.matmul` multiplies.  No framework's einsum is called.
+`matrix_product.matmul` multiplies.  No framework's einsum is called.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from specs.double_double import broadcast_to, matmul
+from specs.double_double import broadcast_to
 from specs.equation import Contraction, Term
+from specs.matrix_product import matmul
 
 Real = Any  # a float64 or integer array, or DoubleDouble; one kind throughout a contraction
 
