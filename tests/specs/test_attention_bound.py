@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from narrow_arithmetic import Rounding, pairwise, sequential
 
 from specs import inputs
 from specs.attention import allowed_keys, attention, to_heads, to_layout
@@ -17,24 +18,7 @@ from specs.comparison import compare, components, error_ratio
 from specs.formats import DTYPES, Array, Format, cast, round_to
 from specs.precision import Precision, declared
 
-Rounding = Callable[[Array], Array]
-
-
 # A simulated backend: rounds after every operation ------------------------------------------------------------------
-
-
-def sequential(terms: Array, rnd: Rounding) -> Array:
-    total = terms[0]
-    for term in terms[1:]:
-        total = rnd(total + term)
-    return total
-
-
-def pairwise(terms: Array, rnd: Rounding) -> Array:
-    while len(terms) > 1:
-        paired = rnd(terms[: len(terms) // 2 * 2 : 2] + terms[1::2])
-        terms = np.concatenate([paired, terms[len(terms) // 2 * 2 :]])
-    return terms[0]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from test_einsum_bound import ORDERS, PRECISIONS, Simulated, normal, worst
+from narrow_arithmetic import ORDERS, PRECISIONS, Simulated, normal, worst
 
 from specs import gradient, inputs
 from specs.bound import Reference
