@@ -20,7 +20,8 @@ import numpy as np
 
 from backends.by_hand import Attention, Operands, Primitives, Tensor
 from specs.case import AttentionConfig, Case, Config, EinsumConfig
-from specs.formats import DTYPES, Array, dtype_name
+from specs.formats import DTYPES, Array
+from specs.inputs import differentiable
 from specs.precision import Precision, declared
 
 Computation = Callable[[Operands], Tensor]  # operands by name → result
@@ -187,7 +188,7 @@ class Backend(ABC):
 
         Operands that the framework sees no connection to are left out.  Whatever the framework raises, it raises.
         """
-        variables = [name for name, array in operands.items() if DTYPES[dtype_name(array.dtype)].inexact]
+        variables = differentiable(operands)
         tensors = {name: self.from_numpy(array, device) for name, array in operands.items()}
         pulled = self.pullback(self.computation(case.config, implementation), variables, mode)
         with self.on(device):

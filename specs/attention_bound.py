@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -227,10 +228,11 @@ class _Stages:
 
     def _kv(self, name: str) -> Float64:
         """Key or value before relative positions are added, with its heads repeated."""
-        tensor = rounded(projected(self.config, self._wide_operands(), name))
+        tensor = rounded(projected(self.config, self.wide_operands, name))
         return np.repeat(tensor, self.config.num_heads // self.config.num_kv_heads, axis=1)
 
-    def _wide_operands(self) -> dict[str, Float64]:
+    @cached_property
+    def wide_operands(self) -> dict[str, Float64]:
         return {name: array.astype(np.float64) for name, array in self.operands.items()}
 
     def _projection_error(self, name: str) -> Float64 | None:
@@ -238,13 +240,13 @@ class _Stages:
         c, p = self.config, self.precision
         if c.projections is None:
             return None
-        absolute = {key: np.abs(array) for key, array in self._wide_operands().items()}
+        absolute = {key: np.abs(array) for key, array in self.wide_operands.items()}
         size = projected(c, absolute, name)
         terms = self.operands[f"{name}_weight"].shape[-1 if c.projections.kind == "linear" else -2]
-        plain = np.abs(projected(c, self._wide_operands(), name))
+        plain = np.abs(projected(c, self.wide_operands, name))
         error = gamma((terms + 1, p.u_a), (2, p.u_m)) * size + self.u_store * plain
         if c.projections.bias:  # the product may be stored before the bias is added
-            unbiased = {key: array for key, array in self._wide_operands().items() if key != f"{name}_bias"}
+            unbiased = {key: array for key, array in self.wide_operands.items() if key != f"{name}_bias"}
             error = error + self.u_store * np.abs(projected(c, unbiased, name))
         return np.repeat(error, 1 if name == "query" else c.num_heads // c.num_kv_heads, axis=1)
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from specs.case import AttentionConfig, Case, CaseError, EinsumConfig, Mask, Numbers, Recipe
 from specs.equation import bind
-from specs.formats import DTYPES, FLOAT32, Array, DType, cast, round_to
+from specs.formats import DTYPES, FLOAT32, Array, DType, cast, dtype_name, round_to
 from specs.shapes import Shape, attention_shapes, einsum_shapes
 
 Float64 = npt.NDArray[np.float64]
@@ -55,6 +55,11 @@ def cotangent(case: Case, dtype_name: str) -> Array:
     made = cast(_master(case, "cotangent", bind(case.config.equation, shapes).output_shape, dtype, recipe), dtype)
     made.setflags(write=False)
     return made
+
+
+def differentiable(operands: Mapping[str, Array]) -> list[str]:
+    """Names of the operands that have a gradient: those of floating or complex dtype."""
+    return [name for name, array in operands.items() if DTYPES[dtype_name(array.dtype)].inexact]
 
 
 def random_terms(case: Case) -> bool:

@@ -11,7 +11,7 @@ import pickle
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -112,10 +112,15 @@ def _check_literal(case: Case, dtype: DType, computed: Reference) -> None:
 
 
 def _key(case: Case, dtype: DType, precision: Precision | None, gradient_of: str | None) -> str:
-    # Not as JSON, in which infinities and NaN are all null
-    said = case.config.model_dump(exclude={"about", "source", "dtypes", "modes", "implementations"})
-    parts = (case.id, repr(said), dtype.name, repr(precision), repr(gradient_of), _source_digest(), np.__version__)
+    parts = (_statement(case), dtype.name, repr(precision), repr(gradient_of), _source_digest(), np.__version__)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+@lru_cache(maxsize=256)  # the checks of a case ask for it many times in a row
+def _statement(case: Case) -> str:
+    """The id and all that the case says of its computation; not as JSON, where infinities and NaN are all null."""
+    said = case.config.model_dump(exclude={"about", "source", "dtypes", "modes", "implementations"})
+    return f"{case.id}\0{said!r}"
 
 
 @cache

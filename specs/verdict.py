@@ -21,7 +21,7 @@ from specs.check import Check
 from specs.comparison import Comparison, compare
 from specs.deviation import Observed, Recorded, shows
 from specs.diagnosis import consistent_with
-from specs.formats import DTYPES, Array, dtype_name
+from specs.formats import DTYPES, Array
 from specs.precision import Precision
 from specs.record import Measurement, Record, Verdict
 from specs.reference import reference
@@ -113,8 +113,7 @@ class _Trial:
         """Of what must be returned: the gradient of every operand that has one, or the result, which has no name."""
         if self.check.direction == "forward":
             return [None]
-        operands = inputs.operands(self.check.case, self.check.dtype)
-        return [name for name, array in operands.items() if DTYPES[dtype_name(array.dtype)].inexact]
+        return [*inputs.differentiable(inputs.operands(self.check.case, self.check.dtype))]
 
     def expected(self, name: str | None) -> Reference | None:
         """None for a case that every backend must refuse."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from narrow_arithmetic import Rounding, pairwise, sequential
+from narrow_arithmetic import Rounding, pairwise, sequential, worst
 
 from specs import inputs
 from specs.attention import allowed_keys, attention, to_heads, to_layout
 from specs.attention_bound import reference
 from specs.bound import Reference, rounded
 from specs.case import AttentionConfig, Case
-from specs.comparison import compare, components, error_ratio
+from specs.comparison import compare
 from specs.formats import DTYPES, Array, Format, cast, round_to
 from specs.precision import Precision, declared
 
@@ -238,12 +238,6 @@ def expectation(case: Case, p: Precision, dtype: str) -> Reference:
     assert isinstance(case.config, AttentionConfig)
     random = inputs.random_terms(case)
     return reference(case.config, DTYPES[dtype], inputs.operands(case, dtype), p, random)
-
-
-def worst(output: Array, expected: Reference) -> float:
-    assert expected.precision is not None
-    ratio = error_ratio(components(output), expected.value, expected.error, expected.precision)
-    return float(np.max(ratio, initial=0.0))
 
 
 def ratio_of(case: Case, dtype: str, formats: Mapping[str, str | bool], written: Mapping[str, Any]) -> float:
