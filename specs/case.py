@@ -33,7 +33,8 @@ Recipe = Literal["normal", "uniform", "integers", "wide", "cancelling", "large",
 Mode = Literal["eager", "jit", "xla"]
 Size = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
-Numbers = TypeAliasType("Numbers", "int | float | bool | list[Numbers]")  # a scalar or nested lists of them
+# A scalar or nested lists of them
+Numbers = TypeAliasType("Numbers", "int | float | bool | complex | list[Numbers]")
 
 
 class CaseError(Exception):
@@ -55,7 +56,8 @@ class Expect(Model):
 
     value: Numbers | None = Field(
         default=None,
-        description="The literal result as nested lists; compared exactly for integers, else within the bound.",
+        description="The literal result as nested lists; compared exactly for integers, else within the bound. "
+        "Complex numbers are written `1-2j`, without spaces.",
     )
     error: ErrorClass | None = Field(
         default=None, description="The computation is meaningless for this reason: every backend must refuse it."
@@ -111,7 +113,8 @@ class EinsumConfig(Common):
     shapes: list[list[Size]] | None = Field(default=None, description="Shape of each operand.")
     sizes: dict[str, Size] | None = Field(default=None, description="Size of each label, instead of shapes.")
     operands: list[Numbers] | None = Field(
-        default=None, description="Literal operands as nested lists, instead of shapes."
+        default=None,
+        description="Literal operands as nested lists, instead of shapes; complex ones are written `1-2j`.",
     )
 
     @model_validator(mode="after")

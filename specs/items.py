@@ -219,8 +219,12 @@ def fields(check: Check) -> str:
     """What the case says, in one line."""
     aside = {"about", "source", "dtypes", "modes", "implementations"}
     said = check.case.config.model_dump(exclude_unset=True, exclude=aside)
-    line = ", ".join(f"{name}: {json.dumps(value)}" for name, value in said.items())
+    line = ", ".join(f"{name}: {json.dumps(value, default=_complex)}" for name, value in said.items())
     return line if len(line) <= LONGEST else line[:LONGEST] + " …"
+
+
+def _complex(number: complex) -> str:
+    return str(number).strip("()")
 
 
 @dataclass(frozen=True)

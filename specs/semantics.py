@@ -5,7 +5,9 @@ Needs shapes only: nothing is computed, so a whole tree of case files is checked
 
 from __future__ import annotations
 
-from specs.case import AttentionConfig, Case, CaseError, Config, EinsumConfig
+from collections.abc import Iterator
+
+from specs.case import AttentionConfig, Case, CaseError, Config, EinsumConfig, Numbers
 from specs.equation import bind
 from specs.shapes import einsum_shapes
 
@@ -25,7 +27,13 @@ def reject_heads(config: AttentionConfig) -> None:
 
 
 def contradiction(case: Case) -> str | None:
-    """How the case contradicts itself: it has no meaning and does not say so, or says so and has one."""
+    """How the case contradicts itself: it has no meaning and does not say so, or says so and has one.
+
+    A complex number beside a dtype that cannot hold it is such a contradiction, too.
+    """
+    real = [name for name in case.config.dtypes if not name.startswith("complex")]
+    if real and (number := next(_complex_literals(case.config), None)) is not None:
+        return f"{str(number).strip('()')} is a complex number, which {real[0]} cannot hold (list complex dtypes only)"
     expected = case.config.expected_error
     try:
         reject_meaningless(case.config)
@@ -35,3 +43,15 @@ def contradiction(case: Case) -> str | None:
         declared = f"expect.error is {expected}" if expected else f"expected: {{error: {error.error}}} if that is meant"
         return f"{error} ({error.error}; {declared})"
     return f"expect.error is {expected}, but the case has a meaning" if expected else None
+
+
+def _complex_literals(config: Config) -> Iterator[complex]:
+    """Every complex number that a case states: in its literal operands, and in what it expects."""
+    literals = config.operands if isinstance(config, EinsumConfig) else [config.query, config.key, config.value]
+    unseen: list[Numbers | None] = [*(literals or []), config.expect.value if config.expect else None]
+    while unseen:
+        literal = unseen.pop()
+        if isinstance(literal, list):
+            unseen += literal
+        elif isinstance(literal, complex):
+            yield literal
