@@ -38,6 +38,7 @@ class Reference:
     error      per element, the largest error before the output is rounded; inf: no limit (a sum may overflow).
                None for exact dtypes
     precision  what was declared; None for exact dtypes
+    signed     whether the sign of a zero is implied and compared: nothing is computed, only copied
     facts      how the bound came about, for the record
     """
 
@@ -46,6 +47,7 @@ class Reference:
     error: Float64 | None = None
     precision: Precision | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    signed: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -50,7 +50,8 @@ def reference(
     contraction = bind(config.equation, [operand.shape for operand in operands])
     if precision is None:
         return Reference(dtype, _exact_value(contraction, operands, dtype))
-    return inexact_reference(contraction, operands, dtype, precision, random)
+    found = inexact_reference(contraction, operands, dtype, precision, random)
+    return replace(found, signed=len(operands) == 1 and not contraction.summed)
 
 
 def inexact_reference(
