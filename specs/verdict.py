@@ -19,9 +19,10 @@ from specs.bound import Reference
 from specs.case import Case, Config
 from specs.check import Check
 from specs.comparison import Comparison, compare
-from specs.deviation import Observed, Recorded, shows
+from specs.deviation import Observed, Recorded
 from specs.diagnosis import consistent_with
 from specs.formats import DTYPES, Array
+from specs.observation import shows
 from specs.precision import Precision
 from specs.record import Measurement, Record, Verdict
 from specs.reference import reference
