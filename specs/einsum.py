@@ -221,8 +221,10 @@ class _Problem:
             return False
         quanta = [_quantum_exponent(operand) for operand in self.operands]
         quantum = sum(quanta)
-        lowest = p.accumulate.emin if p.flushes else p.accumulate.emin - p.accumulate.precision + 1
-        if quantum < lowest:
+        # A partial product can have fewer of the large factors, and so be a multiple of less
+        finest = sum(min(q, 0) for q in quanta) if self.stages else quantum
+        passed = (p.accumulate, p.intermediate) if self.stages else (p.accumulate,)
+        if finest < max(f.emin if p.flushes else f.emin - f.precision + 1 for f in passed):
             return False
         spread = 2.0 ** (self.n / 2) if self.complex else 1.0
         if self.stages == 0:
