@@ -13,11 +13,7 @@ from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.torch import ScaledDotProductAttention, TorchLinear
 from backends.base import AnyComputation, Backend, Computation, Pullback
-from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
-
-# Marked "(limited support)" in the table of types: https://docs.pytorch.org/docs/2.3/tensors.html
-LIMITED = frozenset({"uint16", "uint32", "uint64"})
 
 
 class Torch(Backend):
@@ -62,11 +58,6 @@ class Torch(Backend):
         known = frozenset(name for name in DTYPES if hasattr(self.torch, name))
         # Metal has no 64-bit floating point
         return known - {"float64", "complex128"} if device == "mps" else known
-
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
-        if isinstance(config, EinsumConfig) and dtype in LIMITED:
-            return f"torch documents only limited support of {dtype}"
-        return super().unsupported(config, implementation, mode, dtype, device)
 
     def settings(self) -> dict[str, Any]:
         torch = self.torch
