@@ -27,6 +27,7 @@ U_REFERENCE = {False: 2.0**-53, True: 2.0**-100}
 # (at most 1/sqrt(3) over the ulp's half width; 0.5 leaves a margin).
 DEVIATIONS = 8.0
 ROUNDING_DEVIATION = 0.5
+HOPELESS = 700.0  # of a growth's exponent, the largest that float64 holds: so many roundings leave nothing right
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Reference:
 
 def gamma(*roundings: tuple[float, float]) -> float:
     """Largest relative error of (count, unit roundoff) roundings in all: prod((1 + u) ** count) - 1."""
-    return math.expm1(sum(count * math.log1p(unit) for count, unit in roundings))
+    exponent = sum(count * math.log1p(unit) for count, unit in roundings)
+    return math.expm1(min(exponent, HOPELESS))
 
 
 def high(values: Array, dtype: DType) -> Any:

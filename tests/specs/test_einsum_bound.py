@@ -290,3 +290,9 @@ def test_a_single_sum_of_products_has_one_pattern_of_infinities() -> None:
     expected = reference("ij,jk->ik", operands, declared(DTYPES["float32"]), "float32", random=False)
     assert compare(np.array([[np.inf]], np.float32), expected).problem == ""
     assert compare(np.array([[np.nan]], np.float32), expected).problem
+
+
+def test_so_many_roundings_that_nothing_is_certain_are_a_wide_bound_and_no_error() -> None:
+    ones = np.ones(2**20, np.float32)
+    narrow = declared(DTYPES["float32"], accumulate="bfloat16")
+    assert reference("i,i->", [ones, ones], narrow, "float32", random=False).error > 1e300
