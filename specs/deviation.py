@@ -18,7 +18,8 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from specs import yaml12
-from specs.case import DTypeName, Mode, Model
+from specs.case import DTypeName, Mode
+from specs.model import Model
 from specs.problems import CaseFileError, Problem, complaints
 
 if TYPE_CHECKING:
