@@ -108,6 +108,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         backend=registry.get,
         deviations={name: _deviations(name) for name in findings},
         defaults={name: registry.declare(name).default_modes for name in findings},
+        on_request={name: registry.declare(name).on_request for name in findings},
         versions={name: finding.version for name, finding in findings.items()},
         adapters=_adapters(config),
         cache=_cache_folder(config, "references"),
@@ -139,6 +140,8 @@ def _places(findings: dict[str, Finding], option: Any) -> list[Place]:
             modes=_asked(option.mode, backend.modes if option.mode else backend.default_modes),
             directions=_asked(option.direction, DIRECTIONS if backend.differentiates else ("forward",)),
             dtypes=tuple(option.dtype) or None,
+            on_request=backend.on_request - frozenset(option.implementation),
+            distinct=backend.distinct,
         )
         for name in _asked(option.backend, findings)
         for backend in [registry.declare(name)]

@@ -13,8 +13,16 @@ from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.jax import DotProductAttention
 from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback
+from backends.contraction import LONGEST_SEARCH, Contraction
+from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
 
+EINSUMS: dict[str, dict[str, Any]] = {
+    "einsum": {},
+    "einsum-unoptimized": {"optimize": False},
+    "einsum-optimal": {"optimize": "optimal"},
+    "einsum-highest": {"precision": "highest"},
+}
 # What JAX's own tests leave out there: supported_dtypes in jax/_src/test_util.py
 NOT_ON_TPU = frozenset({"float64", "complex128", "int64", "uint64"})
 
@@ -24,9 +32,9 @@ class Jax(Backend):
 
     name = "jax"
     distribution = "jax"
-    related = ("jaxlib", "ml_dtypes")
+    related = ("jaxlib", "ml_dtypes", "opt_einsum")
     formulations = {"einsum": Einsum, "matmul": Matmul, "dot-product-attention": DotProductAttention}
-    implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
+    implementations = {"einsum": tuple(EINSUMS), "attention": tuple(formulations)}
     modes = ("eager", "jit")
     default_modes = ("eager", "jit")
     differentiates = True
@@ -76,11 +84,27 @@ class Jax(Backend):
             lowest=lambda like: float(self.jax.numpy.finfo(like.dtype).min),
         )
 
+    @classmethod
+    def distinct(cls, config: Config, implementation: str, device: str) -> bool:
+        if not isinstance(config, EinsumConfig):
+            return super().distinct(config, implementation, device)
+        return {
+            "einsum-unoptimized": config.operand_count > 2,  # below that there is one path
+            "einsum-optimal": config.operand_count > 4,  # up to there the default, auto, is optimal
+            "einsum-highest": device != "cpu",  # which has one precision
+        }.get(implementation, True)
+
     def devices(self) -> list[str]:
         return sorted(self.places)
 
     def dtypes(self, device: str) -> frozenset[str]:
         return frozenset(DTYPES) - (NOT_ON_TPU if device.startswith("tpu") else frozenset())
+
+    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
+        of_many = isinstance(config, EinsumConfig) and config.operand_count > LONGEST_SEARCH
+        if of_many and implementation == "einsum-optimal":
+            return "an exhaustive search for the best order of so many operands can take minutes"
+        return super().unsupported(config, implementation, mode, dtype, device)
 
     def settings(self) -> dict[str, Any]:
         config = self.jax.config
@@ -101,6 +125,12 @@ class Jax(Backend):
 
     def on(self, device: str) -> AbstractContextManager[object]:
         return self.jax.default_device(self.places[device])
+
+    def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
+        options = EINSUMS[implementation]
+        if config.asked_dtype is not None:
+            options = options | {"preferred_element_type": DTYPES[config.asked_dtype].numpy}
+        return Contraction(self.jax.numpy.einsum, config.equation, tuple(options.items()))
 
     def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
         if mode != "jit":

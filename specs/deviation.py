@@ -6,6 +6,7 @@ is stale, and fails.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,10 +20,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from specs import yaml12
 from specs.bound import Reference, rounded
-from specs.case import AttentionConfig, Config, DTypeName, Model
+from specs.case import AttentionConfig, Config, DTypeName, EinsumConfig, Model, Numbers
 from specs.check import Check
 from specs.comparison import compare, components, error_ratio
-from specs.formats import FORMATS, Array, dtype_name, round_to
+from specs.equation import ELLIPSIS, parse
+from specs.formats import DTYPES, FORMATS, Array, dtype_name, round_to, spacing
+from specs.precision import declared
 from specs.problems import CaseFileError, Problem, complaints
 
 FormatName = Literal["float64", "float32", "tf32", "float16", "bfloat16"]
@@ -51,8 +54,8 @@ def matches(value: str, patterns: list[str] | str) -> bool:
 class Observed(Model):
     """What the framework does instead.
 
-    Either one of error, accepts, dtype and value; or what the result is right for, alone or together: a lower
-    precision, a scale rounded to a format, another statement of the case.
+    Either one of error, accepts, dtype, shape, result, computed_in and value; or what the result is right for, alone or
+    together: a lower precision, a scale rounded to a format, another statement of the case.
     """
 
     error: Literal[True] | str | None = Field(
@@ -62,6 +65,15 @@ class Observed(Model):
     dtype: DTypeName | None = Field(default=None, description="The output has this dtype.")
     value: Literal["nan", "zeros"] | None = Field(
         default=None, description="Every element that differs from the reference is NaN, or zero."
+    )
+    shape: Literal["other"] | None = Field(default=None, description="The output has another shape.")
+    result: Numbers | None = Field(default=None, description="The output holds exactly these numbers.")
+    computed_in: FormatName | None = Field(
+        default=None,
+        description="Integers are computed in this format; where they are beyond the dtype's range, anything.",
+    )
+    implicit_output: Literal["by_appearance"] | None = Field(
+        default=None, description="Right if the labels of an output left out come in the order in which they appear."
     )
     precision: dict[str, FormatName] | None = Field(
         default=None, description="Right for a lower precision: {accumulate: float16}, {multiply: tf32} …"
@@ -78,7 +90,8 @@ class Observed(Model):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Observed:
-        said, alone = self.model_fields_set, {"error", "accepts", "dtype", "value"}
+        said = self.model_fields_set
+        alone = {"error", "accepts", "dtype", "shape", "result", "computed_in", "value"}
         if not said or (said & alone and len(said) > 1):
             raise ValueError(f"say one of {', '.join(sorted(alone))}, or what the result is right for")
         return self
@@ -86,7 +99,7 @@ class Observed(Model):
     @property
     def may_be_silent(self) -> bool:
         """Arithmetic of a lower precision can be right by luck, so that a right result says nothing against it."""
-        return self.precision is not None
+        return self.precision is not None or self.computed_in is not None
 
     def __str__(self) -> str:
         return ", ".join(f"{name}: {value}" for name, value in self.model_dump(exclude_unset=True).items())
@@ -190,8 +203,18 @@ def shows(
     if observed.error or expected is None:
         return False
     if observed.dtype:
-        return dtype_name(outcome.dtype) == observed.dtype and observed.dtype != check.dtype
-    if outcome.shape != expected.shape or outcome.dtype != expected.dtype.numpy or expected.precision is None:
+        return dtype_name(outcome.dtype) == observed.dtype != expected.dtype.name
+    if observed.shape:
+        return outcome.shape != expected.shape
+    if observed.implicit_output:
+        return not compare(outcome, reevaluate(config=_restated(check.case.config, observed))).problem
+    if outcome.shape != expected.shape or outcome.dtype != expected.dtype.numpy:
+        return False
+    if observed.result is not None:
+        return np.array_equal(outcome, np.array(observed.result))
+    if observed.computed_in:
+        return _is_rounded(outcome, _computed_in(observed.computed_in, check, reevaluate))
+    if expected.precision is None:
         return False
     if observed.value:
         ratio = error_ratio(components(outcome), expected.value, _error(expected), expected.precision)
@@ -208,7 +231,29 @@ def _restated(config: Config, observed: Observed) -> Config:
     said = {name: getattr(observed, name) for name in ("fully_masked", "causal") if getattr(observed, name)}
     if observed.scale_rounded_to and isinstance(config, AttentionConfig):
         said["scale"] = float(round_to(config.score_scale, FORMATS[observed.scale_rounded_to]))
+    if observed.implicit_output and isinstance(config, EinsumConfig):
+        terms, _ = parse(config.equation)
+        count = Counter(label for term in terms for label in term)
+        once = "".join(label for label, times in count.items() if times == 1 and label != ELLIPSIS)
+        said["equation"] = f"{config.equation}->{ELLIPSIS if ELLIPSIS in count else ''}{once}"
     return config.model_copy(update=said)
+
+
+def _computed_in(format: FormatName, check: Check, reevaluate: Callable[..., Reference]) -> Reference:
+    """The reference of a contraction of integers whose result has a floating format."""
+    config = check.case.config
+    assert isinstance(config, EinsumConfig)
+    operands = [*map(str, config.operand_dtypes or ())] or [check.dtype] * config.operand_count
+    said = {"operand_dtypes": operands, "dtypes": [format], "asks_for_dtype": True, "expect": None}
+    return reevaluate(config=config.model_copy(update=said), precision=declared(DTYPES[format]), dtype=format)
+
+
+def _is_rounded(outcome: Array, found: Reference) -> bool:
+    """Whether integers are within the bound of a floating result, as far as their dtype holds that."""
+    range_, y = np.iinfo(outcome.dtype), rounded(found.value)
+    error = _error(found) + spacing(y, FORMATS[found.dtype.name])
+    held = (y - error >= range_.min) & (y + error <= range_.max)
+    return bool(np.all(~held | (np.abs(outcome.astype(np.float64) - y) <= error)))
 
 
 def _error(expected: Reference) -> Array:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from specs.case import AttentionConfig, Case, CaseError, Config, EinsumConfig
 from specs.equation import bind
+from specs.promotion import keeps_kind, promoted
 from specs.shapes import einsum_shapes
 
 
@@ -14,8 +15,15 @@ def reject_meaningless(config: Config) -> None:
     """Raise CaseError where the computation has no meaning for its own shapes."""
     if isinstance(config, EinsumConfig):
         bind(config.equation, list(einsum_shapes(config).values()))
+        reject_dtypes(config)
     else:
         reject_heads(config)
+
+
+def reject_dtypes(config: EinsumConfig) -> None:
+    for name in config.operand_dtypes or ():
+        if not keeps_kind(name, config.dtypes[0]):
+            raise CaseError("dtype", f"operands of {name} cannot be converted to {config.dtypes[0]}")
 
 
 def reject_heads(config: AttentionConfig) -> None:
@@ -26,6 +34,8 @@ def reject_heads(config: AttentionConfig) -> None:
 
 def contradiction(case: Case) -> str | None:
     """How the case contradicts itself: it has no meaning and does not say so, or says so and has one."""
+    if isinstance(case.config, EinsumConfig) and (told := _dtypes_do_not_fit(case.config)):
+        return told
     expected = case.config.expected_error
     try:
         reject_meaningless(case.config)
@@ -35,3 +45,16 @@ def contradiction(case: Case) -> str | None:
         declared = f"expect.error is {expected}" if expected else f"expected: {{error: {error.error}}} if that is meant"
         return f"{error} ({error.error}; {declared})"
     return f"expect.error is {expected}, but the case has a meaning" if expected else None
+
+
+def _dtypes_do_not_fit(config: EinsumConfig) -> str | None:
+    """Why the stated dtypes are not those of such operands and of their result."""
+    names = config.operand_dtypes
+    if names is None:
+        return None
+    if len(names) != config.operand_count:
+        return f"operand_dtypes names {len(names)} dtypes for {config.operand_count} operands"
+    if not config.asks_for_dtype and names and config.dtypes[0] != promoted(names):
+        result = promoted(names)
+        return f"{' and '.join(names)} make {result}: give dtypes: [{result}], or ask for another with asks_for_dtype"
+    return None
