@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -134,6 +135,9 @@ class Backend(ABC):
     def settings(self) -> dict[str, Any]:
         """Settings of the framework that change numerics, as plain JSON values."""
         return {}
+
+    def keep_compiled(self, folder: Path) -> None:  # noqa: B027 - most have nothing to keep
+        """Keep what is compiled in `folder`, for other processes and later sessions, where the framework can."""
 
     # Tensors ------------------------------------------------------------------------------------------------------
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,7 +72,7 @@ class Jax(Backend):
         self.jax: Any = jax
         self.jax.config.update("jax_enable_x64", True)  # without it 64-bit types silently become 32 bits wide
         # Only local devices: on several hosts each has its own
-        found = (device for platform in backends() for device in jax.local_devices(backend=platform))
+        found = (device for name in backends() for device in jax.local_devices(backend=name))
         self.places = {_name(device): device for device in found}
         self.primitives = Primitives(
             einsum=jnp.einsum,
@@ -116,6 +119,19 @@ class Jax(Backend):
             "NVIDIA_TF32_OVERRIDE": os.environ.get("NVIDIA_TF32_OVERRIDE"),
         }
 
+    def keep_compiled(self, folder: Path) -> None:
+        """JAX's own key is made of the program, the versions, the flags and the devices; here it is the processor too.
+
+        XLA compiles for what the processor has, and would load a program for another one with no more than a warning.
+        """
+        own = folder / hashlib.sha256(_processor().encode()).hexdigest()[:16]
+        with suppress(OSError):  # without it everything is compiled, as if there were no cache
+            own.mkdir(parents=True, exist_ok=True)
+        if os.access(own, os.W_OK):
+            self.jax.config.update("jax_compilation_cache_dir", str(own))
+            self.jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+            self.jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
     def from_numpy(self, array: Array, device: str) -> Tensor:
         own = np.array(array)  # a copy: on the CPU an array would often share its memory
         return self.jax.device_put(own, self.places[device])
@@ -149,9 +165,16 @@ class Jax(Backend):
         return self.compiled(pulled, mode)
 
 
+def _processor() -> str:
+    """What tells one kind of processor from another."""
+    with suppress(OSError), open("/proc/cpuinfo") as told:
+        return "".join(sorted({line for line in told if line.startswith(("model name", "flags", "Features"))}))
+    return f"{platform.machine()} {platform.processor()}"
+
+
 def _name(device: Any) -> str:
     """`cpu`, `cuda:0`, `rocm:0`, `tpu:0`: as the other backends name the same place."""
-    platform = device.platform
-    if platform == "gpu":
-        platform = "rocm" if "rocm" in device.client.platform_version.lower() else "cuda"
-    return "cpu" if (platform, device.id) == ("cpu", 0) else f"{platform}:{device.id}"
+    kind = device.platform
+    if kind == "gpu":
+        kind = "rocm" if "rocm" in device.client.platform_version.lower() else "cuda"
+    return "cpu" if (kind, device.id) == ("cpu", 0) else f"{kind}:{device.id}"

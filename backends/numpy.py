@@ -18,40 +18,44 @@ from specs.case import Config, EinsumConfig
 from specs.equation import bind
 from specs.formats import DTYPES, Array
 
+Function = Callable[..., Array]
+
 
 def einsum_of_sublists(equation: str, *operands: Array, **options: Any) -> Array:
     return np.einsum(*interleaved(equation, operands), **options)
 
 
-def einsum_into(equation: str, *operands: Array, **options: Any) -> Array:
-    """Into an array in Fortran order that holds something else; TypeError if the result is not that array."""
+def einsum_into(equation: str, *operands: Array, einsum: Function = np.einsum, **options: Any) -> Array:
+    """Into an array in Fortran order that holds something else; ValueError if the result is not that array."""
     dtype = np.dtype(options.get("dtype") or np.result_type(*operands))
-    lowest = np.nan if dtype.kind in "fc" else np.iinfo(dtype).max if dtype.kind in "iu" else True
-    out = np.full(bind(equation, [x.shape for x in operands]).output_shape, lowest, dtype, order="F")
-    if np.einsum(equation, *operands, out=out, **options) is not out:
-        raise TypeError("np.einsum did not return the array that it was given as out=")
+    other = np.nan if dtype.kind in "fc" else np.iinfo(dtype).max if dtype.kind in "iu" else True
+    out = np.full(bind(equation, [x.shape for x in operands]).output_shape, other, dtype, order="F")
+    if einsum(equation, *operands, out=out, **options) is not out:
+        raise ValueError("np.einsum did not return the array that it was given as out=")
     return out
 
 
-def einsum_ordered(order: Literal["C", "F"], equation: str, *operands: Array, **options: Any) -> Array:
-    """In another memory order than its operands have; TypeError if the result has it not."""
+def einsum_ordered(
+    order: Literal["C", "F"], equation: str, *operands: Array, einsum: Function = np.einsum, **options: Any
+) -> Array:
+    """In another memory order than its operands have; ValueError if the result has it not."""
     arranged = (np.asarray(x, order="C" if order == "F" else "F") for x in operands)
-    result = np.asarray(np.einsum(equation, *arranged, order=order, **options))
+    result = np.asarray(einsum(equation, *arranged, order=order, **options))
     if not (result.flags.c_contiguous if order == "C" else result.flags.f_contiguous):
-        raise TypeError(f"np.einsum was asked for order={order!r} and returned strides {result.strides}")
+        raise ValueError(f"np.einsum was asked for order={order!r} and returned strides {result.strides}")
     return result
 
 
-def einsum_cast(equation: str, *operands: Array, **options: Any) -> Array:
-    """With casting="unsafe"; TypeError if it makes no difference."""
+def einsum_cast(equation: str, *operands: Array, einsum: Function = np.einsum, **options: Any) -> Array:
+    """With casting="unsafe"; ValueError if it makes no difference."""
     try:
-        np.einsum(equation, *operands, dtype=options["dtype"])
+        einsum(equation, *operands, dtype=options["dtype"])
     except TypeError:
-        return np.einsum(equation, *operands, **options | {"casting": "unsafe"})
-    raise TypeError(f"np.einsum converted to {options['dtype']} although casting='safe' is the default")
+        return einsum(equation, *operands, **options | {"casting": "unsafe"})
+    raise ValueError(f"np.einsum converted to {options['dtype']} although casting='safe' is the default")
 
 
-PLAIN: dict[str, Callable[..., Array]] = {
+PLAIN: dict[str, Function] = {
     "einsum": np.einsum,
     "einsum-sublists": einsum_of_sublists,
     "einsum-out": einsum_into,

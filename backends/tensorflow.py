@@ -20,7 +20,7 @@ from backends.contraction import Contraction
 from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
 
-# For any other type 2.21 answers "No OpKernel was registered to support Op 'Einsum'", whatever the equation
+# For any other type 2.21 answers "No OpKernel was registered to support Op 'Einsum'", XLA too, whatever the equation
 EINSUM_KERNELS = {"bfloat16", "complex128", "complex64", "float16", "float32", "float64", "int32", "int64"}
 # What computes bfloat16 on a CPU without AVX-512, where oneDNN does not (IsDataTypeSupportedByOneDNNOnThisCPU in
 # https://github.com/tensorflow/tensorflow/blob/v2.21.0/tensorflow/core/graph/mkl_graph_util.h)
@@ -104,8 +104,10 @@ class TensorFlow(Backend):
         if isinstance(config, EinsumConfig):
             if config.asks_for_dtype:
                 return "neither tf.einsum nor keras.ops.einsum has an argument for the result's dtype"
-            if implementation == "einsum" and dtype not in EINSUM_KERNELS and mode != "xla":  # XLA generates its own
+            if implementation == "einsum" and dtype not in EINSUM_KERNELS:
                 return f"TensorFlow has no Einsum kernel for {dtype}"
+            if implementation == "keras" and dtype == "bool":
+                return "TensorFlow has neither an Einsum nor a MatMul kernel for bool, which Keras would need"
         return super().unsupported(config, implementation, mode, dtype, device)
 
     def rows(self) -> tuple[Declaration, ...]:

@@ -66,9 +66,16 @@ def high(values: Array, dtype: DType) -> Any:
     wide = np.asarray(values).astype(np.float64)
     if not uses_double_double(dtype):
         return wide
-    if values.dtype.kind in "iu" and np.any(np.abs(wide) > 2.0**53):
-        raise CaseError("dtype", f"an integer beyond 2**53 in a sum of {dtype.name} is more than the reference can hold")
+    if values.dtype.kind in "iu" and largest(values) > 2**53:
+        raise CaseError(
+            "dtype", f"an integer beyond 2**53 in a sum of {dtype.name} is more than the reference can hold"
+        )
     return DoubleDouble(wide)
+
+
+def largest(integers: Array) -> int:
+    """The largest magnitude; 0 of none."""
+    return max(-int(integers.min()), int(integers.max())) if integers.size else 0
 
 
 def uses_double_double(dtype: DType) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from specs.bound import largest
 from specs.formats import DTYPES, FLOAT16, FLOAT32, FLOAT64, Array, Format, dtype_name, round_to
 from specs.precision import Precision
 
@@ -14,16 +15,17 @@ def converts_exactly(operand: Array, to: Format) -> bool:
     Of integers it may say no where the largest is beyond 2**precision and yet a number of the format.
     """
     if operand.dtype.kind in "iu":
-        limit = 2 ** min(to.precision, FLOAT64.precision)
-        return not operand.size or -limit <= int(operand.min()) <= int(operand.max()) <= limit
+        return largest(operand) <= 2 ** min(to.precision, FLOAT64.precision)
     parts = np.stack([operand.real, operand.imag]).astype(np.float64)
     return np.array_equal(round_to(parts, to), parts, equal_nan=True)
 
 
 def digits(operand: Array) -> int:
-    """How many binary digits a number of the operand's dtype can have."""
-    dtype = DTYPES[dtype_name(operand.dtype)]
-    return dtype.format.precision if dtype.format else 8 * dtype.numpy.itemsize
+    """How many binary digits a number of the operand can have: by its format, or by the largest integer there is."""
+    format = DTYPES[dtype_name(operand.dtype)].format
+    if format is not None:
+        return format.precision
+    return largest(operand).bit_length()
 
 
 def smallest_read(operand: Array, precision: Precision) -> float:

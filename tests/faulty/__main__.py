@@ -45,7 +45,9 @@ def named(fault: Fault) -> int:
 def counted(faults: Sequence[Fault]) -> None:
     """Print of each case file how many of the checks that NumPy passes catch each fault."""
     right, wrong = Numpy(), {fault.name: fault.backend() for fault in faults}
-    place = Place("numpy", "cpu", Numpy.implementations, ("eager",))
+    place = Place(
+        "numpy", "cpu", Numpy.implementations, ("eager",), on_request=Numpy.on_request, distinct=Numpy.distinct
+    )
     hits: dict[str, Counter[str]] = {name: Counter() for name in wrong}
     tried: Counter[str] = Counter()
     for file in discover([], ROOT):
