@@ -81,6 +81,8 @@ class Torch(Backend):
         if isinstance(config, EinsumConfig):
             if config.asks_for_dtype:
                 return "torch.einsum has no argument for the result's dtype"
+            if implementation == "einsum-unoptimized" and mode == "jit":
+                return "torch.compile does not trace the switch that turns opt_einsum off"
             if limited := LIMITED.intersection((dtype, *(config.operand_dtypes or ()))):
                 return f"torch documents only limited support of {min(limited)}"
         return super().unsupported(config, implementation, mode, dtype, device)
