@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from specs.case import CaseError
 from specs.double_double import DoubleDouble
 from specs.formats import Array, DType
 from specs.precision import Precision
@@ -62,9 +63,23 @@ def gamma(*roundings: tuple[float, float]) -> float:
 
 
 def high(values: Array, dtype: DType) -> Any:
-    """Operand values in the arithmetic of the dtype's reference (for complex ones call with a component)."""
+    """Operand values in the arithmetic of the dtype's reference (for complex ones call with a component).
+
+    Raises CaseError for integers whose digits double-double would hold, and float64 does not.
+    """
     wide = np.asarray(values).astype(np.float64)
-    return DoubleDouble(wide) if uses_double_double(dtype) else wide
+    if not uses_double_double(dtype):
+        return wide
+    if values.dtype.kind in "iu" and largest(values) > 2**53:
+        raise CaseError(
+            "dtype", f"an integer beyond 2**53 in a sum of {dtype.name} is more than the reference can hold"
+        )
+    return DoubleDouble(wide)
+
+
+def largest(integers: Array) -> int:
+    """The largest magnitude; 0 of none."""
+    return max(-int(integers.min()), int(integers.max())) if integers.size else 0
 
 
 def uses_double_double(dtype: DType) -> bool:

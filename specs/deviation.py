@@ -18,7 +18,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from specs import yaml12
-from specs.case import DTypeName, Mode
+from specs.case import DTypeName, Mode, Numbers
 from specs.model import Model
 from specs.problems import CaseFileError, Problem, complaints
 
@@ -51,8 +51,8 @@ def matches(value: str, patterns: list[str] | str) -> bool:
 class Observed(Model):
     """What the framework does instead.
 
-    Either one of error, accepts, dtype and value; or what the result is right for, alone or together: a lower
-    precision, a scale rounded to a format, another statement of the case.
+    Either one of error, accepts, dtype, shape, result, computed_in and value; or what the result is right for, alone or
+    together: a lower precision, a scale rounded to a format, another statement of the case.
     """
 
     error: Literal[True] | str | None = Field(
@@ -63,6 +63,15 @@ class Observed(Model):
     value: Literal["nan", "zeros", "zero_signs"] | None = Field(
         default=None,
         description="Every element that differs from the reference is NaN, or zero, or a zero of the other sign.",
+    )
+    shape: Literal["other"] | None = Field(default=None, description="The output has another shape.")
+    result: Numbers | None = Field(default=None, description="The output holds exactly these numbers.")
+    computed_in: FormatName | None = Field(
+        default=None,
+        description="Integers are computed in this format; where they are beyond the dtype's range, anything.",
+    )
+    implicit_output: Literal["by_appearance"] | None = Field(
+        default=None, description="Right if the labels of an output left out come in the order in which they appear."
     )
     precision: dict[str, FormatName] | None = Field(
         default=None, description="Right for a lower precision: {accumulate: float16}, {multiply: tf32} …"
@@ -79,7 +88,8 @@ class Observed(Model):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Observed:
-        said, alone = self.model_fields_set, {"error", "accepts", "dtype", "value"}
+        said = self.model_fields_set
+        alone = {"error", "accepts", "dtype", "shape", "result", "computed_in", "value"}
         if not said or (said & alone and len(said) > 1):
             raise ValueError(f"say one of {', '.join(sorted(alone))}, or what the result is right for")
         return self
@@ -87,7 +97,7 @@ class Observed(Model):
     @property
     def may_be_silent(self) -> bool:
         """Arithmetic of a lower precision can be right by luck, so that a right result says nothing against it."""
-        return self.precision is not None
+        return self.precision is not None or self.computed_in is not None
 
     def __str__(self) -> str:
         return ", ".join(f"{name}: {value}" for name, value in self.model_dump(exclude_unset=True).items())

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from specs.bound import Reference, rounded
-from specs.case import AttentionConfig, Config
+from specs.case import AttentionConfig, Config, EinsumConfig
 from specs.check import Check
 from specs.comparison import compare, components, error_ratio, opposite_zeros
-from specs.deviation import Observed
-from specs.formats import FORMATS, Array, dtype_name, round_to
+from specs.deviation import FormatName, Observed
+from specs.equation import ELLIPSIS, parse
+from specs.formats import DTYPES, FORMATS, Array, dtype_name, round_to, spacing
+from specs.precision import declared
 
 
 def shows(
@@ -36,8 +39,18 @@ def shows(
     if observed.error or expected is None:
         return False
     if observed.dtype:
-        return dtype_name(outcome.dtype) == observed.dtype and observed.dtype != check.dtype
-    if outcome.shape != expected.shape or outcome.dtype != expected.dtype.numpy or expected.precision is None:
+        return dtype_name(outcome.dtype) == observed.dtype != expected.dtype.name
+    if observed.shape:
+        return outcome.shape != expected.shape
+    if observed.implicit_output:
+        return not compare(outcome, reevaluate(config=_restated(check.case.config, observed))).problem
+    if outcome.shape != expected.shape or outcome.dtype != expected.dtype.numpy:
+        return False
+    if observed.result is not None:
+        return np.array_equal(outcome, np.array(observed.result))
+    if observed.computed_in:
+        return _is_rounded(outcome, _computed_in(observed.computed_in, check, reevaluate))
+    if expected.precision is None:
         return False
     if observed.value == "zero_signs":
         unsigned = not compare(outcome, replace(expected, signed=False)).problem
@@ -57,7 +70,29 @@ def _restated(config: Config, observed: Observed) -> Config:
     said = {name: getattr(observed, name) for name in ("fully_masked", "causal") if getattr(observed, name)}
     if observed.scale_rounded_to and isinstance(config, AttentionConfig):
         said["scale"] = float(round_to(config.score_scale, FORMATS[observed.scale_rounded_to]))
+    if observed.implicit_output and isinstance(config, EinsumConfig):
+        terms, _ = parse(config.equation)
+        count = Counter(label for term in terms for label in term)
+        once = "".join(label for label, times in count.items() if times == 1 and label != ELLIPSIS)
+        said["equation"] = f"{config.equation}->{ELLIPSIS if ELLIPSIS in count else ''}{once}"
     return config.model_copy(update=said)
+
+
+def _computed_in(format: FormatName, check: Check, reevaluate: Callable[..., Reference]) -> Reference:
+    """The reference of a contraction of integers whose result has a floating format."""
+    config = check.case.config
+    assert isinstance(config, EinsumConfig)
+    operands = [*map(str, config.operand_dtypes or ())] or [check.dtype] * config.operand_count
+    said = {"operand_dtypes": operands, "dtypes": [format], "asks_for_dtype": True, "expect": None}
+    return reevaluate(config=config.model_copy(update=said), precision=declared(DTYPES[format]), dtype=format)
+
+
+def _is_rounded(outcome: Array, found: Reference) -> bool:
+    """Whether integers are within the bound of a floating result, as far as their dtype holds that."""
+    range_, y = np.iinfo(outcome.dtype), rounded(found.value)
+    error = _error(found) + spacing(y, FORMATS[found.dtype.name])
+    held = (y - error >= range_.min) & (y + error <= range_.max)
+    return bool(np.all(~held | (np.abs(outcome.astype(np.float64) - y) <= error)))
 
 
 def _error(expected: Reference) -> Array:

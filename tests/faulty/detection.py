@@ -103,7 +103,9 @@ def _refusing(check: Check, backend: Numpy, evidence: Evidence) -> Iterator[str]
 @cache
 def _every_check() -> list[Check]:
     """Every check of NumPy that computes something."""
-    place = Place("numpy", "cpu", Numpy.implementations, ("eager",))
+    place = Place(
+        "numpy", "cpu", Numpy.implementations, ("eager",), on_request=Numpy.on_request, distinct=Numpy.distinct
+    )
     cases = (case for file in discover([], ROOT) for case in cases_of(file).values())
     found = (check for case in cases if not case.config.expected_error for check in checks(case, [place]))
     return [

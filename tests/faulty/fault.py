@@ -89,7 +89,8 @@ def check_named(name: str) -> Check:
     case = cases_of(file).get(parts["case"]) if file.exists() else None
     if case is None or dtype not in case.config.dtypes:
         raise LookupError(f"no case has the check {name}")
-    if implementation not in Numpy.implementations[case.kind]:
+    offered = implementation in Numpy.implementations[case.kind]
+    if not offered or not Numpy.distinct(case.config, implementation, "cpu"):
         raise LookupError(f"NumPy has no implementation {implementation!r} of {name}")
     return Check(case, "numpy", "cpu", implementation, "eager", dtype)
 

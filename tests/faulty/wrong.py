@@ -12,8 +12,9 @@ import numpy as np
 
 from backends.attention.base import Primitives
 from backends.attention.by_hand import ByHand
-from backends.base import Computation, Contraction
-from backends.numpy import EINSUMS, Numpy
+from backends.base import Computation
+from backends.contraction import Contraction
+from backends.numpy import EINSUMS, Numpy, asking
 from specs.case import AttentionConfig, EinsumConfig
 from specs.equation import ELLIPSIS, Term, bind, parse
 from specs.formats import Array
@@ -28,7 +29,8 @@ class AnotherEinsum(Numpy):
         self.primitives = replace(Numpy.primitives, einsum=partial(self.contract, np.einsum))
 
     def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
-        return Contraction(partial(self.contract, EINSUMS[implementation]), config.equation)
+        einsum = partial(EINSUMS[implementation], **dict(asking(config)))
+        return Contraction(partial(self.contract, einsum), config.equation)
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
         """The contraction, made of calls of the right `einsum`."""

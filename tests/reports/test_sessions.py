@@ -259,6 +259,27 @@ def test_a_mode_that_is_not_a_default_can_be_asked_for(project: Project) -> None
     assert project.collected("right", "--mode=jit") == ids(*NAMES, mode="jit")
 
 
+ON_REQUEST = """
+    on_request = frozenset({"einsum-again"})
+
+    @classmethod
+    def distinct(cls, config, implementation, device):
+        return implementation == "einsum" or config.equation != "ij->ji"
+"""
+
+
+def test_an_implementation_that_runs_on_request(project: Project) -> None:
+    text = (project.fakes / "wrong.py").read_text().replace('name = "wrong"', 'name = "asked"')
+    (project.fakes / "asked.py").write_text(text.replace("    modes =", ON_REQUEST + "    modes ="))
+    project.write("cases/products.yaml", PRODUCTS.replace(", implementations: [einsum]", ""))
+    again = [name.replace("einsum", "einsum-again") for name in ids(*NAMES, backend="asked") if "transpose" not in name]
+    assert project.collected("asked") == ids(*NAMES, backend="asked")
+    assert project.collected("asked", "--implementation=einsum-again") == again
+    result = project.run("asked", "--implementation=einsum-again", "-k", "long_sums and not 16")
+    (command,) = re.findall(r"^ +again +(pytest .*)$", result.stdout.str(), re.MULTILINE)
+    assert "--implementation einsum-again" in command
+
+
 def test_a_case_file_outside_the_cases_can_be_named(project: Project) -> None:
     project.write("elsewhere/more.yaml", PRODUCTS)
     assert project.collected("right", "elsewhere/more.yaml") == ids(*NAMES, file="elsewhere/more.yaml")
