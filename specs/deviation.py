@@ -76,6 +76,9 @@ class Observed(Model):
     causal: Literal["none", "top_left", "bottom_right"] | None = Field(
         default=None, description="Right if the causal mask is aligned like this."
     )
+    masked_values: Literal["ignored", "spread"] | None = Field(
+        default=None, description="Right if masked values that are not finite count for nothing, or as 0 times them."
+    )
 
     @model_validator(mode="after")
     def _goes_together(self) -> Observed:
@@ -206,7 +209,8 @@ def shows(
 
 def _restated(config: Config, observed: Observed) -> Config:
     """The case as the framework seems to have read it."""
-    said = {name: getattr(observed, name) for name in ("fully_masked", "causal") if getattr(observed, name)}
+    restated = ("fully_masked", "causal", "masked_values")
+    said = {name: getattr(observed, name) for name in restated if getattr(observed, name)}
     if observed.scale_rounded_to and isinstance(config, AttentionConfig):
         said["scale"] = float(round_to(config.score_scale, FORMATS[observed.scale_rounded_to]))
     return config.model_copy(update=said)
