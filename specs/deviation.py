@@ -85,6 +85,9 @@ class Observed(Model):
     causal: Literal["none", "top_left", "bottom_right"] | None = Field(
         default=None, description="Right if the causal mask is aligned like this."
     )
+    masked_values: Literal["ignored", "spread"] | None = Field(
+        default=None, description="Right if masked values that are not finite count for nothing, or as 0 times them."
+    )
 
     @model_validator(mode="after")
     def _goes_together(self) -> Observed:

@@ -67,7 +67,8 @@ def shows(
 
 def _restated(config: Config, observed: Observed) -> Config:
     """The case as the framework seems to have read it."""
-    said = {name: getattr(observed, name) for name in ("fully_masked", "causal") if getattr(observed, name)}
+    restated = ("fully_masked", "causal", "masked_values")
+    said = {name: getattr(observed, name) for name in restated if getattr(observed, name)}
     if observed.scale_rounded_to and isinstance(config, AttentionConfig):
         said["scale"] = float(round_to(config.score_scale, FORMATS[observed.scale_rounded_to]))
     if observed.implicit_output and isinstance(config, EinsumConfig):

@@ -143,6 +143,15 @@ def test_another_reading_of_the_case_is_observed_if_the_result_is_right_for_it(
     assert observed({field: choices[said]}, result, c) is (actual == said)
 
 
+def test_masked_values_that_spread_are_observed_where_they_are_garbage() -> None:
+    config = AttentionConfig.model_validate(BASE | {"kv_lengths": [4], "unseen": "nan"})
+    c = check(config)
+    spread = attended(config.model_copy(update={"masked_values": "spread"}), c)
+    assert np.isnan(spread).all()
+    assert observed({"masked_values": "spread"}, spread, c)
+    assert not observed({"masked_values": "spread"}, attended(config, c), c)
+
+
 def test_readings_and_precisions_can_be_observed_together() -> None:
     config = AttentionConfig.model_validate(BASE | {"causal": "none"})
     c = check(config)
