@@ -11,7 +11,7 @@ import numpy as np
 
 from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
-from backends.attention.jax import DotProductAttention
+from backends.attention.jax import CudnnAttention, DotProductAttention
 from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback
 from specs.formats import DTYPES, Array
 
@@ -25,7 +25,12 @@ class Jax(Backend):
     name = "jax"
     distribution = "jax"
     related = ("jaxlib", "ml_dtypes")
-    formulations = {"einsum": Einsum, "matmul": Matmul, "dot-product-attention": DotProductAttention}
+    formulations = {
+        "einsum": Einsum,
+        "matmul": Matmul,
+        "dot-product-attention": DotProductAttention,
+        "dot-product-attention-cudnn": CudnnAttention,
+    }
     implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
     modes = ("eager", "jit")
     default_modes = ("eager", "jit")

@@ -14,6 +14,12 @@ import numpy as np
 
 from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
+from backends.attention.keras_multihead import (
+    KerasGroupedQueryAttention,
+    KerasGroupedQueryAttentionWithScores,
+    KerasMultiHeadAttention,
+    KerasMultiHeadAttentionWithScores,
+)
 from backends.attention.tensorflow import KerasAttention, KerasDense
 from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback
 from specs.case import Config, EinsumConfig
@@ -29,7 +35,16 @@ class TensorFlow(Backend):
     name = "tensorflow"
     distribution = "tensorflow"
     related = ("keras", "ml_dtypes")
-    formulations = {"einsum": Einsum, "matmul": Matmul, "linear-layer": KerasDense, "keras": KerasAttention}
+    formulations = {
+        "einsum": Einsum,
+        "matmul": Matmul,
+        "linear-layer": KerasDense,
+        "keras": KerasAttention,
+        "keras-multihead": KerasMultiHeadAttention,
+        "keras-multihead-scores": KerasMultiHeadAttentionWithScores,
+        "keras-grouped-query": KerasGroupedQueryAttention,
+        "keras-grouped-query-scores": KerasGroupedQueryAttentionWithScores,
+    }
     implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
     modes = ("eager", "jit", "xla")
     default_modes = ("eager", "jit")
@@ -84,10 +99,12 @@ class TensorFlow(Backend):
     def dtypes(self, device: str) -> frozenset[str]:
         return frozenset(DTYPES)
 
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
         if isinstance(config, EinsumConfig) and dtype not in EINSUM_KERNELS and mode != "xla":  # XLA generates its own
             return f"TensorFlow has no Einsum kernel for {dtype}"
-        return super().unsupported(config, implementation, mode, dtype, device)
+        return super().unsupported(config, implementation, mode, dtype, device, direction)
 
     def settings(self) -> dict[str, Any]:
         config = self.tf.config

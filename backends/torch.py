@@ -11,7 +11,20 @@ import numpy as np
 
 from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
-from backends.attention.torch import ScaledDotProductAttention, TorchLinear
+from backends.attention.torch import (
+    CudnnAttention,
+    EfficientAttention,
+    FlashAttention,
+    MathAttention,
+    ScaledDotProductAttention,
+    TorchLinear,
+)
+from backends.attention.torch_flex import FlexAttention
+from backends.attention.torch_multihead import (
+    FastMultiheadAttention,
+    MultiheadAttention,
+    MultiheadAttentionWithWeights,
+)
 from backends.base import AnyComputation, Backend, Computation, Pullback
 from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
@@ -31,6 +44,14 @@ class Torch(Backend):
         "matmul": Matmul,
         "linear-layer": TorchLinear,
         "sdpa": ScaledDotProductAttention,
+        "sdpa-math": MathAttention,
+        "sdpa-flash": FlashAttention,
+        "sdpa-efficient": EfficientAttention,
+        "sdpa-cudnn": CudnnAttention,
+        "flex": FlexAttention,
+        "multihead": MultiheadAttention,
+        "multihead-weights": MultiheadAttentionWithWeights,
+        "multihead-fast": FastMultiheadAttention,
     }
     implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
     modes = ("eager", "jit")
@@ -63,10 +84,12 @@ class Torch(Backend):
         # Metal has no 64-bit floating point
         return known - {"float64", "complex128"} if device == "mps" else known
 
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
         if isinstance(config, EinsumConfig) and dtype in LIMITED:
             return f"torch documents only limited support of {dtype}"
-        return super().unsupported(config, implementation, mode, dtype, device)
+        return super().unsupported(config, implementation, mode, dtype, device, direction)
 
     def settings(self) -> dict[str, Any]:
         torch = self.torch

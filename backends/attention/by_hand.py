@@ -7,15 +7,15 @@ There are two formulations, because people write two: `Einsum` with labels in th
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any
 
-from backends.attention.base import EQUATIONS, Attention, Operands, Primitives, Tensor, both
+from backends.attention.base import EQUATIONS, Attention, Execution, Operands, Primitives, Tensor, both
 from specs.case import AttentionConfig
 from specs.shapes import attention_shapes
 
 
-class ByHand(Attention):
+class ByHand(Attention, ABC):
     """The formula, step by step; subclasses say how its two products are written."""
 
     keys_axis: int = -1  # of the scores
@@ -131,10 +131,10 @@ class LinearLayer(Matmul):
     """Like `Matmul`, with linear projections computed by the framework's own layer holding the case's weights."""
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig) -> str | None:
+    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
         if config.projections is None or config.projections.kind != "linear":
             return "without linear projections a linear layer has nothing to compute"
-        return super().unsupported(config)
+        return super().unsupported(config, execution)
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)

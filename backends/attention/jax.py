@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from backends.attention.base import Attention, Operands, Tensor, both
+from backends.attention.base import Attention, Execution, Operands, Tensor, both, first
+from specs.case import AttentionConfig
 
 
 class DotProductAttention(Attention):
-    """jax.nn.dot_product_attention, with its own arguments wherever they mean what the case says."""
+    """jax.nn.dot_product_attention, with its own arguments wherever they mean what the case says.
 
+    kernel   its argument `implementation`
+    """
+
+    kernel: ClassVar[Literal["xla", "cudnn"]] = "xla"
     axes = "bshd"
     lacks = {
         "softcap": "jax.nn.dot_product_attention has no softcap",
@@ -39,4 +44,31 @@ class DotProductAttention(Attention):
             is_causal=is_causal,
             key_value_seq_lengths=operands.get("kv_lengths"),
             local_window_size=window,
+            implementation=self.kernel,
+        )
+
+
+class CudnnAttention(DotProductAttention):
+    """The same by cuDNN; its conditions are those of jax/_src/cudnn/fused_attention_stablehlo.py."""
+
+    kernel = "cudnn"
+    devices = ("cuda:*",)
+
+    @classmethod
+    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+        c = config
+        return super().unsupported(c, execution) or first(
+            {
+                "jax's cuDNN attention computes in float16 and bfloat16": execution.dtype
+                not in ("float16", "bfloat16"),
+                "jax's cuDNN attention needs multiples of 8 features, at most 128": bool(
+                    c.head_dim % 8 or c.head_dim > 128
+                ),
+                "jax's cuDNN attention has windows to the right only in causal attention": bool(
+                    c.window and c.causal == "none" and c.window.right != 0
+                ),
+                "jax's cuDNN attention needs two queries and two keys at a time to differentiate a bias": bool(
+                    execution.direction == "grad" and c.bias and (c.q_len % 2 or c.kv_len % 2)
+                ),
+            }
         )

@@ -155,7 +155,7 @@ def run(
     """Config, operands and result; skips what the backend declares it does not have."""
     case = case_of(name)
     assert isinstance(case.config, AttentionConfig)
-    if reason := backend.unsupported(case.config, implementation, mode, dtype, "cpu"):
+    if reason := backend.unsupported(case.config, implementation, mode, dtype, "cpu", "forward"):
         pytest.skip(reason)
     operands = operands_of(case, dtype)
     return case.config, operands, backend.run(case, implementation, mode, operands, "cpu")
