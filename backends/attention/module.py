@@ -29,6 +29,9 @@ class Module(Attention):
 
     lacks = {
         "softcap": "the module has no softcap",
+        "sink": "the module has no sink",
+        "rotary": "the module has no rotary positions",
+        "past": "the module takes no projected keys",
         "relative": "the module has no relative positions",
         "scale_at": "the module scales the scores only",
     }

@@ -40,6 +40,7 @@ class ScaledDotProductAttention(Attention):
     axes = "bhsd"
     lacks = {
         "softcap": "scaled_dot_product_attention has no softcap",
+        "sink": "scaled_dot_product_attention has no sink",
         "relative": "scaled_dot_product_attention has no relative positions",
         "scale_at": "scaled_dot_product_attention scales the scores only",
     }
@@ -98,7 +99,7 @@ class FlashAttention(ScaledDotProductAttention):
         c, on_gpu = config, execution.device != "cpu"
         by_both = {
             "the flash kernel needs keys and values of one width": c.value_dim != c.head_dim,
-            UNIT_STRIDE: c.layout == "ds",
+            UNIT_STRIDE: _strides(c),
             NO_MASK_GRADIENT: execution.direction == "grad" and _adds(c),
         }
         by_gpu = {
@@ -127,7 +128,7 @@ class EfficientAttention(ScaledDotProductAttention):
                 f"the efficient kernel needs multiples of {step} features in {execution.dtype}": bool(
                     c.head_dim % step or c.value_dim % step
                 ),
-                UNIT_STRIDE: c.layout == "ds",
+                UNIT_STRIDE: _strides(c),
                 "the kernels of GPUs need a query and a key": not (c.q_len and c.kv_len),
             }
         )
@@ -149,7 +150,7 @@ class CudnnAttention(ScaledDotProductAttention):
                     c.head_dim % 8 or c.value_dim % 8 or max(c.head_dim, c.value_dim) > 128
                 ),
                 "the cuDNN kernel needs two keys": c.kv_len == 1,
-                UNIT_STRIDE: c.layout == "ds",
+                UNIT_STRIDE: _strides(c),
                 NO_MASK_GRADIENT: execution.direction == "grad" and _adds(c),
                 "the kernels of GPUs need a query and a key": not (c.q_len and c.kv_len),
             }
@@ -159,6 +160,11 @@ class CudnnAttention(ScaledDotProductAttention):
 SIXTEEN_BITS = ("float16", "bfloat16")
 UNIT_STRIDE = "fused kernels need the features of a token side by side in memory"
 NO_MASK_GRADIENT = "the kernel has no gradient of an additive mask"
+
+
+def _strides(config: AttentionConfig) -> bool:
+    """Whether there is room between the features of a token; what a projection returns has none."""
+    return config.layout == "ds" or (config.memory != "contiguous" and config.projections is None)
 
 
 def is_causal_alone(config: AttentionConfig) -> bool:

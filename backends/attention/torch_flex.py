@@ -30,11 +30,12 @@ class FlexAttention(Attention):
                 "flex_attention has no gradient on the CPU": execution.direction == "grad"
                 and execution.device == "cpu",
                 "flex_attention compiled for the CPU has no float64": compiled_here and execution.dtype == "float64",
+                "flex_attention compiled for the CPU returns no sum for a sink": compiled_here and config.sink,
             }
         )
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
-        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+        from torch.nn.attention.flex_attention import AuxRequest, create_block_mask, flex_attention
 
         c = self.config
         mask_mod = self.mask_mod(operands, query)
@@ -42,7 +43,7 @@ class FlexAttention(Attention):
         if mask_mod is not None:
             block_mask = create_block_mask(mask_mod, c.batch, c.num_heads, c.q_len, c.kv_len, device=query.device)
         with _traced_by_no_compiler():
-            return flex_attention(
+            output, aux = flex_attention(
                 query,
                 key,
                 value,
@@ -50,20 +51,27 @@ class FlexAttention(Attention):
                 block_mask=block_mask,
                 scale=c.scale,
                 enable_gqa=c.num_heads != c.num_kv_heads,
+                return_aux=AuxRequest(lse=c.sink),
             )
+        if not c.sink:
+            return output
+        # exp(lse) is the sum of all exponentials, to which the sink's is added
+        kept = (aux.lse - operands["sink"][:, None].to(aux.lse.dtype)).sigmoid()
+        return (output * kept[..., None]).to(output.dtype)
 
     def score_mod(self, operands: Operands) -> ScoreMod | None:
         """From the scaled product of one query and one key to its score; None where they are the same."""
         import torch
 
         bias, softcap = operands.get("bias"), self.config.softcap
+        factor = self.config.score_scale if self.config.bias_at == "products" else 1.0
         mask = self.of_every_pair(self.mask("additive", operands))
         if bias is None and softcap is None and mask is None:
             return None
 
         def score(product: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
             if bias is not None:
-                product = product + bias[h, i, j]
+                product = product + bias[h, i, j].to(product.dtype) * factor
             if softcap is not None:
                 product = softcap * torch.tanh(product / softcap)
             return product if mask is None else product + mask[b, h, i, j]
@@ -76,11 +84,10 @@ class FlexAttention(Attention):
         lengths, mask = operands.get("kv_lengths"), self.of_every_pair(self.mask("bool", operands))
         if c.causal == "none" and c.window is None and lengths is None and mask is None:
             return None
-        first_position = c.kv_len - c.q_len if c.causal == "bottom_right" else 0
         left, right = (c.window.left, c.window.right) if c.window else (None, None)
 
         def sees(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-            position = i + first_position
+            position = i + c.query_offset
             seen = None if c.causal == "none" else j <= position
             seen = both(seen, None if left is None else j >= position - left)
             seen = both(seen, None if right is None else j <= position + right)
