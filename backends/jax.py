@@ -50,6 +50,13 @@ class Jax(Backend):
             for dtype in ("float16", "bfloat16")
             for by_hand in ("einsum", "matmul")
         ),
+        Declaration(
+            {"intermediate": "float32"},
+            kind="attention",
+            implementation="dot-product-attention*",
+            dtype="*float16",
+            reason="dot_product_attention asks for its scores in float32",
+        ),
         *(
             Declaration({"flushes": True}, device="cpu", dtype=dtype, reason="XLA on the CPU flushes subnormals")
             for dtype in ("float64", "float32", "bfloat16", "complex64", "complex128")

@@ -25,7 +25,7 @@ from backends.attention.torch_multihead import (
     MultiheadAttention,
     MultiheadAttentionWithWeights,
 )
-from backends.base import AnyComputation, Backend, Computation, Pullback, copied
+from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback, copied
 from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
 
@@ -55,6 +55,25 @@ class Torch(Backend):
     }
     implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
     modes = ("eager", "jit")
+    declarations = (
+        *(
+            Declaration(
+                {"intermediate": "float32"},
+                kind="attention",
+                implementation=fused,
+                dtype="*float16",
+                reason="the fused kernels keep their scores in float32",
+            )
+            for fused in ("sdpa*", "flex", "multihead")
+        ),
+        Declaration(
+            {"weights": "float32"},
+            kind="attention",
+            implementation="sdpa-math",
+            dtype="*float16",
+            reason="the unfused kernel converts 16-bit operands to float32, unless reduced precision is allowed",
+        ),
+    )
     differentiates = True
     conjugates = True  # https://docs.pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex-numbers
 

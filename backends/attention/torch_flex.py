@@ -43,7 +43,7 @@ class FlexAttention(Attention):
         if mask_mod is not None:
             block_mask = create_block_mask(mask_mod, c.batch, c.num_heads, c.q_len, c.kv_len, device=query.device)
         with _traced_by_no_compiler():
-            output, aux = flex_attention(
+            computed: Any = flex_attention(
                 query,
                 key,
                 value,
@@ -53,6 +53,7 @@ class FlexAttention(Attention):
                 enable_gqa=c.num_heads != c.num_kv_heads,
                 return_aux=AuxRequest(lse=c.sink),
             )
+        output, aux = computed
         if not c.sink:
             return output
         # exp(lse) is the sum of all exponentials, to which the sink's is added
