@@ -2,7 +2,8 @@
 
 What a session runs, and where, is decided before anything is collected and stands in its `Plan`, so that all workers
 of pytest-xdist collect the same items without importing a framework.  A record travels on its report, as
-`report.conformance`; the problems of a file that cannot be used as `report.case_file_problems`.
+`report.conformance`, and what its case says on the first of them, as `report.conformance_case`; the problems of a file
+that cannot be used travel as `report.case_file_problems`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,23 @@ from specs.deviation import Recorded
 from specs.loading import load
 from specs.problems import CaseFileError
 from specs.record import Record
+from specs.statement import statement
 from specs.verdict import judge
 
 if TYPE_CHECKING:
     from backends.base import Backend
 
+PROPERTIES = (
+    "verdict",
+    "backend",
+    "device",
+    "implementation",
+    "mode",
+    "dtype",
+    "direction",
+    "error_ratio",
+    "max_ulp",
+)  # of a record, in JUnit XML
 LONGEST = 300  # characters of a case's fields in a failure's text; literal operands can be pages
 
 # What pytest shows for the verdicts that it has no word for: category, letter, word
@@ -72,6 +85,7 @@ class Plan:
 
 
 PLAN = pytest.StashKey[Plan]()
+STATED = pytest.StashKey[set[str]]()  # cases whose statements this process has sent
 
 
 # Items ----------------------------------------------------------------------------------------------------------------
@@ -140,6 +154,7 @@ class CheckItem(pytest.Item):
             details = "\n\n" + traceback.format_exc()
             reason = f"the suite itself failed: {type(mistake).__name__}: {mistake}"
             self.record = not_judged(self.check, self.nodeid, reason, time.perf_counter() - start)
+        self.record = replace(self.record, again=plan.command(self.check, self.nodeid))
         self.user_properties += properties(self.record)
         if self.record.verdict in ("fail", "error"):
             raise NotPassedError(explain(self.check, self.record, plan) + details)
@@ -187,8 +202,9 @@ def not_judged(check: Check, nodeid: str, reason: str, seconds: float = 0.0) -> 
 
 def properties(record: Record) -> list[tuple[str, object]]:
     """What JUnit XML tells of a record."""
-    plain = record.as_json()
-    return [(name, plain[name]) for name in ("verdict", "backend", "device", "error_ratio") if plain[name] is not None]
+    fields = record.as_json()
+    told: list[tuple[str, object]] = [(name, fields[name]) for name in PROPERTIES if fields[name] is not None]
+    return [*told, ("source", f"{record.file}:{record.line}")]
 
 
 # Text -----------------------------------------------------------------------------------------------------------------
@@ -208,7 +224,7 @@ def explain(check: Check, record: Record, plan: Plan) -> str:
         "worst": worst and f"{list(worst.index)}{of}: expected {worst.expected}, got {worst.got}, bound {worst.bound}",
         "ratio": found.error_ratio is not None and f"{found.error_ratio:.4g} times the bound",
         "ULPs": found.max_ulp is not None and f"{found.max_ulp:.4g} at most",
-        "again": plan.command(check, record.id),
+        "again": record.again,
     }
     lines = [f"{record.file}:{record.line}: {check.case.id}"]
     lines += [f"  {label:<10} " + str(fact).replace("\n", "\n" + " " * 13) for label, fact in facts.items() if fact]
@@ -276,6 +292,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.case_file_problems = item.problems
     elif call.when == "call" and isinstance(item, CheckItem):
         report.conformance = item.record.as_json()
+        stated = item.config.stash.setdefault(STATED, set())
+        if item.check.case.id not in stated:
+            report.conformance_case = statement(item.check.case)
+            stated.add(item.check.case.id)
         if item.record.verdict == "unsupported":
             report.outcome = "skipped"
             report.longrepr = (str(item.path), item.check.case.line, item.record.reason)
@@ -288,13 +308,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
     """The report of a check that took its worker down has nothing but its id: it becomes a record like any other."""
     config = sched.config
-    if PLAN not in config.stash or not (check := find(crashitem, config.rootpath, config.stash[PLAN])):
+    plan = config.stash.get(PLAN, None)
+    if plan is None or not (check := find(crashitem, config.rootpath, plan)):
         return
     record = not_judged(check, crashitem, f"its worker process died while running it ({_end(report.node)})")
+    record = replace(record, again=plan.command(check, crashitem))
     report.when = "call"
-    report.conformance = record.as_json()
+    report.conformance, report.conformance_case = record.as_json(), statement(check.case)
     report.user_properties = properties(record)
-    report.longrepr = explain(check, record, config.stash[PLAN])
+    report.longrepr = explain(check, record, plan)
 
 
 def _end(worker: Any) -> str:

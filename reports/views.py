@@ -1,0 +1,90 @@
+"""The views of a run: files made of its records, written beside them when a session ends, or again later.
+
+A view that cannot be made is said loudly, and touches nothing else: the records are on disk, and no verdict changes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.annotations import workflow_commands
+from reports.badge import badge
+from reports.markdown import LARGEST, summary
+from reports.page import page
+from reports.read import Run, read
+from reports.stream import VIEWS, Stream
+
+View = Callable[[Run, Sequence[dict[str, Any]]], str]
+MAKERS: dict[str, View] = dict(zip(VIEWS, (page, summary, badge), strict=True))
+
+
+def write(folder: Path) -> dict[str, Exception]:
+    """Write every view of the run in a folder; those that could not be made, with the reason.
+
+    Raises RunError where there is no run that can be read.
+    """
+    run = read(folder)
+    records = list(run.records())
+    failed: dict[str, Exception] = {}
+    for name, make in MAKERS.items():
+        try:
+            text = make(run, records)
+            # A lone surrogate is no character that a file can hold
+            (folder / name).write_text(text, encoding="utf-8", errors="replace")
+        except Exception as error:  # whatever it is: the other views are still wanted
+            (folder / name).unlink(missing_ok=True)
+            failed[name] = error
+    return failed
+
+
+class Views:
+    """pytest plugin: writes the views once the run is final, and names the page in the session's last line.
+
+    Under GitHub Actions it also appends the summary to that of the step, and annotates the lines of failing cases.
+    """
+
+    def __init__(self, stream: Stream, root: Path) -> None:
+        self.stream, self.root = stream, root
+        self.failed: dict[str, Exception] = {}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        if self.stream.files is None:
+            return
+        try:
+            self.failed = write(self.stream.folder)
+            append_to_step(self.stream.folder)
+        except Exception as error:  # a report must not take the session down
+            self.failed["views of the run"] = error
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+        yield
+        if self.stream.files is None:
+            return
+        folder = self.stream.folder
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            for line in workflow_commands(read(folder), self.root):
+                terminalreporter.write_line(line)
+        for name, error in self.failed.items():
+            reason = f"FAILED to write {name}: {type(error).__name__}: {error}"
+            again = f"the records are whole; try again with: python -m reports page {folder}"
+            terminalreporter.write_line(f"{reason}\n  {again}", red=True, bold=True)
+        if (folder / "index.html").exists() and terminalreporter.config.get_verbosity() >= -1:
+            terminalreporter.write_line(f"page: {folder / 'index.html'}")
+
+
+def append_to_step(folder: Path) -> None:
+    """Add a run's summary to that of the step of GitHub Actions, if there is one and the summary fits."""
+    named = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not named:
+        return
+    step, run = Path(named), read(folder)
+    room = LARGEST - (step.stat().st_size if step.exists() else 0)
+    with step.open("a", encoding="utf-8", errors="replace") as file:
+        file.write(summary(run, list(run.records()), room))
