@@ -1,51 +1,29 @@
-"""Command line: `python -m reports page DIR`.
-
-A command is a function that takes a parser, adds its arguments, and sets `run`: what is called with the options and
-returns the exit code.  Another one is another line of `COMMANDS`.
-"""
+"""Command line over runs on disk: `python -m reports page DIR`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from reports import views
 from reports.read import RunError
 
-
-def page(parser: argparse.ArgumentParser) -> None:
-    """Write the views of a run again: index.html, summary.md and badge.json."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the run's folder, e.g. .conformance")
-    parser.set_defaults(run=_page)
-
-
-def _page(options: argparse.Namespace) -> int:
-    failed = views.write(options.folder)
-    for name in views.MAKERS:
-        print(f"{options.folder / name}: {failed.get(name, 'written')}", file=sys.stderr if name in failed else None)
-    return 1 if failed else 0
-
-
-COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
-    "page": page,
-}
+# Each has `add`, which adds its subcommand, and sets `run`: what that does, and returns the exit code of
+COMMANDS = (views,)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: that of the command, or 2 where the command line is wrong or names no run that can be read."""
+    """The exit code of the subcommand; 2 for a wrong command line or a run that cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m reports", description="What people look at, made of runs.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, define in COMMANDS.items():
-        about = (define.__doc__ or "").partition("\n")[0]
-        define(commands.add_parser(name, help=about, description=about))
+    for command in COMMANDS:
+        command.add(commands)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
     except RunError as error:
-        print(f"python -m reports {options.command}: {error}", file=sys.stderr)
-        return 2
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ A view that cannot be made is said loudly, and touches nothing else: the records
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,17 +25,34 @@ View = Callable[[Run, Sequence[dict[str, Any]]], str]
 MAKERS: dict[str, View] = dict(zip(VIEWS, (page, summary, badge), strict=True))
 
 
+def add(commands: Any) -> None:
+    """The subcommand `page` of `python -m reports`."""
+    about = "write index.html, summary.md and badge.json of a run again"
+    parser = commands.add_parser("page", help=about, description=about)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the run's folder, e.g. .conformance")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit code 0 if every view is written."""
+    failed = write(options.folder)
+    for name in MAKERS:
+        told = failed.get(name)
+        print(f"{options.folder / name}: {told or 'written'}", file=sys.stderr if told else sys.stdout)
+    return 1 if failed else 0
+
+
 def write(folder: Path) -> dict[str, Exception]:
     """Write every view of the run in a folder; those that could not be made, with the reason.
 
     Raises RunError where there is no run that can be read.
     """
-    run = read(folder)
-    records = list(run.records())
+    found = read(folder)
+    records = list(found.records())
     failed: dict[str, Exception] = {}
     for name, make in MAKERS.items():
         try:
-            text = make(run, records)
+            text = make(found, records)
             # A lone surrogate is no character that a file can hold
             (folder / name).write_text(text, encoding="utf-8", errors="replace")
         except Exception as error:  # whatever it is: the other views are still wanted
@@ -84,7 +103,7 @@ def append_to_step(folder: Path) -> None:
     named = os.environ.get("GITHUB_STEP_SUMMARY")
     if not named:
         return
-    step, run = Path(named), read(folder)
+    step, found = Path(named), read(folder)
     room = LARGEST - (step.stat().st_size if step.exists() else 0)
     with step.open("a", encoding="utf-8", errors="replace") as file:
-        file.write(summary(run, list(run.records()), room))
+        file.write(summary(found, list(found.records()), room))
