@@ -126,4 +126,4 @@ def _fitted(blocks: Iterable[str], count: int, room: int, noun: str) -> list[str
 
 
 def _size(lines: Iterable[str]) -> int:
-    return sum(len(line.encode(errors="replace")) + 1 for line in lines)
+    return sum(len(line.encode()) + 1 for line in lines)

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import pytest
 
-from specs.record import SCHEMA_VERSION, VERDICTS
+from specs.record import SCHEMA_VERSION, VERDICTS, plain
 
 RECORDS, CASES, RUN = "records.jsonl", "cases.jsonl", "run.json"
 VIEWS = ("index.html", "summary.md", "badge.json")  # what `reports.views` makes of these
@@ -107,9 +107,7 @@ class Stream:
             for name in (RUN, *VIEWS):  # never beside the records of another run
                 (self.folder / name).unlink(missing_ok=True)
             records, cases = (
-                # A lone surrogate, in the message of an exception, is written as JSON escapes it
-                (self.folder / name).open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
-                for name in (RECORDS, CASES)
+                (self.folder / name).open("w", encoding="utf-8", buffering=1) for name in (RECORDS, CASES)
             )
             self.files = records, cases
             self._describe()
@@ -119,7 +117,7 @@ class Stream:
         """Replace `run.json` in one step: whoever reads it meanwhile gets the old one or the new one."""
         self.run["verdicts"] = dict(self.verdicts)
         unfinished = self.folder / f".{RUN}.{os.getpid()}"
-        unfinished.write_text(json.dumps(self.run, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        unfinished.write_text(json.dumps(plain(self.run), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         unfinished.replace(self.folder / RUN)
 
 

@@ -52,9 +52,7 @@ def write(folder: Path) -> dict[str, Exception]:
     failed: dict[str, Exception] = {}
     for name, make in MAKERS.items():
         try:
-            text = make(found, records)
-            # A lone surrogate is no character that a file can hold
-            (folder / name).write_text(text, encoding="utf-8", errors="replace")
+            (folder / name).write_text(make(found, records), encoding="utf-8")
         except Exception as error:  # whatever it is: the other views are still wanted
             (folder / name).unlink(missing_ok=True)
             failed[name] = error
@@ -105,5 +103,5 @@ def append_to_step(folder: Path) -> None:
         return
     step, found = Path(named), read(folder)
     room = LARGEST - (step.stat().st_size if step.exists() else 0)
-    with step.open("a", encoding="utf-8", errors="replace") as file:
+    with step.open("a", encoding="utf-8") as file:
         file.write(summary(found, list(found.records()), room))

@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from specs.check import Check, Place, checks
 from specs.deviation import Recorded
 from specs.loading import load
 from specs.problems import CaseFileError
-from specs.record import Record
+from specs.record import Record, encodable
 from specs.statement import statement
 from specs.verdict import judge
 
@@ -157,7 +158,7 @@ class CheckItem(pytest.Item):
         self.record = replace(self.record, again=plan.command(self.check, self.nodeid))
         self.user_properties += properties(self.record)
         if self.record.verdict in ("fail", "error"):
-            raise NotPassedError(explain(self.check, self.record, plan) + details)
+            raise NotPassedError(encodable(explain(self.check, self.record, plan) + details))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]
         return str(excinfo.value) if isinstance(excinfo.value, NotPassedError) else super().repr_failure(excinfo)
@@ -298,9 +299,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             stated.add(item.check.case.id)
         if item.record.verdict == "unsupported":
             report.outcome = "skipped"
-            report.longrepr = (str(item.path), item.check.case.line, item.record.reason)
+            report.longrepr = (str(item.path), item.check.case.line, report.conformance["reason"])
         elif item.record.verdict == "deviation":
-            report.outcome, report.wasxfail = "skipped", item.record.reason
+            report.outcome, report.wasxfail = "skipped", report.conformance["reason"]
     return report
 
 
@@ -316,7 +317,11 @@ def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
     report.when = "call"
     report.conformance, report.conformance_case = record.as_json(), statement(check.case)
     report.user_properties = properties(record)
-    report.longrepr = explain(check, record, plan)
+    report.longrepr = encodable(explain(check, record, plan))
+    # JUnit XML ends a test case, and writes its properties, with the report of its teardown
+    end = {"outcome": "passed", "longrepr": None, "when": "teardown", "user_properties": report.user_properties}
+    teardown = pytest.TestReport(crashitem, report.location, {}, **end, node=report.node)
+    report.afterwards = partial(config.hook.pytest_runtest_logreport, report=teardown)
 
 
 def _end(worker: Any) -> str:
@@ -331,12 +336,15 @@ def _end(worker: Any) -> str:
     return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report: Any) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_logreport(report: Any) -> Generator[None, None, None]:
     """A failure regains its one line here: on the way from a worker only the text survives."""
     record = getattr(report, "conformance", None)
     if record and report.failed:
         report.longrepr = Explained(str(report.longrepr), record["reason"])
+    yield
+    if afterwards := getattr(report, "afterwards", None):
+        afterwards()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -76,11 +76,18 @@ class Record:
 
 
 def plain(value: Any) -> Any:
-    """JSON's own types: tuples become lists, non-finite floats become text."""
+    """JSON's own types: tuples become lists, non-finite floats become text, and text is such as can be written."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if isinstance(value, str):
+        return encodable(value)
     if isinstance(value, float) and value - value != 0:
         return str(value)
     return value
+
+
+def encodable(text: str) -> str:
+    """Text without lone surrogates, which neither a file nor the channel to another process can hold."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -61,7 +61,7 @@ def test_under_github_actions_failing_lines_are_annotated_and_the_step_has_the_s
     errors = [line for line in result.outlines if line.startswith("::error ")]
     folder = project.path.name
     assert [line.split(",title")[0] for line in errors] == [
-        f"::error file={folder}/cases/broken.yaml,line=3,col=13",
+        f"::error file={folder}/cases/broken.yaml,line=3,col=3",
         f"::error file={folder}/cases/products.yaml,line=5",
         f"::error file={folder}/cases/products.yaml,line=6",
         f"::error file={folder}/cases/products.yaml,line=7",
