@@ -14,15 +14,13 @@ from specs.record import VERDICTS
 
 STYLES = ("style.css", "page.css")
 SCRIPTS = ("dom.js", "data.js", "state.js", "grid.js", "list.js", "margin.js", "check.js", "case.js", "page.js")
-FACTS = ("complete", "started", "finished", "command", "python", "platform", "machine", "cpus", "packages", "backends")
 
 
 def page(run: Run, records: Sequence[dict[str, Any]]) -> str:
     """The whole file; raises RunError where the run's folder lacks what it needs."""
     said = [asdict(notice) for notice in notices(run, {record["backend"] for record in records})]
     data = {
-        "run": {name: run.facts[name] for name in FACTS},
-        "notices": said,
+        "versions": {name: finding["version"] for name, finding in run.facts["backends"].items()},
         "verdicts": VERDICTS,
         "glyphs": GLYPHS,
         **columns(records, run.cases()),

@@ -8,7 +8,6 @@ that cannot be used travel as `report.case_file_problems`.
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 import subprocess
@@ -25,6 +24,7 @@ import pytest
 from specs.case import CaseError
 from specs.check import Check, Place, checks
 from specs.deviation import Recorded
+from specs.explain import Explained, explain, properties
 from specs.loading import load
 from specs.problems import CaseFileError
 from specs.record import Record, encodable
@@ -34,18 +34,6 @@ from specs.verdict import judge
 if TYPE_CHECKING:
     from backends.base import Backend
 
-PROPERTIES = (
-    "verdict",
-    "backend",
-    "device",
-    "implementation",
-    "mode",
-    "dtype",
-    "direction",
-    "error_ratio",
-    "max_ulp",
-)  # of a record, in JUnit XML
-LONGEST = 300  # characters of a case's fields in a failure's text; literal operands can be pages
 
 # What pytest shows for the verdicts that it has no word for: category, letter, word
 STATUS = {
@@ -158,7 +146,7 @@ class CheckItem(pytest.Item):
         self.record = replace(self.record, again=plan.command(self.check, self.nodeid))
         self.user_properties += properties(self.record)
         if self.record.verdict in ("fail", "error"):
-            raise NotPassedError(encodable(explain(self.check, self.record, plan) + details))
+            raise NotPassedError(encodable(explain(self.check, self.record, plan.versions) + details))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]
         return str(excinfo.value) if isinstance(excinfo.value, NotPassedError) else super().repr_failure(excinfo)
@@ -199,63 +187,6 @@ def not_judged(check: Check, nodeid: str, reason: str, seconds: float = 0.0) -> 
         reason=reason,
         seconds=seconds,
     )
-
-
-def properties(record: Record) -> list[tuple[str, object]]:
-    """What JUnit XML tells of a record."""
-    fields = record.as_json()
-    told: list[tuple[str, object]] = [(name, fields[name]) for name in PROPERTIES if fields[name] is not None]
-    return [*told, ("source", f"{record.file}:{record.line}")]
-
-
-# Text -----------------------------------------------------------------------------------------------------------------
-
-
-def explain(check: Check, record: Record, plan: Plan) -> str:
-    """All that a failing check shows: what was computed on what, what was wrong, and how to run it again."""
-    found, worst = record.measurement, record.measurement.worst
-    framework = f"{check.backend} {plan.versions.get(check.backend) or ''}".strip()
-    gradient = found.bound.get("gradient_of")
-    of = f" of the gradient of {gradient}" if gradient else ""
-    facts = {
-        "about": check.case.config.about,
-        check.case.kind: fields(check),
-        "on": f"{framework} {check.device}: {check.implementation}, {check.mode}, {check.dtype}, {check.direction}",
-        record.verdict: record.reason,
-        "worst": worst and f"{list(worst.index)}{of}: expected {worst.expected}, got {worst.got}, bound {worst.bound}",
-        "ratio": found.error_ratio is not None and f"{found.error_ratio:.4g} times the bound",
-        "ULPs": found.max_ulp is not None and f"{found.max_ulp:.4g} at most",
-        "again": record.again,
-    }
-    lines = [f"{record.file}:{record.line}: {check.case.id}"]
-    lines += [f"  {label:<10} " + str(fact).replace("\n", "\n" + " " * 13) for label, fact in facts.items() if fact]
-    return "\n".join(lines)
-
-
-def fields(check: Check) -> str:
-    """What the case says, in one line."""
-    aside = {"about", "source", "dtypes", "modes", "implementations"}
-    said = check.case.config.model_dump(exclude_unset=True, exclude=aside)
-    line = ", ".join(f"{name}: {json.dumps(value)}" for name, value in said.items())
-    return line if len(line) <= LONGEST else line[:LONGEST] + " …"
-
-
-@dataclass(frozen=True)
-class Explained:
-    """A failure's text with the one line that pytest's short summary and JUnit XML look for in `reprcrash`."""
-
-    text: str
-    message: str
-
-    @property
-    def reprcrash(self) -> Explained:
-        return self
-
-    def toterminal(self, out: Any) -> None:
-        out.line(self.text)
-
-    def __str__(self) -> str:
-        return self.text
 
 
 # Hooks ----------------------------------------------------------------------------------------------------------------
@@ -317,7 +248,7 @@ def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
     report.when = "call"
     report.conformance, report.conformance_case = record.as_json(), statement(check.case)
     report.user_properties = properties(record)
-    report.longrepr = encodable(explain(check, record, plan))
+    report.longrepr = encodable(explain(check, record, plan.versions))
     # JUnit XML ends a test case, and writes its properties, with the report of its teardown
     end = {"outcome": "passed", "longrepr": None, "when": "teardown", "user_properties": report.user_properties}
     teardown = pytest.TestReport(crashitem, report.location, {}, **end, node=report.node)

@@ -13,7 +13,7 @@ const verdictOf = (i) => DATA.verdicts[COLUMN.verdict[i]];
 const caseOf = (i) => CASES[COLUMN.case[i]];
 const familyOf = (case_) => case_.case.split("::")[0];
 const nameOf = (case_) => case_.case.slice(familyOf(case_).length + 2);
-const versionOf = (backend) => DATA.run.backends[backend]?.version ?? "";
+const versionOf = (backend) => DATA.versions[backend] ?? "";
 
 /* -1: nothing was compared.  What is no number is worse than any. */
 const RATIO = Float64Array.from(COLUMN.ratio, (x) => (x === null ? -1 : typeof x === "number" ? x : Infinity));

@@ -7,9 +7,14 @@ const first = document.getElementById("first-screen");
 
 function buildFilters() {
   let waiting;
+  const searchNow = () => {
+    clearTimeout(waiting);
+    if (search.value !== STATE.q) adjust({ q: search.value });
+  };
   const search = h("input", {
     type: "search", id: "q", placeholder: "Search: case, equation, reason …", "aria-label": "Search", autocomplete: "off", spellcheck: "false",
-    oninput: () => { clearTimeout(waiting); waiting = setTimeout(() => adjust({ q: search.value }), 120); },
+    oninput: () => { clearTimeout(waiting); waiting = setTimeout(searchNow, 120); },
+    onchange: searchNow, // whoever leaves the field need not wait
   });
   const verdicts = DATA.verdicts.map((verdict) => h("button", {
     class: "toggle", "data-verdict": verdict, "data-toggle": verdict,
@@ -137,8 +142,10 @@ addEventListener("keydown", (event) => {
   if (open) {
     open.open = false;
     open.querySelector("summary").focus();
-  } else if (event.target.id === "q" && event.target.value) adjust({ q: "" });
-  else if (above(STATE)) location.hash = linkTo(above(STATE));
+  } else if (event.target.id === "q" && event.target.value) {
+    event.target.value = "";
+    adjust({ q: "" });
+  } else if (above(STATE)) location.hash = linkTo(above(STATE));
 });
 
 const themes = document.getElementById("theme");

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from made_runs import large_run
-from playwright.sync_api import Browser, sync_playwright
+from pages import DIAGONAL, PRODUCT, ROW, Look, made, planted
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from project import ADAPTER, BODIES, DEVIATIONS, FAKE_FRAMEWORK, FAKES, ROOT, STARTS, Project
 
 from reports import views
@@ -77,3 +78,32 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
         pytest.skip(reason)
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=found, args=FLAGS) as launched:
         yield launched
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return made(tmp_path, [PRODUCT, DIAGONAL, ROW], planted())
+
+
+@pytest.fixture
+def look(browser: Browser) -> Iterator[Look]:
+    """Opens the page of a run's folder, in a certain state; whatever it complains of or asks for fails the test."""
+    contexts, complaints = [], []
+
+    def opened(folder: Path, state: str = "", **options: object) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(f"a dialog: {dialog.message}"))
+        url = (folder / "index.html").as_uri()
+        page.on("request", lambda sent: sent.url.startswith((url, "data:,")) or complaints.append(sent.url))
+        page.goto(f"{url}#{state}")
+        expect(page.locator("#view > *").first).to_be_attached()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Iterable, Mapping
@@ -48,6 +49,12 @@ def write_run(
     folder: Path, cases: Iterable[Case], records: Iterable[Record], facts: Mapping[str, Any] | None = None
 ) -> Path:
     """A run's folder with these records; `facts` replace what `run.json` says otherwise."""
+    return write_lines(folder, cases, (each.as_json() for each in records), facts)
+
+
+def write_lines(
+    folder: Path, cases: Iterable[Case], records: Iterable[dict[str, Any]], facts: Mapping[str, Any] | None = None
+) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     run = {
         "schema": SCHEMA_VERSION,
@@ -65,7 +72,7 @@ def write_run(
         **(facts or {}),
     }
     (folder / RUN).write_text(json.dumps(run))
-    for name, lines in ((RECORDS, (each.as_json() for each in records)), (CASES, map(statement, cases))):
+    for name, lines in ((RECORDS, records), (CASES, map(statement, cases))):
         (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return folder
 
@@ -73,26 +80,36 @@ def write_run(
 def large_run(folder: Path, count: int) -> Path:
     """A run of `count` records, with as many cases, values and verdicts as real ones have."""
     chance = random.Random(count)
-    cases, records = [], []
-    settings = [
-        {"implementation": implementation, "mode": mode, "dtype": dtype, "direction": direction}
-        for implementation in ("einsum", "einsum-optimized")
-        for mode in ("eager", "jit")
-        for dtype in DTYPES
-        for direction in ("forward", "grad")
+    settings = itertools.product(("einsum", "einsum-optimized"), ("eager", "jit"), DTYPES, ("forward", "grad"))
+    names = ("implementation", "mode", "dtype", "direction")
+    patterns = [
+        record(case("einsum/FAMILY::CASE"), backend, **dict(zip(names, setting, strict=True))).as_json()
+        for backend, setting in itertools.product(BACKENDS, settings)
     ]
+    cases: list[Case] = []
+    records: list[dict[str, Any]] = []
     while len(records) < count:
-        number = len(cases)
-        of = case(f"einsum/family_{number // 40}::case_{number % 40}", 3 + 4 * (number % 40))
+        of = case(f"einsum/family_{len(cases) // 40}::case_{len(cases) % 40}", 3 + 4 * (len(cases) % 40))
         cases.append(of)
-        for backend in BACKENDS:
-            for setting in settings:
-                verdict = chance.choices(VERDICTS, [900, 40, 40, 5, 1])[0]
-                ratio = {"pass": 1.0, "fail": 1e3}.get(verdict)
-                value = ratio and ratio * chance.random() ** 3
-                worst = Worst((chance.randrange(9), 0), *(repr(chance.gauss(0, 1)) for _ in range(3)))
-                found = Measurement(value, chance.random(), chance.random(), worst, setting["dtype"], (2, 4), "d1")
-                reason = "" if verdict == "pass" else f"{chance.randrange(50)} values are outside the error bound"
-                made = record(of, backend, verdict, reason=reason, seconds=chance.random(), **setting)
-                records.append(replace(made, measurement=replace(found, bound=made.measurement.bound)))
-    return write_run(folder, cases, records[:count])
+        for pattern in patterns:
+            named = {
+                name: pattern[name].replace("FAMILY", of.file.stem).replace("CASE", of.name)
+                for name in ("id", "file", "case", "again")
+            }
+            records.append(pattern | named | {"line": of.line} | _varied(chance, pattern["worst"]))
+    return write_lines(folder, cases, records[:count])
+
+
+def _varied(chance: random.Random, worst: dict[str, Any]) -> dict[str, Any]:
+    """What differs from check to check."""
+    verdict = chance.choices(VERDICTS, [900, 40, 40, 5, 1])[0]
+    largest = {"pass": 1.0, "fail": 1e3}.get(verdict)
+    return {
+        "verdict": verdict,
+        "reason": "" if verdict == "pass" else f"{chance.randrange(50)} values are outside the error bound",
+        "error_ratio": largest and largest * chance.random() ** 3,
+        "max_ulp": chance.random(),
+        "max_abs": chance.random(),
+        "seconds": chance.random(),
+        "worst": worst | {name: repr(chance.gauss(0, 1)) for name in ("expected", "got", "bound")},
+    }
