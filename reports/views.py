@@ -68,6 +68,7 @@ class Views:
     def __init__(self, stream: Stream, root: Path) -> None:
         self.stream, self.root = stream, root
         self.failed: dict[str, Exception] = {}
+        self.annotations: list[str] = []
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
@@ -76,8 +77,10 @@ class Views:
         try:
             self.failed = write(self.stream.folder)
             append_to_step(self.stream.folder)
+            if os.environ.get("GITHUB_ACTIONS") == "true":
+                self.annotations = workflow_commands(read(self.stream.folder), self.root)
         except Exception as error:  # a report must not take the session down
-            self.failed["views of the run"] = error
+            self.failed["what is made of the run"] = error
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
@@ -85,9 +88,8 @@ class Views:
         if self.stream.files is None:
             return
         folder = self.stream.folder
-        if os.environ.get("GITHUB_ACTIONS") == "true":
-            for line in workflow_commands(read(folder), self.root):
-                terminalreporter.write_line(line)
+        for line in self.annotations:
+            terminalreporter.write_line(line)
         for name, error in self.failed.items():
             reason = f"FAILED to write {name}: {type(error).__name__}: {error}"
             again = f"the records are whole; try again with: python -m reports page {folder}"

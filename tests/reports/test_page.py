@@ -90,6 +90,12 @@ def test_what_did_not_run_is_listed_with_its_reason(tmp_path: Path, look: Look) 
     assert page.locator(".notices").is_visible()
 
 
+def test_a_run_without_checks_says_so(tmp_path: Path, look: Look) -> None:
+    page = look(made(tmp_path, [], [], broken_case_files={"cases/odd.yaml": ["cases/odd.yaml:3:5: unknown key"]}))
+    assert page.locator("#view").inner_text() == "The run holds no checks."
+    assert "cases/odd.yaml cannot be used" in page.locator(".notices").inner_text()
+
+
 # Filters and the address ----------------------------------------------------------------------------------------------
 
 
