@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from backends.by_hand import Attention, Operands, Primitives, Tensor
+from backends.attention.base import Attention, Operands, Primitives, Tensor
 from specs.case import AttentionConfig, Case, Config, EinsumConfig
 from specs.formats import DTYPES, Array
 from specs.inputs import differentiable

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np  # not left to __init__: the suite itself needs it
 
+from backends.attention.base import Primitives
+from backends.attention.by_hand import Einsum, Matmul
 from backends.base import Backend, Computation, Contraction, Declaration
-from backends.by_hand import Einsum, Matmul, Primitives
 from specs.case import EinsumConfig
 from specs.formats import DTYPES, Array
 

@@ -12,53 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from backends.attention.base import Operands, Primitives, Tensor
+from backends.attention.by_hand import Einsum, Matmul
+from backends.attention.tensorflow import KerasAttention, KerasDense
 from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback
-from backends.by_hand import Attention, Einsum, LinearLayer, Matmul, Operands, Primitives, Tensor, both
-from specs.case import AttentionConfig, Config, EinsumConfig
+from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
 
 # For any other type 2.21 answers "No OpKernel was registered to support Op 'Einsum'", whatever the equation
 EINSUM_KERNELS = {"bfloat16", "complex128", "complex64", "float16", "float32", "float64", "int32", "int64"}
-
-
-class KerasDense(LinearLayer):
-    """keras.layers.Dense."""
-
-    def layer(self, outputs: int, inputs: int, bias: bool) -> Any:
-        """One for each dtype of the case: a layer casts whatever it is given to its own."""
-        layers = {name: _keras().layers.Dense(outputs, use_bias=bias, dtype=name) for name in self.config.dtypes}
-        for layer in layers.values():
-            layer.build((None, inputs))
-        return layers
-
-    def applied(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        kernel = self.ops.permute(weight, (1, 0))
-        output, _ = layer[x.dtype.name].stateless_call([kernel] if bias is None else [kernel, bias], [], x)
-        return output
-
-
-class KerasAttention(Attention):
-    """keras.ops.dot_product_attention, with its own arguments wherever they mean what the case says."""
-
-    axes = "bshd"
-    lacks = {
-        "softcap": "keras.ops.dot_product_attention has a softcap on JAX's TPUs only",
-        "relative": "keras.ops.dot_product_attention has no relative positions",
-        "scale_at": "keras.ops.dot_product_attention scales the scores only",
-        "value_dim": "keras.ops.dot_product_attention takes values of the keys' shape only",
-    }
-
-    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
-        super().__init__(primitives, config)
-        self.keras = _keras()
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
-        is_causal = self.config.causal == "top_left"
-        positions = both(None if is_causal else self.causal(query), self.window(query))
-        mask = both(both(positions, self.lengths(operands, query)), self.mask("bool", operands))
-        return self.keras.ops.dot_product_attention(
-            query, key, value, bias=self.added(operands), mask=mask, scale=self.config.scale, is_causal=is_causal
-        )
 
 
 class TensorFlow(Backend):
@@ -169,15 +131,6 @@ class TensorFlow(Backend):
             return {name: None if x is None else self.tf.convert_to_tensor(x) for name, x in found.items()}
 
         return self.compiled(pulled, mode)
-
-
-def _keras() -> Any:
-    """Keras on TensorFlow; whatever imported it first has chosen what it runs on."""
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise ImportError(f"keras was imported with its {keras.backend.backend()} backend before tensorflow was used")
-    return keras
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from backends.by_hand import ByHand
+from backends.attention.by_hand import ByHand
 from backends.numpy import Numpy
 from specs.case import Case
 from specs.check import Check

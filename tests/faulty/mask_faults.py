@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from backends.by_hand import ByHand, Operands, Tensor
+from backends.attention.base import Operands, Tensor
+from backends.attention.by_hand import ByHand
 from backends.numpy import Numpy, softmax
 from specs.case import AttentionConfig
 from specs.formats import Array

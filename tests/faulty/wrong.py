@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from backends.attention.base import Primitives
+from backends.attention.by_hand import ByHand
 from backends.base import Computation, Contraction
-from backends.by_hand import ByHand, Primitives
 from backends.numpy import EINSUMS, Numpy
 from specs.case import AttentionConfig, EinsumConfig
 from specs.equation import ELLIPSIS, Term, bind, parse
