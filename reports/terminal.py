@@ -61,7 +61,8 @@ class Summary:
             terminalreporter.write_line(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
             return
         terminalreporter.write_sep("=", "conformance", bold=True)
-        self._table(terminalreporter)
+        if self.verdicts:
+            self._table(terminalreporter)
         self._not_run(terminalreporter)
         self._broken_files(terminalreporter)
         for verdict, counted in self.reasons.items():

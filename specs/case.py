@@ -79,6 +79,10 @@ class Common(Model):
         description="Element types; each is a check of its own.",
     )
     data: Recipe = Field(default="normal", description="How inputs are generated from the case's id.")
+    seed: Size | None = Field(
+        default=None,
+        description="What inputs are derived from, instead of the case's id: they stay the same under another name.",
+    )
     gradient: bool = Field(
         default=True, description="Whether gradients are checked too (floating and complex dtypes only)."
     )
@@ -155,6 +159,14 @@ class Mask(Model):
     def _fill_is_additive(self) -> Mask:
         if self.fill is not None and self.type == "bool":
             raise ValueError("fill belongs to an additive mask")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_are_of_queries(self) -> Mask:
+        if self.pattern == "masked_row" and not self.shape[:-1].endswith("q"):
+            raise ValueError(
+                f"pattern masked_row needs a mask that varies along the queries: shape {self.shape} does not"
+            )
         return self
 
 
@@ -252,6 +264,13 @@ class AttentionConfig(Common):
             raise ValueError("an output projection acts on packed features: use layout bsd or ds")
         if self.self_attention and self.q_len != self.kv_len:
             raise ValueError("self_attention has one sequence: q_len and kv_len must be equal")
+        if (
+            self.self_attention
+            and self.projections
+            and self.projections.kind == "per_head"
+            and self.num_kv_heads != self.num_heads
+        ):
+            raise ValueError("per_head projections of one input need as many num_kv_heads as num_heads")
         if self.kv_lengths is not None and len(self.kv_lengths) != self.batch:
             raise ValueError(f"kv_lengths needs one length for each of the {self.batch} batch items")
         if self.scale_at == "weights" and self.scale is None:
@@ -273,7 +292,7 @@ Config = EinsumConfig | AttentionConfig
 class Case:
     """One named computation; a case is equal to itself alone, so that it can be a key.
 
-    id     unique over a run, and what inputs are derived from: `einsum/products::rows_by_rows`
+    id     unique over a run, and what inputs are derived from unless it has a seed: `einsum/products::rows_by_rows`
     name   the entry's name within its file; members of a sweep are `long_sums/1024`
     file   the YAML file; line is where the entry begins (1-based)
     """
@@ -287,3 +306,8 @@ class Case:
     @property
     def kind(self) -> Literal["einsum", "attention"]:
         return self.config.kind
+
+    @property
+    def stream(self) -> str:
+        """What its random numbers are named by."""
+        return self.id if self.config.seed is None else f"seed {self.config.seed}"

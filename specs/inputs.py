@@ -131,7 +131,7 @@ def _master(case: Case, name: str, shape: Shape, dtype: DType, recipe: Recipe | 
     """Values of one operand before rounding, as a recipe (the case's own) makes them for this kind of dtype."""
 
     def draw(part: str) -> Float64:
-        stream = Stream(case.id, name, part)
+        stream = Stream(case.stream, name, part)
         if dtype.kind == "boolean":
             return stream.chosen(0.5, shape).astype(np.float64)
         if dtype.kind == "integer":
@@ -193,7 +193,7 @@ def _cancel(equation: str, masters: dict[str, Array]) -> None:
 def _attention_operands(case: Case, config: AttentionConfig, dtype: DType) -> dict[str, Array]:
     made: dict[str, Array] = {}
     for name, shape in attention_shapes(config).items():
-        stream = Stream(case.id, name)
+        stream = Stream(case.stream, name)
         literal = getattr(config, name, None) if name in ("query", "key", "value") else None
         if literal is not None:
             master: Array = np.array(literal, np.float64)
@@ -228,7 +228,7 @@ def _mask(mask: Mask, stream: Stream, shape: Shape, dtype: DType) -> Array:
     else:
         allowed[..., :1] = True
         if mask.pattern == "masked_row":
-            allowed[..., 0, :] = False
+            allowed[..., :1, :] = False
     if mask.type == "bool":
         return allowed
     if mask.fill is None:
