@@ -36,6 +36,12 @@ class Numpy(Backend):
             dtype="float16",
             reason="np.einsum stores each partial sum in the output's dtype; only contiguous inner loops hold float32",
         ),
+        Declaration(
+            {"softmax": "float16"},
+            kind="attention",
+            dtype="float16",
+            reason="np.exp, np.sum and the quotient each round to the dtype of their argument",
+        ),
     )
     primitives = Primitives(
         einsum=np.einsum,

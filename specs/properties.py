@@ -66,9 +66,14 @@ def _attention(holds: Callable[[AttentionConfig], bool]) -> Callable[[Config], b
 
 
 def _summed_alone(contraction: Contraction, shapes: list[Shape]) -> bool:
-    """A label that is summed occurs in one operand alone, so that the sum is a plain reduction."""
-    operands = Counter(label for term in contraction.operands for label in set(term))
-    return any(operands[label] == 1 for label in contraction.summed)
+    """A label that is summed has its size in one operand alone, so that its sum can be a plain reduction."""
+    having = Counter(
+        label
+        for term, shape in zip(contraction.operands, shapes, strict=True)
+        for label, size in set(zip(term, shape, strict=True))
+        if size == contraction.sizes[label]
+    )
+    return any(having[label] == 1 for label in contraction.summed)
 
 
 def _label_of_size_one(contraction: Contraction, shapes: list[Shape]) -> bool:

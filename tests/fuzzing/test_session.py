@@ -12,24 +12,29 @@ from specs.loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# NumPy, but wrong, refusing, aborting or hanging for some equations
+# NumPy, but wrong, refusing, aborting or hanging for some equations; its attention is right
 ADAPTER = """
 import os, time
-from tests.faulty.wrong import WrongEinsum
+import numpy as np
+from backends.base import Contraction
+from backends.numpy import Numpy
 
-class Planted(WrongEinsum):
+def contract(equation, *operands):
+    {body}
+    return np.einsum(equation, *operands)
+
+class Planted(Numpy):
     name = "planted"
 
-    def contract(self, einsum, equation, *operands):
-        {body}
-        return einsum(equation, *operands)
+    def einsum(self, config, implementation):
+        return Contraction(contract, config.equation)
 """
-THREES = "if any(3 in x.shape for x in operands): return einsum(equation, *operands) + 1"
+THREES = "if any(3 in x.shape for x in operands): return np.einsum(equation, *operands) + 1"
 BODIES = {
     "right": "pass",
     "wrong": THREES,
     "refusing": "if len(operands) == 1: raise RuntimeError('no kernel for one')",
-    "refusing_and_wrong": "if len(operands) == 1: raise RuntimeError('no kernel for one')\n        " + THREES,
+    "refusing_and_wrong": "if len(operands) == 1: raise RuntimeError('no kernel for one')\n    " + THREES,
     "aborting": "if len(operands) == 3: os.abort()",
     "hanging": "while len(operands) == 3: time.sleep(0.01)",
 }

@@ -22,6 +22,7 @@ HOLDS: list[tuple[Property, Config]] = [
     ("summed_alone", einsum("ij->i", [2, 3])),
     ("summed_alone", einsum("ii->", [2, 2])),
     ("summed_alone", einsum("ij,jk->j", [2, 3], [3, 4])),
+    ("summed_alone", einsum("ij,ij->i", [2, 3], [2, 1])),
     ("nothing_summed", einsum("i,j->ij", [2], [3])),
     ("label_of_size_one", einsum("ij,jk->ik", [2, 1], [3, 4])),
     ("ellipsis_left_out", einsum("...i->i", [2, 3])),
