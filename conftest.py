@@ -167,7 +167,7 @@ def _report(config: pytest.Config, folder: Path) -> None:
     narrowed = {name: getattr(option, name) for name in (*NARROWING, "adapter", "require", "keyword")}
     facts = {"backends": backends, "unmet": unmet, "selection": {"paths": config.args, **narrowed}}
     config.pluginmanager.register(Stream(folder, [str(each) for each in config.invocation_params.args], facts))
-    rows = [] if fuzzing.alone(config) else [(place.backend, place.device) for place in places]
+    rows = [(place.backend, place.device) for place in places]
     config.pluginmanager.register(Summary(backends, rows, unmet, folder))
     config.pluginmanager.register(Stale(config.stash[PLAN].deviations))
 

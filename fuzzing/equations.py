@@ -22,6 +22,7 @@ from specs.formats import DTYPES, DType
 Draw = st.DrawFn
 LETTERS = "ijklmnopqrstuvwxyzabcdefghABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MOST_TERMS = 4096  # of the whole contraction, and numbers in an operand: an example is to cost milliseconds
+MOST_OPERANDS = 8
 MOST_AXES = 8  # of an operand and of the output; some kernels have no more
 RECIPES = get_args(Recipe)
 
@@ -82,70 +83,82 @@ def recipes(contraction: Contraction, dtype: DType) -> st.SearchStrategy[Recipe]
 
 @st.composite
 def valid(draw: Draw) -> Parts:
-    """Up to eight operands with repeated labels, ellipses, axes of size 0 and 1 that broadcast, rarely many labels."""
-    many = sometimes(draw, 30)
+    """Up to eight operands with repeated labels, ellipses, axes of size 0 and 1 that broadcast, rarely many labels.
+
+    Whether something is used is drawn beside what it would be, and not before: then leaving it out moves nothing else,
+    and an example shrinks further.
+    """
+    many, unnamed = sometimes(draw, 30), sometimes(draw, 4)
     pool = LETTERS[:40] if many else LETTERS[: draw(st.integers(1, 6))]
-    count = draw(st.integers(6, 8) if many else st.integers(1, 8) if sometimes(draw, 6) else st.integers(1, 3))
-    unnamed = sometimes(draw, 4)
-    terms = tuple(draw(_term(pool, unnamed=unnamed, many=many)) for _ in range(count))
-    ranks = [draw(st.integers(0, 2)) if ELLIPSIS in term else 0 for term in terms]
+    terms: list[Term] = []
+    ranks: list[int] = []
+    more = True
+    while len(terms) < MOST_OPERANDS and (more or (many and len(terms) < 6)):
+        terms.append(draw(_term(pool, unnamed=unnamed, many=many)))
+        rank = draw(st.integers(0, 2))
+        ranks.append(rank if ELLIPSIS in terms[-1] else 0)
+        more = draw(st.integers(0, 9)) > 2
     named = sorted({label for term in terms for label in term} - {ELLIPSIS})
     axes = tuple(f"{ELLIPSIS}{axis}" for axis in reversed(range(max(ranks))))
     times = {label: max(term.count(label) for term in terms) for label in named} | dict.fromkeys(axes, 1)
-    sizes = draw(_sizes(times))
-    shapes = draw(_shapes(terms, ranks, axes, sizes))
-    return Parts(terms, draw(_output(terms, named)), shapes, sometimes(draw, 8))
+    shapes = draw(_shapes(terms, ranks, axes, draw(_sizes(times))))
+    return Parts(tuple(terms), draw(_output(terms, named)), shapes, sometimes(draw, 8))
 
 
 @st.composite
 def _term(draw: Draw, pool: str, *, unnamed: bool, many: bool) -> Term:
-    repeats = not many and sometimes(draw, 4)
-    fewest = 5 if many else 0 if sometimes(draw, 6) else 1
-    labels = draw(st.lists(st.sampled_from(pool), min_size=fewest, max_size=6 if many else 4, unique=not repeats))
-    if unnamed and not sometimes(draw, 4):
-        labels.insert(draw(st.integers(0, len(labels))), ELLIPSIS)
+    repeats, scalar, without, place = (
+        sometimes(draw, 4),
+        sometimes(draw, 6),
+        sometimes(draw, 4),
+        draw(st.integers(0, 4)),
+    )
+    labels = draw(st.lists(st.sampled_from(pool), min_size=1, max_size=4, unique=not repeats or many))
+    if many:
+        labels = list(dict.fromkeys([*labels, *draw(st.lists(st.sampled_from(pool), min_size=3, max_size=3))]))
+    if scalar:
+        labels = []
+    if unnamed and not without:
+        labels.insert(min(place, len(labels)), ELLIPSIS)
     return tuple(labels)
 
 
 @st.composite
 def _sizes(draw: Draw, times: Mapping[str, int]) -> dict[str, int]:
     """A size for each label, which is there so many times in one operand at most; small enough for MOST_TERMS."""
-    empty = sometimes(draw, 12)
-    long = sometimes(draw, 8)
+    empty, long, length = sometimes(draw, 12), sometimes(draw, 8), draw(st.integers(17, 70))
     sizes: dict[str, int] = {}
     room = MOST_TERMS
     for label, repeated in times.items():
-        choices = (1, 2) if len(times) > 10 else (1, 2, 3, 4, 5, 0) if empty else (1, 2, 3, 4, 5)
-        size = draw(st.integers(17, 70) if long and not sizes else st.sampled_from(choices))
+        size = draw(st.integers(1, 6))
+        size = length if long and not sizes else 0 if empty and size == 6 else min(size, 2 if len(times) > 10 else 5)
         sizes[label] = size if size**repeated <= room else 1
         room //= max(1, sizes[label] ** repeated)
     return sizes
 
 
 @st.composite
-def _shapes(
-    draw: Draw, terms: tuple[Term, ...], ranks: list[int], axes: Term, sizes: dict[str, int]
-) -> tuple[Shape, ...]:
+def _shapes(draw: Draw, terms: list[Term], ranks: list[int], axes: Term, sizes: dict[str, int]) -> tuple[Shape, ...]:
     """Of each operand; where sizes broadcast, an operand has 1 on every axis of a label instead."""
     broadcasts = sometimes(draw, 4)
     shapes = []
     for term, rank in zip(terms, ranks, strict=True):
         resolved = [r for label in term for r in (axes[len(axes) - rank :] if label == ELLIPSIS else (label,))]
-        ones = {label for label in dict.fromkeys(resolved) if broadcasts and sometimes(draw, 3)}
+        ones = {label for label in dict.fromkeys(resolved) if sometimes(draw, 3) and broadcasts}
         shapes.append(tuple(1 if label in ones else sizes[label] for label in resolved))
     return tuple(shapes)
 
 
 @st.composite
-def _output(draw: Draw, terms: tuple[Term, ...], named: list[str]) -> Term | None:
-    if not sometimes(draw, 3):
-        labels = draw(st.lists(st.sampled_from(named), unique=True, max_size=MOST_AXES)) if named else []
-        keeps = not sometimes(draw, 5) if any(ELLIPSIS in term for term in terms) else sometimes(draw, 20)
-        if keeps:
-            labels.insert(draw(st.integers(0, len(labels))), ELLIPSIS)
-        return tuple(labels)
-    once = [label for label in named if sum(term.count(label) for term in terms) == 1]
-    return None if len(once) <= MOST_AXES else ()
+def _output(draw: Draw, terms: list[Term], named: list[str]) -> Term | None:
+    implicit, drops, alone, place = sometimes(draw, 3), sometimes(draw, 5), sometimes(draw, 20), draw(st.integers(0, 4))
+    labels = draw(st.lists(st.sampled_from(named), unique=True, max_size=MOST_AXES)) if named else []
+    if implicit:
+        once = [label for label in named if sum(term.count(label) for term in terms) == 1]
+        return None if len(once) <= MOST_AXES else ()
+    if not drops if any(ELLIPSIS in term for term in terms) else alone:
+        labels.insert(min(place, len(labels)), ELLIPSIS)
+    return tuple(labels)
 
 
 # Defects --------------------------------------------------------------------------------------------------------------

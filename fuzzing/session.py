@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from specs.items import PLAN, Explained, NotPassedError
-from specs.record import VERDICTS
 
 if TYPE_CHECKING:
     from fuzzing.search import Outcome, Search
@@ -63,7 +62,7 @@ def start(config: pytest.Config, folder: Path) -> None:
     if worker is None and not option.collectonly:
         for file in (folder / FILE).glob("*.yaml"):
             file.unlink()
-        config.pluginmanager.register(Tally(option.fuzz_seed, folder / FILE))
+        config.pluginmanager.register(Tally(option.fuzz_seed))
 
 
 class Example(pytest.Item):
@@ -90,14 +89,12 @@ class Example(pytest.Item):
 class Tally:
     """pytest plugin that counts what examples came to, and says so at the end."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
-        self.seed, self.folder = seed, folder
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.names: list[str] = []
-        self.verdicts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-        self.seconds: Counter[tuple[str, str]] = Counter()
-        self.examples: Counter[tuple[str, str]] = Counter()
+        self.seconds: defaultdict[str, list[float]] = defaultdict(list)  # of each backend's examples
+        self.checks = self.repeats = 0
         self.found: set[str] = set()
-        self.repeats = 0
         self.started = time.monotonic()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -105,36 +102,26 @@ class Tally:
         if fuzz is None:
             return
         self.names.append(fuzz["name"])
+        self.checks += len(fuzz["checks"])
         self.repeats += fuzz["repeats"]
-        for backend, device, verdict, seconds in fuzz["checks"]:
-            self.verdicts[backend, device][verdict] += 1
-            self.seconds[backend, device] += seconds
-        self.examples.update({(backend, device) for backend, device, *_ in fuzz["checks"]})
         self.found.update(finding["file"] for finding in fuzz["findings"])
+        for backend in {backend for backend, *_ in fuzz["checks"]}:
+            self.seconds[backend].append(sum(each[3] for each in fuzz["checks"] if each[0] == backend))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
         yield
         write = terminalreporter.write_line
         terminalreporter.write_sep("=", "fuzzing", bold=True)
-        heads = ("backend", "device", *VERDICTS, "examples/s")
-        write(_row(heads), bold=True)
-        for place, counts in self.verdicts.items():
-            rate = self.examples[place] / max(self.seconds[place], 1e-9)
-            write(_row((*place, *(str(counts[verdict]) for verdict in VERDICTS), f"{rate:.3g}")))
-        checks = sum(sum(counts.values()) for counts in self.verdicts.values())
-        minutes = (time.monotonic() - self.started) / 60
-        different = len(set(self.names))
+        seconds = time.monotonic() - self.started
         write(
-            f"{len(self.names)} examples of seed {self.seed} ({different} different), {checks} checks, "
-            f"{minutes:.1f} minutes: {len(self.found)} findings, met again {self.repeats} times"
+            f"{len(self.names)} examples of seed {self.seed} ({len(set(self.names))} different), {self.checks} checks, "
+            f"{len(self.found)} findings, met again {self.repeats} times, in {seconds:.0f} s"
         )
+        rates = {backend: len(spent) / max(sum(spent), 1e-9) for backend, spent in self.seconds.items()}
+        write("examples/s: " + ", ".join(f"{backend} {rate:.3g}" for backend, rate in rates.items()))
         for file in sorted(self.found):
             write(f"FAILED: found: {file}", red=True, bold=True)
-
-
-def _row(cells: tuple[str, ...]) -> str:
-    return "".join(f"{cell:<12}" for cell in cells).rstrip()
 
 
 # Hooks ----------------------------------------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ class Summary:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if problems := getattr(report, "case_file_problems", None):
             self.broken[report.nodeid.partition("::")[0]] = problems
+        for backend, device, verdict, _ in getattr(report, "fuzz", {"checks": ()})["checks"]:
+            self.verdicts.setdefault((backend, device), Counter())[verdict] += 1
         if not (record := getattr(report, "conformance", None)):
             return
         row, verdict = (record["backend"], record["device"]), record["verdict"]
@@ -61,8 +63,7 @@ class Summary:
             terminalreporter.write_line(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
             return
         terminalreporter.write_sep("=", "conformance", bold=True)
-        if self.verdicts:
-            self._table(terminalreporter)
+        self._table(terminalreporter)
         self._not_run(terminalreporter)
         self._broken_files(terminalreporter)
         for verdict, counted in self.reasons.items():

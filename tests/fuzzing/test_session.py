@@ -35,8 +35,8 @@ BODIES = {
     "wrong": THREES,
     "refusing": "if len(operands) == 1: raise RuntimeError('no kernel for one')",
     "refusing_and_wrong": "if len(operands) == 1: raise RuntimeError('no kernel for one')\n    " + THREES,
-    "aborting": "if len(operands) == 3: os.abort()",
-    "hanging": "while len(operands) == 3: time.sleep(0.01)",
+    "aborting": "if len(operands) > 1: os.abort()",
+    "hanging": "while len(operands) > 1: time.sleep(0.01)",
 }
 KNOWN = """\
 - match: {case: "nothing::*"}
@@ -89,7 +89,7 @@ def test_a_right_backend_passes_and_the_session_says_what_it_did(project: Projec
     result = project.run("right", *FLOATS, "--fuzz-seed=2")
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=30)
-    result.stdout.fnmatch_lines(["planted * cpu *", "30 examples of seed 2 (* different), * checks, *: 0 findings*"])
+    result.stdout.fnmatch_lines(["30 examples of seed 2 (* different), * checks, 0 findings*", "examples/s: planted *"])
     assert project.findings() == {}
     assert not (project.path / ".conformance" / "records.jsonl").exists()
 
@@ -129,7 +129,7 @@ def test_findings_do_not_depend_on_the_number_of_workers(project: Project) -> No
     result = project.run("wrong", *FLOATS, "-n2")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert project.findings() == alone
-    result.stdout.fnmatch_lines(["30 examples of seed 0 *: 1 findings, met again * times"])
+    result.stdout.fnmatch_lines(["30 examples of seed 0 *, 1 findings, met again * times*"])
 
 
 def test_what_is_known_does_not_end_the_search(project: Project) -> None:
@@ -145,9 +145,9 @@ def test_another_wrong_result_where_something_is_known_is_a_finding(project: Pro
 
 
 def test_a_crash_leaves_its_example_and_the_rest_goes_on(project: Project) -> None:
-    result = project.run("aborting", "--fuzz=20", "-n1")
+    result = project.run("aborting", "--fuzz=10", "-n1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert result.parseoutcomes()["passed"] + result.parseoutcomes()["failed"] == 20
+    assert result.parseoutcomes()["passed"] + result.parseoutcomes()["failed"] == 10
     crashes = {name: text for name, text in project.findings().items() if name.startswith("crash_")}
     assert len(crashes) == result.parseoutcomes()["failed"] >= 1
     for text in crashes.values():
@@ -156,12 +156,12 @@ def test_a_crash_leaves_its_example_and_the_rest_goes_on(project: Project) -> No
 
 
 def test_a_crash_without_workers_leaves_its_example(project: Project) -> None:
-    project.run("aborting", "--fuzz=20")
+    project.run("aborting", "--fuzz=10")
     assert "Was running: planted" in project.findings()["running_main"]
 
 
 def test_a_hang_is_a_finding(project: Project) -> None:
-    result = project.run("hanging", "--fuzz=20", "--timeout=1", "--dtype=float32")
+    result = project.run("hanging", "--fuzz=10", "--timeout=1", "--dtype=float32")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert list(project.findings()) == ["planted-einsum-eager-forward-float-no_result_after_s"]
 

@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import find
 
 from fuzzing import attentions, equations, search
 from fuzzing.examples import example
@@ -124,11 +123,6 @@ def test_every_word_of_every_field_of_attention_is_drawn() -> None:
 def test_a_field_whose_values_are_not_known_is_told() -> None:
     with pytest.raises(LookupError, match="past is not fuzzed"):
         attentions.values(int | None, "past", {})
-
-
-def test_the_smallest_example_is_a_sum_of_one_number() -> None:
-    smallest = find(equations.configs(("float32", "int32")), lambda config: True)
-    assert (smallest.equation, smallest.shapes) == ("i->", [[1]])
 
 
 def test_only_the_dtypes_that_were_asked_for_are_drawn() -> None:
