@@ -21,6 +21,7 @@ import pytest
 from backends import registry
 from backends.base import Backend
 from backends.inventory import Finding, probe
+from fuzzing import session as fuzzing
 from reports.stale import Stale
 from reports.stream import Stream
 from reports.terminal import Summary
@@ -49,12 +50,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--adapter", action="append", default=[], metavar="FILE", help=adapter)
     group.addoption("--require", action="append", default=[], metavar="NAME", help=require)
     group.addoption("--report", metavar="DIR", help="where the run goes (default: .conformance)")
+    fuzzing.add_options(group)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse what nothing can have, before anything is asked of a framework."""
     config.pluginmanager.register(items)
+    config.pluginmanager.register(fuzzing)
     option = config.option
+    fuzzing.check_options(config)
     try:
         _adapters(config)
     except registry.AdapterError as error:
@@ -93,7 +97,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     handed = getattr(config, "workerinput", {}).get("conformance")
     if handed is not None:
         findings = {name: Finding(**facts) for name, facts in json.loads(handed).items()}
-    elif asks_for_cases(config):
+    elif option.fuzz or asks_for_cases(config):
         names = [name for name in known if not option.backend or name in required]
         folder = _cache_folder(config, "inventory")
         findings = probe(names, map(registry.source, _adapters(config)), folder and folder / "findings.json")
@@ -116,8 +120,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         adapters=_adapters(config),
         cache=_cache_folder(config, "references"),
     )
+    folder = config.invocation_params.dir / option.report if option.report else config.rootpath / ".conformance"
     if handed is None and not option.collectonly:
-        _report(config)
+        _report(config, folder)
+    if option.fuzz:
+        fuzzing.start(config, folder)
 
 
 def _deviations(name: str) -> list[Recorded]:
@@ -173,10 +180,9 @@ def _cache_folder(config: pytest.Config, name: str) -> Path | None:
     return None
 
 
-def _report(config: pytest.Config) -> None:
+def _report(config: pytest.Config, folder: Path) -> None:
     """Those who listen to the results, in the one process that hears all of them."""
     option, unmet, places = config.option, config.stash[UNMET], config.stash[PLAN].places
-    folder = config.invocation_params.dir / option.report if option.report else config.rootpath / ".conformance"
     backends = {name: asdict(finding) for name, finding in config.stash[FINDINGS].items()}
     narrowed = {name: getattr(option, name) for name in (*NARROWING, "adapter", "require", "keyword")}
     stale = Stale(config.stash[PLAN].deviations)

@@ -77,14 +77,22 @@ class Numpy(Backend):
     formulations = {"einsum": Einsum, "matmul": Matmul}
     implementations = {"einsum": tuple(EINSUMS), "attention": tuple(formulations)}
     on_request = frozenset(PLAIN) - {"einsum"}
-    declarations = tuple(
+    declarations = (
+        *(
+            Declaration(
+                {"accumulate": "float16"},
+                implementation=plain,
+                dtype="float16",
+                reason="np.einsum stores partial sums in the output's dtype; only contiguous inner loops hold float32",
+            )
+            for plain in PLAIN
+        ),
         Declaration(
-            {"accumulate": "float16"},
-            implementation=plain,
+            {"softmax": "float16"},
+            kind="attention",
             dtype="float16",
-            reason="np.einsum stores each partial sum in the output's dtype; only contiguous inner loops hold float32",
-        )
-        for plain in PLAIN
+            reason="np.exp, np.sum and the quotient each round to the dtype of their argument",
+        ),
     )
     primitives = Primitives(
         einsum=np.einsum,

@@ -75,6 +75,17 @@ class TensorFlow(Backend):
         ),
         *(
             Declaration(
+                {"softmax": "bfloat16"},
+                kind="attention",
+                implementation=by_hand,
+                device="cpu",
+                dtype="bfloat16",
+                reason="tf.nn.softmax shifts, exponentiates, sums and divides in the dtype of its argument",
+            )
+            for by_hand in ("einsum", "matmul", "linear-layer")
+        ),
+        *(
+            Declaration(
                 {"flushes": True}, device="cpu", dtype=dtype, reason="TensorFlow's CPU threads flush subnormals"
             )
             for dtype in ("float64", "float32", "bfloat16", "complex64", "complex128")

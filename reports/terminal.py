@@ -38,6 +38,8 @@ class Summary:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if problems := getattr(report, "case_file_problems", None):
             self.broken[report.nodeid.partition("::")[0]] = problems
+        for backend, device, verdict, _ in getattr(report, "fuzz", {"checks": ()})["checks"]:
+            self.verdicts.setdefault((backend, device), Counter())[verdict] += 1
         if not (record := getattr(report, "conformance", None)):
             return
         row, verdict = (record["backend"], record["device"]), record["verdict"]

@@ -44,6 +44,14 @@ class Mask(Model):
             raise ValueError("fill belongs to an additive mask")
         return self
 
+    @model_validator(mode="after")
+    def _rows_are_of_queries(self) -> Mask:
+        if self.pattern == "masked_row" and not self.shape[:-1].endswith("q"):
+            raise ValueError(
+                f"pattern masked_row needs a mask that varies along the queries: shape {self.shape} does not"
+            )
+        return self
+
 
 class Projections(Model):
     """Weights applied to the inputs before attention, and to its output after."""

@@ -83,6 +83,10 @@ class Common(Model):
         description="How operands lie in memory, where a framework keeps strides. "
         "transposed: with their axes reversed. strided: every second element of the last axis.",
     )
+    seed: Size | None = Field(
+        default=None,
+        description="What inputs are derived from, instead of the case's id: they stay the same under another name.",
+    )
     gradient: bool = Field(
         default=True, description="Whether gradients are checked too (floating and complex dtypes only)."
     )
@@ -242,6 +246,13 @@ class AttentionConfig(Common):
             raise ValueError(f"past cannot exceed the {self.kv_len} keys that there are: kv_len counts them too")
         if self.self_attention and self.q_len != self.new_len:
             raise ValueError("self_attention has one sequence: q_len must be kv_len, less past")
+        if (
+            self.self_attention
+            and self.projections
+            and self.projections.kind == "per_head"
+            and self.num_kv_heads != self.num_heads
+        ):
+            raise ValueError("per_head projections of one input need as many num_kv_heads as num_heads")
         if self.kv_lengths is not None and len(self.kv_lengths) != self.batch:
             raise ValueError(f"kv_lengths needs one length for each of the {self.batch} batch items")
         if self.scale_at == "weights" and self.scale is None:
@@ -309,7 +320,7 @@ Config = EinsumConfig | AttentionConfig
 class Case:
     """One named computation; a case is equal to itself alone, so that it can be a key.
 
-    id     unique over a run, and what inputs are derived from: `einsum/products::rows_by_rows`
+    id     unique over a run, and what inputs are derived from unless it has a seed: `einsum/products::rows_by_rows`
     name   the entry's name within its file; members of a sweep are `long_sums/1024`
     file   the YAML file; line is where the entry begins (1-based)
     """
@@ -323,3 +334,8 @@ class Case:
     @property
     def kind(self) -> Literal["einsum", "attention"]:
         return self.config.kind
+
+    @property
+    def stream(self) -> str:
+        """What its random numbers are named by."""
+        return self.id if self.config.seed is None else f"seed {self.config.seed}"

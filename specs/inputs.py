@@ -148,7 +148,7 @@ def _master(case: Case, name: str, shape: Shape, dtype: DType, recipe: Recipe | 
     """Values of one operand before rounding, as a recipe (the case's own) makes them for this kind of dtype."""
 
     def draw(part: str) -> Float64:
-        stream = Stream(case.id, name, part)
+        stream = Stream(case.stream, name, part)
         if dtype.kind == "boolean":
             return stream.chosen(0.5, shape).astype(np.float64)
         if dtype.kind == "integer":
@@ -216,7 +216,7 @@ def _attention_operands(case: Case, config: AttentionConfig, dtype: DType) -> di
             made[name] = np.array(config.kv_lengths, np.int32)
         elif name == "mask":
             assert config.mask is not None
-            made[name] = _mask(config.mask, Stream(case.id, name), shape, dtype)
+            made[name] = _mask(config.mask, Stream(case.stream, name), shape, dtype)
         else:
             made[name] = cast(_attention_master(case, config, name, shape, dtype), dtype)
     if config.data == "cancelling":
@@ -228,7 +228,7 @@ def _attention_operands(case: Case, config: AttentionConfig, dtype: DType) -> di
 
 def _attention_master(case: Case, config: AttentionConfig, name: str, shape: Shape, dtype: DType) -> Array:
     """Values of a floating operand before rounding."""
-    stream = Stream(case.id, name)
+    stream = Stream(case.stream, name)
     literal = getattr(config, name) if name in LITERAL else None
     if literal is not None:
         return np.array(literal, np.float64)
@@ -287,7 +287,7 @@ def _mask(mask: Mask, stream: Stream, shape: Shape, dtype: DType) -> Array:
     else:
         allowed[..., :1] = True
         if mask.pattern == "masked_row":
-            allowed[..., 0, :] = False
+            allowed[..., :1, :] = False
     if mask.type == "bool":
         return allowed
     if mask.fill is None:

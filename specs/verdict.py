@@ -202,7 +202,7 @@ def _with_deviations(
 ) -> Record:
     """A difference that is recorded, and still as recorded, is a deviation; a recorded one that is gone is stale."""
     if record.verdict == "pass":
-        gone = next((entry for entry in entries if not entry.deviation.observed.may_be_silent), None)
+        gone = next((entry for entry in entries if entry.must_show), None)
         if gone is None:
             return record
         reason = f"stale: {gone.place} records `{gone.deviation.observed}`, but the result is right; remove the entry"

@@ -1,0 +1,131 @@
+"""What is generated is what it says it is: valid cases bind, invalid ones have the defect that they state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from fuzzing import attentions, equations, search
+from fuzzing.examples import example
+from fuzzing.writing import case
+from specs import inputs
+from specs.case import AttentionConfig, EinsumConfig
+from specs.equation import ELLIPSIS, bind, parse
+from specs.formats import DTYPES
+from specs.semantics import contradiction
+
+DRAWN = 1000  # einsum and attention in turn
+DTYPES_DRAWN = search.dtypes([])
+
+
+@cache
+def drawn() -> list[EinsumConfig | AttentionConfig]:
+    return [example(11, index, DTYPES_DRAWN) for index in range(DRAWN)]
+
+
+def einsums() -> list[EinsumConfig]:
+    return [config for config in drawn() if isinstance(config, EinsumConfig)]
+
+
+def attentions_drawn() -> list[AttentionConfig]:
+    return [config for config in drawn() if isinstance(config, AttentionConfig)]
+
+
+def test_no_example_contradicts_itself() -> None:
+    assert [told for config in drawn() if (told := contradiction(case(config, Path("x"))))] == []
+
+
+def test_inputs_can_be_made_for_every_example() -> None:
+    for config in drawn():
+        if not config.expected_error:
+            assert inputs.operands(case(config, Path("x")), config.dtypes[0])
+
+
+def test_examples_differ() -> None:
+    assert len({case(config, Path("x")).name for config in drawn()}) > 0.9 * DRAWN
+
+
+def test_attention_has_floating_dtypes_only() -> None:
+    assert {DTYPES[config.dtypes[0]].kind for config in attentions_drawn()} == {"float"}
+
+
+def _axes(config: EinsumConfig) -> list[int]:
+    return [size for shape in config.shapes or [] for size in shape]
+
+
+def _terms(config: EinsumConfig) -> tuple[tuple[str, ...], ...]:
+    return parse(config.equation)[0]
+
+
+def _labels(config: EinsumConfig) -> set[str]:
+    return {label for term in _terms(config) for label in term} - {ELLIPSIS}
+
+
+def _broadcasts(config: EinsumConfig) -> bool:
+    bound = bind(config.equation, [tuple(shape) for shape in config.shapes or []])
+    pairs = zip(bound.operands, config.shapes or [], strict=True)
+    return any(
+        size == 1 and bound.sizes[label] > 1 for term, shape in pairs for label, size in zip(term, shape, strict=True)
+    )
+
+
+FEATURES: dict[str, Callable[[EinsumConfig], bool]] = {
+    "one operand": lambda c: len(_terms(c)) == 1,
+    "eight operands": lambda c: len(_terms(c)) == 8,
+    "a scalar": lambda c: () in _terms(c),
+    "a repeated label": lambda c: any(len(set(term)) < len(term) for term in _terms(c)),
+    "an ellipsis": lambda c: any(ELLIPSIS in term for term in _terms(c)),
+    "an ellipsis left out": lambda c: (
+        any(ELLIPSIS in term for term in _terms(c)) and ELLIPSIS not in (parse(c.equation)[1] or (ELLIPSIS,))
+    ),
+    "an implicit output": lambda c: "->" not in c.equation,
+    "an explicit output": lambda c: "->" in c.equation,
+    "spaces": lambda c: " " in c.equation,
+    "size zero": lambda c: 0 in _axes(c),
+    "a long axis": lambda c: max(_axes(c), default=0) > 16,
+    "a size of 1 that broadcasts": _broadcasts,
+    "more than 26 labels": lambda c: len(_labels(c)) > 26,
+    "capitals": lambda c: any(label.isupper() for label in _labels(c)),
+}
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_five_hundred_equations_have_every_feature(feature: str) -> None:
+    assert any(FEATURES[feature](config) for config in einsums() if not config.expected_error)
+
+
+def test_every_defect_and_recipe_and_dtype_is_drawn() -> None:
+    assert {config.expected_error for config in einsums()} == {None, *equations.DEFECTS}
+    assert {config.data for config in einsums()} == set(equations.RECIPES)
+    assert {config.dtypes[0] for config in einsums()} == set(DTYPES)
+    refused = Counter(bool(config.expected_error) for config in drawn())
+    assert 0.03 < refused[True] / DRAWN < 0.2
+
+
+def test_every_field_of_attention_is_fuzzed_or_left_out_for_a_reason() -> None:
+    said = Counter(name for config in attentions_drawn() for name in config.model_fields_set)
+    for name in AttentionConfig.model_fields:
+        assert said[name] or name in attentions.LEFT_OUT, f"field {name} of AttentionConfig is not fuzzed"
+    assert set(AttentionConfig.model_fields) >= set(attentions.LEFT_OUT)
+
+
+def test_every_word_of_every_field_of_attention_is_drawn() -> None:
+    for name, field in AttentionConfig.model_fields.items():
+        words = {word for choice in attentions._choices(field.annotation) for word in getattr(choice, "__args__", ())}
+        if name in attentions.fuzzed() and all(isinstance(word, str) for word in words):
+            assert {getattr(config, name) for config in attentions_drawn()} >= words - {"nonfinite"}, name
+
+
+def test_a_field_whose_values_are_not_known_is_told() -> None:
+    with pytest.raises(LookupError, match="past is not fuzzed"):
+        attentions.values(int | None, "past", {})
+
+
+def test_only_the_dtypes_that_were_asked_for_are_drawn() -> None:
+    assert set(search.dtypes(["int8", "float16"])) == {"int8", "float16"}
+    assert set(search.dtypes([])) == set(DTYPES)
+    assert isinstance(example(0, 1, ("int8",)), EinsumConfig)  # attention has no integers

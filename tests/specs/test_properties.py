@@ -1,0 +1,79 @@
+"""Properties by which known differences are recognised hold for the cases that show them, and not for their likes."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from specs.case import AttentionConfig, Config, EinsumConfig
+from specs.properties import PROPERTIES, Property
+
+
+def einsum(equation: str, *shapes: list[int]) -> EinsumConfig:
+    return EinsumConfig(equation=equation, shapes=list(shapes))
+
+
+def attention(**fields: int) -> AttentionConfig:
+    return AttentionConfig(q_len=2, head_dim=2, **fields)
+
+
+HOLDS: list[tuple[Property, Config]] = [
+    ("summed_alone", einsum("ij->i", [2, 3])),
+    ("summed_alone", einsum("ii->", [2, 2])),
+    ("summed_alone", einsum("ij,jk->j", [2, 3], [3, 4])),
+    ("summed_alone", einsum("ij,ij->i", [2, 3], [2, 1])),
+    ("nothing_summed", einsum("i,j->ij", [2], [3])),
+    ("label_of_size_one", einsum("ij,jk->ik", [2, 1], [3, 4])),
+    ("ellipsis_left_out", einsum("...i->i", [2, 3])),
+    ("ellipsis_shared_and_no_arrow", einsum("...i,...i", [2], [2])),
+    ("diagonal_of_size_one", einsum("ii", [1, 3])),
+    ("diagonal_of_size_one", einsum("i,iij", [3], [1, 3, 2])),
+    ("not_letters", einsum("i1->i", [2, 3])),
+    ("split_by_spaces", einsum("ij- >i", [2, 3])),
+    ("split_by_spaces", einsum(". ..i->i", [2, 3])),
+    ("two_ellipses_in_output", einsum("i->......i", [2])),
+    ("two_ellipses_in_a_row", einsum("......i->i", [2])),
+    ("one_key_value_head", attention(num_heads=4, num_kv_heads=1)),
+    ("one_head_and_item", attention()),
+]
+HOLDS_NOT: list[tuple[Property, Config]] = [
+    ("summed_alone", einsum("ij,jk->ik", [2, 3], [3, 4])),
+    ("summed_alone", einsum("ij->ji", [2, 3])),
+    ("nothing_summed", einsum("ij->i", [2, 3])),
+    ("label_of_size_one", einsum("ij,jk->ik", [2, 1], [1, 4])),
+    ("label_of_size_one", einsum("...,...->...", [2, 1], [2, 3])),
+    ("ellipsis_left_out", einsum("...i->i", [3])),
+    ("ellipsis_left_out", einsum("...i->...", [2, 3])),
+    ("ellipsis_shared_and_no_arrow", einsum("...i,i", [2], [2])),
+    ("ellipsis_shared_and_no_arrow", einsum("...i,...i->...", [2], [2])),
+    ("diagonal_of_size_one", einsum("ii", [2, 3])),
+    ("diagonal_of_size_one", einsum("ij,ij", [1, 3], [3, 3])),
+    ("not_letters", einsum("... iJ , j -> i", [2, 3], [3])),
+    ("split_by_spaces", einsum("i j -> i", [2, 3])),
+    ("two_ellipses_in_output", einsum("...i->...i", [2])),
+    ("two_ellipses_in_a_row", einsum("...i...->i", [2])),
+    ("one_key_value_head", attention()),
+    ("one_head_and_item", attention(batch=2)),
+]
+
+
+@pytest.mark.parametrize(("name", "config"), HOLDS, ids=str)
+def test_a_property_holds(name: Property, config: Config) -> None:
+    assert PROPERTIES[name](config)
+
+
+@pytest.mark.parametrize(("name", "config"), HOLDS_NOT, ids=str)
+def test_a_property_does_not_hold(name: Property, config: Config) -> None:
+    assert not PROPERTIES[name](config)
+
+
+def test_every_property_is_shown_both_ways() -> None:
+    assert {name for name, _ in HOLDS} == {name for name, _ in HOLDS_NOT} == set(get_args(Property)) == set(PROPERTIES)
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_a_property_of_one_kind_is_none_of_the_other(name: Property) -> None:
+    kinds = {config.kind for known, config in HOLDS if known == name}
+    other = attention(num_heads=4, num_kv_heads=1) if kinds == {"einsum"} else einsum("...i,...i", [1], [1])
+    assert not PROPERTIES[name](other)
