@@ -53,7 +53,7 @@ def reference(
     """
     exact = attention(config, operands, dtype)
     with np.errstate(all="ignore"):
-        error, how = _Stages(config, dtype, operands, precision, exact).output_error(random)
+        error, how = Stages(config, dtype, operands, precision, exact).output_error(random)
         y = rounded(exact.output)
         error = np.where(np.isfinite(y), error, 0.0)
     facts = {"terms": config.kv_len, "score_terms": config.head_dim, "form": how}
@@ -61,7 +61,7 @@ def reference(
 
 
 @dataclass(frozen=True)
-class _Stages:
+class Stages:
     """Errors of one attention, stage by stage; all arrays float64, layouts as in `Attention`."""
 
     config: AttentionConfig
@@ -78,28 +78,28 @@ class _Stages:
 
     def output_error(self, random: bool) -> tuple[Float64, str]:
         p, e = self.precision, self.exact
-        exponent, variance = self._exponent_error()
+        exponent, variance = self.exponent_error()
         values, weights = rounded(e.values), rounded(e.weights)
         heads = weighted(weights, values)  # before a scale at the weights
-        sizes = self._value_sizes(values)
+        sizes = self.value_sizes(values)
         magnitude = weighted(weights, sizes)
         error, total = self._any_data(exponent, values, weights, heads, magnitude)
         how = "any data"
-        if random and self._errors_average_out():
+        if random and self.errors_average_out():
             error, how = np.minimum(error, self._random(variance, values, weights, heads)), "random data"
         error = error + self._flushed(weights, values)
         error = np.minimum(error, (self._largest(sizes) + np.abs(heads)) * (1 + 64 * p.u_a + p.u_p + 2 * p.u_m))
-        e_value = self._projection_error("value")
+        e_value = self.projection_error("value")
         if e_value is not None:
             error = error + np.minimum(weighted(weights, e_value) * (1 + total), self._largest(e_value))
-        error = np.where(self._overflowing_scores(), np.inf, error)
+        error = np.where(self.overflowing_scores(), np.inf, error)
         if self.config.scale_at == "weights":
             scale = abs(self.config.scale or 0.0)
             error = scale * error + scale * (p.u_p + p.u_s + 2 * p.u_a) * magnitude
         error = error + U_REFERENCE[wide_reference(self.dtype)] * (weights.shape[-1] + 64) * magnitude
         return self._output_projection(to_layout(self.config, error)), how
 
-    def _errors_average_out(self) -> bool:
+    def errors_average_out(self) -> bool:
         """Not below float32 (sums stagnate), with truncation (biased), or where one rounding enters many scores."""
         p, c = self.precision, self.config
         wide = min(p.accumulate.precision, p.softmax.precision) >= FLOAT32.precision
@@ -107,16 +107,13 @@ class _Stages:
 
     # Scores -------------------------------------------------------------------------------------------------------
 
-    def _exponent_error(self) -> tuple[Float64, Float64]:
-        """Largest error and variance of x = t - max as the softmax sees it: bhqk."""
+    def biased_error(self) -> tuple[Float64, Float64]:
+        """Largest error and variance of the scores with their bias, before a softcap: bhqk."""
         p, e, c = self.precision, self.exact, self.config
         u_a, u_m, u_s = p.u_a, p.u_m, p.u_s
         scale = abs(c.score_scale)
-        query, keys = np.abs(rounded(e.query)), np.abs(rounded(e.keys))
+        query, keys = np.abs(rounded(e.query)), self.key_sizes()
         relative = c.relative is not None and c.relative.keys
-        if relative:  # the sum key + position may be stored, or two products added: magnitudes, not the sum's
-            plain = np.abs(rounded(self._kv("key")))[:, :, None]
-            keys = plain + np.abs(self.operands["relative_keys"].astype(np.float64)).transpose(2, 0, 1, 3)
         size = scale * products(query, keys)
         raw, biased = np.abs(rounded(e.raw)), np.abs(rounded(e.biased))
         stored = self.u_store or u_a  # q may be multiplied by the scale and stored before the product
@@ -131,8 +128,15 @@ class _Stages:
         if c.bias is not None:
             error = error + (u_s + u_a) * biased
             variance = variance + ROUNDING_DEVIATION**2 * (u_s**2 + u_a**2) * biased**2
+        return error, variance
+
+    def exponent_error(self) -> tuple[Float64, Float64]:
+        """Largest error and variance of x = t - max as the softmax sees it: bhqk."""
+        p, e, c = self.precision, self.exact, self.config
+        u_a, u_s = p.u_a, p.u_s
+        error, variance = self.biased_error()
         if c.softcap:
-            error, variance = self._softcap(error, variance, biased)
+            error, variance = self._softcap(error, variance, np.abs(rounded(e.biased)))
         scores = np.abs(np.where(e.allowed, rounded(e.scores), 0.0))
         if c.mask is not None and c.mask.type == "additive":
             error = error + (u_s + u_a) * scores
@@ -198,7 +202,14 @@ class _Stages:
         shared = max(p.u_s, 2 * p.u_a) * np.abs(along)
         return DEVIATIONS * np.sqrt(from_scores + ROUNDING_DEVIATION**2 * sums) + shared
 
-    def _value_sizes(self, values: Float64) -> Float64:
+    def key_sizes(self) -> Float64:
+        """|k|; with relative keys |k| + |a|, because their sum may be stored or each be multiplied apart."""
+        if self.config.relative is None or not self.config.relative.keys:
+            return np.abs(rounded(self.exact.keys))
+        relative = np.abs(self.operands["relative_keys"].astype(np.float64)).transpose(2, 0, 1, 3)
+        return np.asarray(np.abs(self._kv("key"))[:, :, None] + relative)
+
+    def value_sizes(self, values: Float64) -> Float64:
         """|v|; with relative values |v| + |a|, because their sum may be stored or each be weighted apart."""
         if self.config.relative is None or not self.config.relative.values:
             return np.abs(values)
@@ -217,7 +228,7 @@ class _Stages:
         """max_j |v_j| per feature: a convex combination stays within it."""
         return np.max(np.abs(values), axis=-2, keepdims=values.ndim == 4, initial=0.0)
 
-    def _overflowing_scores(self) -> Bools:
+    def overflowing_scores(self) -> Bools:
         """Queries for which a stored score exceeds its format: what follows has no accuracy."""
         e, stored = self.exact, self.precision.intermediate
         largest = np.max(np.abs(np.where(e.allowed, rounded(e.raw), 0.0)), axis=-1, keepdims=True, initial=0.0)
@@ -235,7 +246,7 @@ class _Stages:
     def wide_operands(self) -> dict[str, Float64]:
         return {name: array.astype(np.float64) for name, array in self.operands.items()}
 
-    def _projection_error(self, name: str) -> Float64 | None:
+    def projection_error(self, name: str) -> Float64 | None:
         """Of the projected query, key or value: bhsd, heads repeated; None where there is no projection."""
         c, p = self.config, self.precision
         if c.projections is None:
@@ -251,7 +262,7 @@ class _Stages:
         return np.repeat(error, 1 if name == "query" else c.num_heads // c.num_kv_heads, axis=1)
 
     def _projected_score_error(self, query: Float64, keys: Float64, scale: float) -> Float64 | float:
-        e_query, e_key = self._projection_error("query"), self._projection_error("key")
+        e_query, e_key = self.projection_error("query"), self.projection_error("key")
         if e_query is None or e_key is None:
             return 0.0
         if keys.ndim > e_key.ndim:

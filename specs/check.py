@@ -12,9 +12,6 @@ from specs.formats import DTYPES
 Direction = Literal["forward", "grad"]
 DIRECTIONS: tuple[Direction, ...] = ("forward", "grad")
 
-# Kinds whose gradients have a reference; attention's have none yet, so no checks are made of them
-KINDS_WITH_GRADIENTS = frozenset({"einsum"})
-
 
 @dataclass(frozen=True)
 class Check:
@@ -40,7 +37,7 @@ class Check:
 def has_gradient(case: Case, dtype: str) -> bool:
     """Whether there is a gradient to check: of numbers that vary continuously, in a computation that has a meaning."""
     wanted = case.config.gradient and not case.config.expected_error
-    return wanted and case.kind in KINDS_WITH_GRADIENTS and DTYPES[dtype].inexact
+    return wanted and DTYPES[dtype].inexact
 
 
 @dataclass(frozen=True)

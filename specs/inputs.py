@@ -19,7 +19,7 @@ import numpy.typing as npt
 from specs.case import AttentionConfig, Case, CaseError, EinsumConfig, Mask, Numbers, Recipe
 from specs.equation import bind
 from specs.formats import DTYPES, FLOAT32, Array, DType, cast, dtype_name, round_to
-from specs.shapes import Shape, attention_shapes, einsum_shapes
+from specs.shapes import Shape, attention_output, attention_shapes, einsum_shapes
 
 Float64 = npt.NDArray[np.float64]
 
@@ -43,16 +43,18 @@ def operands(case: Case, dtype_name: str) -> Mapping[str, Array]:
 
 @lru_cache(maxsize=16)
 def cotangent(case: Case, dtype_name: str) -> Array:
-    """What a vector-Jacobian product of an einsum case is taken with: read-only, of the output's shape and the dtype.
+    """What a vector-Jacobian product of a case is taken with: read-only, of the output's shape and the dtype.
 
     Random numbers whatever the operands hold, so that no term of a gradient is favoured; small integers where the
     operands are such, so that gradients of exact cases are exact too.
     """
-    assert isinstance(case.config, EinsumConfig)
-    shapes = list(einsum_shapes(case.config).values())
-    recipe: Recipe = "integers" if case.config.data == "integers" else "normal"
-    dtype = DTYPES[dtype_name]
-    made = cast(_master(case, "cotangent", bind(case.config.equation, shapes).output_shape, dtype, recipe), dtype)
+    config, dtype = case.config, DTYPES[dtype_name]
+    if isinstance(config, EinsumConfig):
+        shape = bind(config.equation, list(einsum_shapes(config).values())).output_shape
+    else:
+        shape = attention_output(config)
+    recipe: Recipe = "integers" if config.data == "integers" else "normal"
+    made = cast(_master(case, "cotangent", shape, dtype, recipe), dtype)
     made.setflags(write=False)
     return made
 

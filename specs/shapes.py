@@ -57,6 +57,17 @@ def attention_shapes(config: AttentionConfig) -> dict[str, Shape]:
     return shapes
 
 
+def attention_output(config: AttentionConfig) -> Shape:
+    """Shape of the result, in the case's layout."""
+    c = config
+    return {
+        "bshd": (c.batch, c.q_len, c.num_heads, c.value_dim),
+        "bhsd": (c.batch, c.num_heads, c.q_len, c.value_dim),
+        "bsd": (c.batch, c.q_len, c.num_heads * c.value_dim),
+        "ds": (c.value_dim, c.q_len),
+    }[c.layout]
+
+
 def _projection_shapes(config: AttentionConfig) -> dict[str, Shape]:
     c, p = config, config.projections
     assert p is not None
