@@ -58,6 +58,17 @@ class Contraction:
         return self.evaluate(self.equation, *(operands[f"operand_{i}"] for i in range(len(operands))))
 
 
+def copied(array: Array) -> Array:
+    """A writable copy that lies in memory alike: with the same strides, as long as they are positive."""
+    if not array.size or any(stride <= 0 for stride in array.strides):
+        return np.array(array, order="C")
+    last = sum((size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True))
+    buffer = np.zeros(last + array.itemsize, np.uint8)
+    own: Array = np.ndarray(array.shape, array.dtype, buffer, 0, array.strides)
+    own[...] = array
+    return own
+
+
 class Backend(ABC):
     """One framework.  Instantiating it imports the framework and raises ImportError where that is impossible.
 
@@ -133,7 +144,10 @@ class Backend(ABC):
 
     @abstractmethod
     def from_numpy(self, array: Array, device: str) -> Tensor:
-        """The same bits as a tensor of the framework on `device`, bfloat16 and subnormals included."""
+        """The same bits as a tensor of the framework on `device`, bfloat16 and subnormals included.
+
+        Where the framework's tensors have strides they are the array's.
+        """
 
     @abstractmethod
     def to_numpy(self, tensor: Tensor) -> Array:

@@ -67,6 +67,8 @@ class Jax(Backend):
             einsum=jnp.einsum,
             permute=jnp.transpose,
             reshape=jnp.reshape,
+            spread=jnp.broadcast_to,
+            join=jnp.concatenate,
             repeat=jnp.repeat,
             where=jnp.where,
             any=lambda x, axis: jnp.any(x, axis, keepdims=True),

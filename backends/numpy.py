@@ -12,7 +12,7 @@ import numpy as np  # not left to __init__: the suite itself needs it
 
 from backends.attention.base import Primitives
 from backends.attention.by_hand import Einsum, Matmul
-from backends.base import Backend, Computation, Contraction, Declaration
+from backends.base import Backend, Computation, Contraction, Declaration, copied
 from specs.case import EinsumConfig
 from specs.formats import DTYPES, Array
 
@@ -41,6 +41,8 @@ class Numpy(Backend):
         einsum=np.einsum,
         permute=np.transpose,
         reshape=np.reshape,
+        spread=np.broadcast_to,
+        join=np.concatenate,
         repeat=np.repeat,
         where=np.where,
         any=lambda x, axis: np.any(x, axis=axis, keepdims=True),
@@ -68,7 +70,7 @@ class Numpy(Backend):
         }
 
     def from_numpy(self, array: Array, device: str) -> Array:
-        return np.array(array)
+        return copied(array)
 
     def to_numpy(self, tensor: Array) -> Array:
         return np.asarray(tensor)  # a full contraction is a scalar

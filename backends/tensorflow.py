@@ -69,6 +69,8 @@ class TensorFlow(Backend):
             einsum=tf.einsum,
             permute=tf.transpose,
             reshape=tf.reshape,
+            spread=tf.broadcast_to,
+            join=tf.concat,
             repeat=tf.repeat,
             where=tf.where,
             any=lambda x, axis: tf.reduce_any(x, axis, keepdims=True),

@@ -12,7 +12,7 @@ import numpy as np
 from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.torch import ScaledDotProductAttention, TorchLinear
-from backends.base import AnyComputation, Backend, Computation, Pullback
+from backends.base import AnyComputation, Backend, Computation, Pullback, copied
 from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
 
@@ -45,6 +45,8 @@ class Torch(Backend):
             einsum=torch.einsum,
             permute=torch.permute,
             reshape=torch.reshape,
+            spread=torch.broadcast_to,
+            join=torch.cat,
             repeat=torch.repeat_interleave,
             where=torch.where,
             any=lambda x, axis: torch.any(x, axis, keepdim=True),
@@ -85,7 +87,7 @@ class Torch(Backend):
         }
 
     def from_numpy(self, array: Array, device: str) -> Tensor:
-        own = np.array(array, order="C")  # a copy: torch warns of read-only memory and refuses negative strides
+        own = copied(array)  # torch warns of read-only memory and refuses negative strides
         if own.dtype == ml_dtypes.bfloat16:
             return self.torch.from_numpy(own.view(np.int16)).view(self.torch.bfloat16).to(device)
         return self.torch.from_numpy(own).to(device)

@@ -14,14 +14,18 @@ the values, dX the gradient of X, and all tensors (batch, heads, sequence, featu
 A head that serves a group of query heads gets the sum over the group, an operand that broadcasts the sum over the axes
 along which it does.  From Q, K and V gradients go back through the projections to weights, biases and inputs.
 
+Q and K that positions have turned (rotary) are turned back: a rotation's transpose is that by the opposite angle.  Keys
+and values that come from a cache take their share of dK and dV.  A sink is one more key whose value is nothing and
+whose score is the operand itself, so that its gradient is the sum of -P_sink * delta.
+
 A key that is not allowed has P = 0, and every gradient through it is exactly 0: also that of a mask of -inf, for no
 small change of it lets the key take part.  So is every gradient of a query without any key that yields zeros.  Where
 such a query yields the mean, its weights are constants: values get dO / N, scores nothing.
 
-A query whose output is not finite (because the case holds that a query without keys yields NaN, or because an operand
-that it reads is not finite) has no derivative.  It enters all gradients as 0 here, and `specs.attention_gradient_bound`
-sets no limit to those that it enters.  An operand that no result depends on has a gradient all the same: zeros, of the
-operand's shape, which a backend must return.
+A query whose output or scores are not finite (the case holds that a query without keys yields NaN, or an operand that
+it reads is infinite or NaN) has no derivative.  It enters all gradients as 0 here, and
+`specs.attention_gradient_bound` sets no limit to those that it enters.  An operand that no result depends on has a
+gradient all the same: zeros, of the operand's shape, which a backend must return.
 
 Sources: Dao et al. 2022, appendix B.2 (dS by delta); Shaw et al. 2018 and Ainslie et al. 2023 as in `specs.attention`.
 """
@@ -34,10 +38,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specs.attention import Attention, Bools, Real, products, to_heads, to_layout, weighted
+from specs.attention import (
+    Attention,
+    Bools,
+    Real,
+    products,
+    rotary_pairs,
+    softmax,
+    to_heads,
+    to_layout,
+    weighted,
+)
 from specs.bound import rounded
 from specs.case import AttentionConfig
-from specs.double_double import absolute, where
+from specs.double_double import absolute, concatenate, where
 from specs.elementary import exp
 from specs.matrix_product import matmul
 from specs.shapes import Shape
@@ -54,6 +68,7 @@ class Gradients:
     weights: Real  # bhqk, 0 where not allowed
     row: Real  # bhq1, delta
     scores: Real  # bhqk
+    sink: Real  # bhq1, of the sink's logit as each query sees it; 0 without a sink
     biased: Real  # bhqk
     query: Real  # bhqd
     keys: Real  # bhkd, or bhqkd with relative keys
@@ -84,6 +99,7 @@ def of_steps(
         weights=d_weights,
         row=row,
         scores=d_scores,
+        sink=where(usable, sink_weights(config, given, forward) * row * -1.0, 0.0),
         biased=d_biased,
         query=weighted(d_products, keys),
         keys=over_queries(d_products, query, keys.ndim),
@@ -92,13 +108,26 @@ def of_steps(
 
 
 def finite_rows(forward: Attention) -> Bools:
-    """The queries whose output is finite, and therefore has a derivative: bhq1."""
-    return np.asarray(np.isfinite(rounded(forward.heads)).all(axis=-1, keepdims=True))
+    """The queries whose scores and output are finite, which therefore have a derivative: bhq1."""
+    scores = np.where(forward.allowed, rounded(forward.raw), 0.0)
+    return np.asarray(
+        np.isfinite(scores).all(axis=-1, keepdims=True)
+        & np.isfinite(rounded(forward.heads)).all(axis=-1, keepdims=True)
+    )
 
 
 def finite(tensor: Real) -> Real:
     """With 0 for what is not: a query that reads it has no derivative, and to all others it does not count."""
     return where(np.isfinite(rounded(tensor)), tensor, 0.0)
+
+
+def sink_weights(config: AttentionConfig, given: Operands, forward: Attention) -> Real:
+    """The weight that each query gives to its head's sink: bhq1."""
+    nothing = np.zeros((*forward.allowed.shape[:-1], 1))
+    if not config.sink:
+        return nothing
+    scores = concatenate([forward.scores, given["sink"].reshape((-1, 1, 1)) + nothing], axis=-1)
+    return softmax(scores, np.concatenate([forward.allowed, nothing == 0], axis=-1))[..., -1:]
 
 
 def softcap_slope(cap: float, forward: Attention) -> Real:
@@ -125,12 +154,24 @@ def merged(config: AttentionConfig, given: Operands, d_output: Real) -> Real:
     return linear_input(config, d_output, given["output_weight"])
 
 
-def of_operands(config: AttentionConfig, given: Operands, heads: Real, d: Gradients) -> dict[str, Real]:
-    """The gradient of every operand; `heads` are those of the forward computation."""
-    group = config.num_heads // config.num_kv_heads
+def of_operands(
+    config: AttentionConfig, given: Operands, heads: Real, d: Gradients, minus: float = -1.0
+) -> dict[str, Real]:
+    """The gradient of every operand; `heads` are those of the forward computation.
+
+    With `minus` 1, and magnitudes for `given` and `heads`, the same map of magnitudes.
+    """
+    group, past = config.num_heads // config.num_kv_heads, config.past or 0
     d_keys, d_values = (over_group(x.sum(axis=2) if x.ndim == 5 else x, group) for x in (d.keys, d.values))
     found: dict[str, Real] = {}
-    for name, d_projected in (("query", d.query), ("key", d_keys), ("value", d_values)):
+    if config.past is not None:
+        found["past_key"], found["past_value"] = (to_layout(config, x[:, :, :past]) for x in (d_keys, d_values))
+    steps = {
+        "query": turned_back(config, given, d.query, config.query_offset, minus),
+        "key": turned_back(config, given, d_keys[:, :, past:], past, minus),
+        "value": d_values[:, :, past:],
+    }
+    for name, d_projected in steps.items():
         for operand, gradient in _projection(config, given, name, d_projected).items():
             found[operand] = found[operand] + gradient if operand in found else gradient
     if "output_weight" in given:
@@ -140,10 +181,25 @@ def of_operands(config: AttentionConfig, given: Operands, heads: Real, d: Gradie
     if "relative_values" in given:
         found["relative_values"] = d.values.sum(axis=0).transpose((1, 2, 0, 3))
     if config.bias is not None:
-        found["bias"] = d.biased.sum(axis=0)
+        found["bias"] = d.biased.sum(axis=0) * (config.score_scale if config.bias_at == "products" else 1.0)
     if config.mask is not None and config.mask.type == "additive":
         found["mask"] = over_broadcast(d.scores, given["mask"].shape)
+    if config.sink:
+        found["sink"] = d.sink.sum(axis=(0, 2, 3))
     return {name: found[name] for name in given if name in found}
+
+
+def turned_back(config: AttentionConfig, given: Operands, d: Real, first: int, minus: float) -> Real:
+    """Of what was turned by rotary positions from `first` on, bhsd: (d1 cos + d2 sin, d2 cos - d1 sin)."""
+    if config.rotary is None:
+        return d
+    at = slice(first, first + d.shape[-2])
+    cos, sin = given["rotary_cos"][at], given["rotary_sin"][at]
+    one, two = rotary_pairs(config)
+    d1, d2 = d[..., one], d[..., two]
+    parts = [d1 * cos + d2 * sin, d2 * cos + d1 * sin * minus, d[..., config.rotary_dims :]]
+    back = np.argsort(np.concatenate([one, two, np.arange(config.rotary_dims, config.head_dim)]))
+    return concatenate(parts, axis=-1)[..., back]
 
 
 def over_group(d: Real, group: int) -> Real:

@@ -46,6 +46,7 @@ from specs.attention_gradient import (
     of_operands,
     of_steps,
     over_queries,
+    sink_weights,
     softcap_slope,
 )
 from specs.attention_gradient_variance import likely_errors
@@ -189,12 +190,30 @@ class Errors:
     @cached_property
     def of_weights(self) -> Float64:
         """e_P."""
-        p, e, w = self.precision, self.stages.exact, self.weights
-        rho = np.expm1(np.minimum(self.stages.exponent_error()[0], STAGNANT))
-        total = (w * rho).sum(axis=-1, keepdims=True)
+        relative = np.minimum(self.weights * self.relative(self.rho), 1.0) + self.flushed
+        return np.where(self.stages.exact.allowed, relative, 0.0)
+
+    def relative(self, rho: Float64) -> Float64:
+        """Of a weight whose numerator has the relative error `rho`."""
+        p = self.precision
+        total = (self.weights * self.rho).sum(axis=-1, keepdims=True) + self.sink_weights * self.rho_of_sink
         sums = np.expm1(self.seen * np.log1p(self.u_x)) + 4 * self.u_x + 2 * p.u_p + 2 * p.u_a * self.lse
-        relative = (rho + total) / np.maximum(1 - total, 1e-9) + sums
-        return np.where(e.allowed, np.minimum(w * relative, 1.0) + self.flushed, 0.0)
+        return np.asarray((rho + total) / np.maximum(1 - total, 1e-9) + sums)
+
+    @cached_property
+    def rho(self) -> Float64:
+        return np.expm1(np.minimum(self.stages.exponent_error()[0], STAGNANT))
+
+    @cached_property
+    def sink_weights(self) -> Float64:
+        return rounded(sink_weights(self.config, self.stages.wide_operands, self.stages.exact))
+
+    @cached_property
+    def rho_of_sink(self) -> Float64:
+        """The sink's logit is exact; less the largest score, it is at most as far from it as both are from 0."""
+        logits = self.sizes["sink"].reshape((-1, 1, 1)) if self.config.sink else np.zeros((1, 1, 1))
+        exponent = (logits + self.lse) * (2 * self.u_x + 2 * self.precision.u_a) + 4 * self.u_x
+        return np.expm1(np.minimum(exponent, STAGNANT))
 
     @cached_property
     def lse(self) -> Float64:
@@ -254,6 +273,16 @@ class Errors:
         return np.where(self.usable, np.where(self.variable, error, 0.0), np.inf)
 
     @cached_property
+    def of_sink(self) -> Float64:
+        """Of P delta, with the sink's own weight for P."""
+        w, row = self.sink_weights, np.abs(self.d.row)
+        of_weight = np.minimum(w * self.relative(self.rho_of_sink), 1.0)
+        error = (
+            of_weight * row + (w + of_weight) * self.of_row + gamma((3, self.u_x), (2, self.precision.u_s)) * w * row
+        )
+        return np.where(self.usable, error + self.lost, np.inf)
+
+    @cached_property
     def of_biased(self) -> Float64:
         """e_dB."""
         c, p = self.config, self.precision
@@ -293,6 +322,7 @@ class Errors:
             weights=self.of_products,
             row=self.of_row,
             scores=self.of_scores,
+            sink=self.of_sink,
             biased=self.of_biased,
             query=scale * of_query + c.kv_len * self.lost_term,
             keys=scale * of_keys + c.q_len * self.lost_term,
@@ -315,11 +345,11 @@ class Errors:
         c, p, steps = self.config, self.precision, self.of_steps()
         heads = np.abs(finite(rounded(self.stages.exact.heads)))
         both = Gradients(**{n: np.abs(x) + vars(steps)[n] for n, x in vars(self.d).items()})
-        carried = of_operands(c, self.sizes, heads, steps)
+        carried = of_operands(c, self.sizes, heads, steps, minus=1.0)
         if "output_weight" in carried:
             of_outputs = to_layout(c, self.of_outputs)
             carried |= linear_parameters(c, "output", np.abs(self.d.output), of_outputs, bias=False)
-        sizes = of_operands(c, self.sizes, heads + self.of_outputs, both)
+        sizes = of_operands(c, self.sizes, heads + self.of_outputs, both, minus=1.0)
         # The reference takes the same steps with its own unit roundoff
         own = 1 + U_REFERENCE[wide_reference(self.stages.dtype)] / p.u_a
         found = {}
@@ -334,16 +364,20 @@ class Errors:
         c = self.config
         terms, stores = 0, 0
         of = name.removesuffix("_weight").removesuffix("_bias")
-        if of in ("key", "value", "input") and c.num_heads > c.num_kv_heads:
+        if of in ("key", "value", "input", "past_key", "past_value") and c.num_heads > c.num_kv_heads:
             terms, stores = terms + c.num_heads // c.num_kv_heads, stores + 1
-        if of in ("key", "value", "input") and c.relative:
+        if of in ("key", "value", "input", "past_key", "past_value") and c.relative:
             terms, stores = terms + c.q_len, stores + 2
         if name.startswith("relative_") or name == "bias":
-            terms, stores = c.batch, 2 * (c.batch > 1)
+            terms, stores = c.batch, 2 * (c.batch > 1) + (c.bias_at == "products")
+        if name == "sink":
+            terms, stores = c.batch * c.q_len, 2
+        if c.rotary and of in ("query", "key", "input"):
+            terms, stores = terms + 2, stores + 3
         if name == "mask":
             terms = self.d.scores.size // max(1, self.sizes["mask"].size)
             stores = 2 * (terms > 1)
-        if c.projections and not name.startswith("relative_") and name not in ("bias", "mask"):
+        if c.projections and not name.startswith(("relative_", "past_")) and name not in ("bias", "mask", "sink"):
             length = c.q_len if of in ("query", "output") else c.kv_len
             tokens = c.batch * length * (c.num_heads if c.projections.shared else 1)
             features = max(c.head_dim, c.value_dim) * (c.num_heads if c.projections.kind == "linear" else 1)

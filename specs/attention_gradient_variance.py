@@ -57,7 +57,9 @@ def of_steps(errors: Errors) -> tuple[Gradients, Gradients]:
     c, p, d, w = errors.config, errors.precision, errors.d, errors.weights
     scale, stored, u_x, exact = c.score_scale, errors.stored, errors.u_x, errors.stages.exact
     values, keys, query = errors.values, errors.keys, errors.query
-    of_weights = _of_weights(errors)
+    of_norm = _of_norm(errors)
+    exponents = errors.stages.exponent_error()[1]
+    of_weights = np.where(exact.allowed, w**2 * (exponents + of_norm) + errors.flushed**2, 0.0)
     of_products = _of_products(errors)
     of_row = _of_row(errors, of_weights, of_products)
     centred = d.weights - d.row
@@ -67,9 +69,10 @@ def of_steps(errors: Errors) -> tuple[Gradients, Gradients]:
 
     # Along log(scale), by which the derivative of a score is the score
     scores = np.where(exact.allowed, rounded(exact.capped), 0.0)
-    d_log = w * (scores - (w * scores).sum(axis=-1, keepdims=True))
-    relative = max(p.u_s, 2 * p.u_a)
-    along = np.abs(d_log * centred) + w * np.abs((d_log * d.weights).sum(axis=-1, keepdims=True))
+    mean = (w * scores).sum(axis=-1, keepdims=True)
+    d_log, relative = w * (scores - mean), max(p.u_s, 2 * p.u_a)
+    along_row = np.abs((d_log * d.weights).sum(axis=-1, keepdims=True))
+    along = np.abs(d_log * centred) + w * along_row
     along = relative * np.where(errors.variable, along, 0.0)
 
     slope, of_biased, along_biased = np.ones_like(w), of_scores, along
@@ -97,13 +100,26 @@ def of_steps(errors: Errors) -> tuple[Gradients, Gradients]:
     of_values = over_queries(of_weights, d.heads**2, values_ndim)
     of_values = of_values + summed(c.q_len, d.values, over_queries(w**2, d.heads**2, values_ndim))
     none = np.zeros_like(d.output)
-    variances = Gradients(none, d.heads, of_products, of_row, of_scores, of_biased, of_query, of_keys, of_values)
+    of_sink = errors.sink_weights**2 * (of_row + (errors.rho_of_sink**2 + of_norm) * d.row**2)
+    variances = Gradients(
+        output=none,
+        heads=d.heads,
+        weights=of_products,
+        row=of_row,
+        scores=of_scores,
+        sink=of_sink + errors.lost**2,
+        biased=of_biased,
+        query=of_query,
+        keys=of_keys,
+        values=of_values,
+    )
     shared = Gradients(
         output=none,
         heads=d.heads,
         weights=d_log,
-        row=d.row,
+        row=along_row,
         scores=along,
+        sink=relative * errors.sink_weights * (along_row + np.abs(mean * d.row)),
         biased=along_biased,
         query=scale * weighted(along_biased, keys) + relative * np.abs(d.query),
         keys=scale * over_queries(along_biased, query, ndim) + relative * np.abs(d.keys),
@@ -112,13 +128,13 @@ def of_steps(errors: Errors) -> tuple[Gradients, Gradients]:
     return variances, shared
 
 
-def _of_weights(errors: Errors) -> Float64:
-    """s_P^2: bhqk."""
+def _of_norm(errors: Errors) -> Float64:
+    """Relative variance that all weights of a row have in common with each other or alike: bhq1."""
     p, w = errors.precision, errors.weights
-    exponents = errors.stages.exponent_error()[1]
+    exponents = (w**2 * errors.stages.exponent_error()[1]).sum(axis=-1, keepdims=True)
+    exponents = exponents + errors.sink_weights**2 * errors.rho_of_sink**2
     roundings = errors.u_x**2 * (errors.seen + 16) + 4 * p.u_p**2 + (2 * p.u_a * errors.lse) ** 2
-    relative = exponents + (w**2 * exponents).sum(axis=-1, keepdims=True) + ROUNDING * roundings
-    return np.where(errors.stages.exact.allowed, w**2 * relative + errors.flushed**2, 0.0)
+    return np.asarray(exponents + ROUNDING * roundings)
 
 
 def _of_products(errors: Errors) -> Float64:

@@ -19,10 +19,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from specs import yaml12
 from specs.bound import Reference, rounded
-from specs.case import AttentionConfig, Config, DTypeName, Model
+from specs.case import AttentionConfig, Config, DTypeName
 from specs.check import Check
 from specs.comparison import compare, components, error_ratio
 from specs.formats import FORMATS, Array, dtype_name, round_to
+from specs.model import Model
 from specs.problems import CaseFileError, Problem, complaints
 
 FormatName = Literal["float64", "float32", "tf32", "float16", "bfloat16"]

@@ -13,6 +13,7 @@ class DotProductAttention(Attention):
     axes = "bshd"
     lacks = {
         "softcap": "jax.nn.dot_product_attention has no softcap",
+        "sink": "jax.nn.dot_product_attention has no sink",
         "relative": "jax.nn.dot_product_attention has no relative positions",
         "scale_at": "jax.nn.dot_product_attention scales the scores only",
         "value_dim": "jax.nn.dot_product_attention takes values of the keys' shape only",

@@ -30,6 +30,7 @@ class ScaledDotProductAttention(Attention):
     axes = "bhsd"
     lacks = {
         "softcap": "scaled_dot_product_attention has no softcap",
+        "sink": "scaled_dot_product_attention has no sink",
         "relative": "scaled_dot_product_attention has no relative positions",
         "scale_at": "scaled_dot_product_attention scales the scores only",
     }
