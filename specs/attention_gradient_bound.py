@@ -3,9 +3,10 @@
 Symbols as in `specs.attention_gradient` and `specs.attention_bound`: weights P, values V, cotangent dO, D and D_v the
 widths of keys and values, N the number of keys a query sees, M that of queries; e_X is the largest error of X.
 
-    weights      e_P     = P [(rho + sum P rho) / (1 - sum P rho) + gamma((N + 2B) u_x) + 4 u_a + 2 u_p + 2 u_x |lse|]
-                 at most 1, plus what the format flushes.  rho from the exponents of the forward computation; the last
-                 term because a kernel that keeps lse = log sum exp computes P = exp(score - lse) anew
+    weights      e_P     = P (rho + sum P rho) / (1 - sum P rho), r from the exponents of the forward computation; or
+                 where that is large, how far P exp(+-r) / sum P exp(-+r) can be from P
+                 + [gamma((N + 2B) u_x) + 4 u_x + 2 u_p + 2 u_a |lse|] P, and what the format flushes; the last term
+                 because a kernel that keeps lse = log sum exp computes P = exp(score - lse) anew
     dP           e_dP    = e_dO |V| + |dO| e_V + gamma(D_v u_a, 2 u_m) |dO||V| + u_s |dP|
     delta        e_delta = sum e_P |dP| + the larger of what either published form adds
                  rowsum(dO * O), O stored:  [gamma((N + 2B + D_v) u_a, 2 u_m) + u_p + u_store] sum_d |dO| sum_j P |V|
@@ -36,7 +37,7 @@ from functools import cached_property
 import numpy as np
 
 from specs.attention import Bools, allowed_keys, attention, products, to_heads, to_layout, weighted
-from specs.attention_bound import BLOCKS, STAGNANT, TANH_ULPS, Stages
+from specs.attention_bound import BLOCKS, TANH_ULPS, Stages
 from specs.attention_gradient import (
     Gradients,
     finite,
@@ -55,6 +56,10 @@ from specs.bound import uses_double_double as wide_reference
 from specs.case import AttentionConfig
 from specs.formats import Array, DType
 from specs.precision import Precision
+
+FIRST_ORDER = 2.0**-10  # below this, weights are bounded by the first order of their error, which does not cancel
+LARGEST_EXPONENT = 300.0  # an error beyond this says nothing; exp must not overflow
+TINY = 2.0**-1022
 
 
 def references(
@@ -190,30 +195,47 @@ class Errors:
     @cached_property
     def of_weights(self) -> Float64:
         """e_P."""
-        relative = np.minimum(self.weights * self.relative(self.rho), 1.0) + self.flushed
-        return np.where(self.stages.exact.allowed, relative, 0.0)
+        error = self.of_quotient(self.weights, self.exponents) + self.flushed
+        return np.where(self.stages.exact.allowed, error, 0.0)
 
-    def relative(self, rho: Float64) -> Float64:
-        """Of a weight whose numerator has the relative error `rho`."""
-        p = self.precision
-        total = (self.weights * self.rho).sum(axis=-1, keepdims=True) + self.sink_weights * self.rho_of_sink
+    def of_quotient(self, weights: Float64, exponents: Float64) -> Float64:
+        """Of weights whose exponents are as wrong as this: in first order, or the ends of what they can reach."""
+        p, total, least, most = self.precision, self.total, self.least, 1 + self.total
+        first_order = weights * (np.expm1(exponents) + total) / np.maximum(1 - total, 0.5)
+        larger, smaller = weights * np.exp(exponents), weights * np.exp(-exponents)
+        highest = larger / (larger + np.maximum(least - smaller, 0.0) + TINY)
+        lowest = smaller / (smaller + np.maximum(most - larger, 0.0) + TINY)
+        interval = np.maximum(highest - weights, weights - lowest) + 2.0**-50
+        error = np.where(total < FIRST_ORDER, first_order, interval)
         sums = np.expm1(self.seen * np.log1p(self.u_x)) + 4 * self.u_x + 2 * p.u_p + 2 * p.u_a * self.lse
-        return np.asarray((rho + total) / np.maximum(1 - total, 1e-9) + sums)
+        return np.asarray(error + sums * (weights + error))
 
     @cached_property
-    def rho(self) -> Float64:
-        return np.expm1(np.minimum(self.stages.exponent_error()[0], STAGNANT))
+    def exponents(self) -> Float64:
+        return np.minimum(self.stages.exponent_error()[0], LARGEST_EXPONENT)
+
+    @cached_property
+    def total(self) -> Float64:
+        """How much the sum of all weights can grow: sum P rho, bhq1."""
+        total = (self.weights * np.expm1(self.exponents)).sum(axis=-1, keepdims=True)
+        return np.asarray(total + self.sink_weights * np.expm1(self.exponent_of_sink))
+
+    @cached_property
+    def least(self) -> Float64:
+        """The smallest sum of all weights: sum P exp(-r), bhq1."""
+        total = (self.weights * np.exp(-self.exponents)).sum(axis=-1, keepdims=True)
+        return np.asarray(total + self.sink_weights * np.exp(-self.exponent_of_sink))
 
     @cached_property
     def sink_weights(self) -> Float64:
         return rounded(sink_weights(self.config, self.stages.wide_operands, self.stages.exact))
 
     @cached_property
-    def rho_of_sink(self) -> Float64:
+    def exponent_of_sink(self) -> Float64:
         """The sink's logit is exact; less the largest score, it is at most as far from it as both are from 0."""
         logits = self.sizes["sink"].reshape((-1, 1, 1)) if self.config.sink else np.zeros((1, 1, 1))
         exponent = (logits + self.lse) * (2 * self.u_x + 2 * self.precision.u_a) + 4 * self.u_x
-        return np.expm1(np.minimum(exponent, STAGNANT))
+        return np.minimum(exponent, LARGEST_EXPONENT)
 
     @cached_property
     def lse(self) -> Float64:
@@ -276,7 +298,7 @@ class Errors:
     def of_sink(self) -> Float64:
         """Of P delta, with the sink's own weight for P."""
         w, row = self.sink_weights, np.abs(self.d.row)
-        of_weight = np.minimum(w * self.relative(self.rho_of_sink), 1.0)
+        of_weight = self.of_quotient(w, self.exponent_of_sink)
         error = (
             of_weight * row + (w + of_weight) * self.of_row + gamma((3, self.u_x), (2, self.precision.u_s)) * w * row
         )

@@ -100,7 +100,7 @@ def of_steps(errors: Errors) -> tuple[Gradients, Gradients]:
     of_values = over_queries(of_weights, d.heads**2, values_ndim)
     of_values = of_values + summed(c.q_len, d.values, over_queries(w**2, d.heads**2, values_ndim))
     none = np.zeros_like(d.output)
-    of_sink = errors.sink_weights**2 * (of_row + (errors.rho_of_sink**2 + of_norm) * d.row**2)
+    of_sink = errors.sink_weights**2 * (of_row + (errors.exponent_of_sink**2 + of_norm) * d.row**2)
     variances = Gradients(
         output=none,
         heads=d.heads,
@@ -132,7 +132,7 @@ def _of_norm(errors: Errors) -> Float64:
     """Relative variance that all weights of a row have in common with each other or alike: bhq1."""
     p, w = errors.precision, errors.weights
     exponents = (w**2 * errors.stages.exponent_error()[1]).sum(axis=-1, keepdims=True)
-    exponents = exponents + errors.sink_weights**2 * errors.rho_of_sink**2
+    exponents = exponents + errors.sink_weights**2 * errors.exponent_of_sink**2
     roundings = errors.u_x**2 * (errors.seen + 16) + 4 * p.u_p**2 + (2 * p.u_a * errors.lse) ** 2
     return np.asarray(exponents + ROUNDING * roundings)
 
