@@ -37,10 +37,9 @@ from functools import cached_property
 import numpy as np
 
 from specs.attention import Bools, allowed_keys, attention, products, to_heads, to_layout, weighted
-from specs.attention_bound import BLOCKS, TANH_ULPS, Stages
+from specs.attention_bound import BLOCKS
 from specs.attention_gradient import (
     Gradients,
-    finite,
     finite_rows,
     linear_parameters,
     merged,
@@ -50,12 +49,15 @@ from specs.attention_gradient import (
     sink_weights,
     softcap_slope,
 )
-from specs.attention_gradient_variance import likely_errors
+from specs.attention_gradient_variance import averages_out, likely_errors
+from specs.attention_stages import Stages, finite
 from specs.bound import U_REFERENCE, Float64, Reference, gamma, high, rounded
 from specs.bound import uses_double_double as wide_reference
 from specs.case import AttentionConfig
 from specs.formats import Array, DType
 from specs.precision import Precision
+from specs.projection_bound import entering
+from specs.score_bound import TANH_ULPS, Exponents, before_softcap, exponents
 
 FIRST_ORDER = 2.0**-10  # below this, weights are bounded by the first order of their error, which does not cancel
 LARGEST_EXPONENT = 300.0  # an error beyond this says nothing; exp must not overflow
@@ -80,10 +82,11 @@ def references(
     steps = of_steps(config, given, forward, variable, high(cotangent, dtype))
     values = of_operands(config, given, forward.heads, steps)
     with np.errstate(all="ignore"):
-        stages = Stages(config, dtype, operands, precision, forward)
-        errors = Errors(stages, Gradients(**{n: rounded(x) for n, x in vars(steps).items()}), variable)
+        stages = Stages(config, operands, precision, forward)
+        plain = Gradients(**{name: rounded(step) for name, step in vars(steps).items()})
+        errors = Errors(stages, plain, variable, U_REFERENCE[wide_reference(dtype)])
         largest, how = errors.of_operands(), "any data"
-        if random and stages.errors_average_out():
+        if random and averages_out(stages):
             likely, how = likely_errors(errors), "random data"
             largest = {n: np.where(np.isinf(x), x, np.minimum(x, likely[n])) for n, x in largest.items()}
     facts = {"terms": config.kv_len, "queries": config.q_len, "form": how}
@@ -97,12 +100,14 @@ def references(
 class Errors:
     """Largest errors of one attention's gradients; all arrays float64, layouts as in `Attention`.
 
-    `d` are the exact gradients of its steps; `variable`, bhqk, the scores that the weights depend on.
+    `d` are the exact gradients of its steps; `variable`, bhqk, the scores that the weights depend on; `u_reference`
+    the unit roundoff of the reference itself.
     """
 
     stages: Stages
     d: Gradients
     variable: Bools
+    u_reference: float
 
     # What the steps backwards start from ---------------------------------------------------------------------------
 
@@ -118,7 +123,11 @@ class Errors:
 
     @cached_property
     def sizes(self) -> dict[str, Float64]:
-        return {name: np.abs(array) for name, array in self.stages.wide_operands.items()}
+        return {name: np.abs(array) for name, array in self.stages.given.items()}
+
+    @cached_property
+    def scores(self) -> Exponents:
+        return exponents(self.stages)
 
     @cached_property
     def usable(self) -> Bools:
@@ -126,7 +135,7 @@ class Errors:
         p, d = self.precision, self.d
         limit = min(p.intermediate.max, p.accumulate.max)
         reach = products(np.abs(d.heads), self.values).max(axis=-1, keepdims=True, initial=0.0)
-        return np.asarray(finite_rows(self.stages.exact) & ~self.stages.overflowing_scores() & (reach < limit))
+        return np.asarray(finite_rows(self.stages.exact) & ~self.scores.boundless & (reach < limit))
 
     @cached_property
     def weights(self) -> Float64:
@@ -134,20 +143,28 @@ class Errors:
 
     @cached_property
     def query(self) -> Float64:
-        return np.abs(finite(rounded(self.stages.exact.query)))
+        return np.abs(self.stages.query)
 
     @cached_property
     def keys(self) -> Float64:
-        return np.asarray(finite(self.stages.key_sizes()))
+        return self.magnitudes("key", np.abs(self.stages.keys))
 
     @cached_property
     def values(self) -> Float64:
-        return np.asarray(finite(self.stages.value_sizes(rounded(self.stages.exact.values))))
+        return self.magnitudes("value", np.abs(finite(self.stages.exact.values)))
+
+    def magnitudes(self, name: str, sums: Float64) -> Float64:
+        """|k|; with relative positions |k| + |a|, because their sum may be stored or each be multiplied apart."""
+        relative = self.sizes.get(f"relative_{name}s")
+        if relative is None:
+            return sums
+        plain = np.abs(self.stages.plain(name))[:, :, None, : self.config.kv_len]
+        return np.asarray(plain + relative.transpose(2, 0, 1, 3))
 
     @property
     def stored(self) -> float:
         """Of one more tensor that may be stored in the dtype between steps."""
-        return self.stages.u_store or self.precision.u_a
+        return self.stages.u_step
 
     @property
     def u_x(self) -> float:
@@ -167,9 +184,10 @@ class Errors:
 
     def projected(self, name: str, like: Float64) -> Float64:
         """Error of the query, keys or values."""
-        error = self.stages.projection_error(name)
-        if error is None:
+        entered = entering(self.stages, name)
+        if entered is None:
             return np.zeros_like(like)
+        error = entered.error
         return np.broadcast_to(error[:, :, None] if like.ndim > error.ndim else error, like.shape)
 
     @cached_property
@@ -212,7 +230,7 @@ class Errors:
 
     @cached_property
     def exponents(self) -> Float64:
-        return np.minimum(self.stages.exponent_error()[0], LARGEST_EXPONENT)
+        return np.minimum(self.scores.error[..., : self.config.kv_len], LARGEST_EXPONENT)
 
     @cached_property
     def total(self) -> Float64:
@@ -228,14 +246,13 @@ class Errors:
 
     @cached_property
     def sink_weights(self) -> Float64:
-        return rounded(sink_weights(self.config, self.stages.wide_operands, self.stages.exact))
+        return rounded(sink_weights(self.config, self.stages.given, self.stages.exact))
 
     @cached_property
     def exponent_of_sink(self) -> Float64:
-        """The sink's logit is exact; less the largest score, it is at most as far from it as both are from 0."""
-        logits = self.sizes["sink"].reshape((-1, 1, 1)) if self.config.sink else np.zeros((1, 1, 1))
-        exponent = (logits + self.lse) * (2 * self.u_x + 2 * self.precision.u_a) + 4 * self.u_x
-        return np.minimum(exponent, LARGEST_EXPONENT)
+        if not self.config.sink:
+            return np.zeros_like(self.sink_weights)
+        return np.minimum(self.scores.error[..., self.config.kv_len :], LARGEST_EXPONENT)
 
     @cached_property
     def lse(self) -> Float64:
@@ -310,7 +327,7 @@ class Errors:
         c, p = self.config, self.precision
         if not c.softcap:
             return self.of_scores
-        exact, nearer = self.stages.exact, self.stages.biased_error()[0]
+        exact, nearer = self.stages.exact, before_softcap(self.stages).error
         slope = softcap_slope(c.softcap, exact)
         closest = replace(exact, biased=np.maximum(np.abs(rounded(exact.biased)) - nearer, 0.0))
         steepest = 2 / c.softcap * softcap_slope(c.softcap, closest)
@@ -365,7 +382,7 @@ class Errors:
     def of_operands(self) -> dict[str, Float64]:
         """Of every operand that has a gradient."""
         c, p, steps = self.config, self.precision, self.of_steps()
-        heads = np.abs(finite(rounded(self.stages.exact.heads)))
+        heads = np.abs(finite(self.stages.exact.heads))
         both = Gradients(**{n: np.abs(x) + vars(steps)[n] for n, x in vars(self.d).items()})
         carried = of_operands(c, self.sizes, heads, steps, minus=1.0)
         if "output_weight" in carried:
@@ -373,7 +390,7 @@ class Errors:
             carried |= linear_parameters(c, "output", np.abs(self.d.output), of_outputs, bias=False)
         sizes = of_operands(c, self.sizes, heads + self.of_outputs, both, minus=1.0)
         # The reference takes the same steps with its own unit roundoff
-        own = 1 + U_REFERENCE[wide_reference(self.stages.dtype)] / p.u_a
+        own = 1 + self.u_reference / p.u_a
         found = {}
         for name, error in carried.items():
             terms, stores = self.sums(name)

@@ -13,8 +13,8 @@ A sum of n terms adds u_a^2 n (y^2 / 3 + T / 6) / 4: partial sums grow like a ra
 do not average out.  A row shares its error of delta: s_dQ^2 gains s_delta^2 (scale sum_j P_j k_j)^2.  All scores share
 one relative error of the scale, max(u_s, 2 u_a), which moves every result along its derivative by log(scale).
 
-Valid where `Stages.errors_average_out` says so: without projections and relative positions, in which one rounding
-enters many results, and not below float32.  Source: Higham & Mary 2019.
+Valid without projections, rotary and relative positions, in which one rounding enters many results, and not below
+float32, where sums stagnate.  Source: Higham & Mary 2019.
 """
 
 from __future__ import annotations
@@ -24,14 +24,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from specs.attention import products, weighted
-from specs.attention_bound import TANH_ULPS
+from specs.attention_bound import errors_average_out
 from specs.attention_gradient import Gradients, of_operands, over_queries, softcap_slope
+from specs.attention_stages import Stages
 from specs.bound import DEVIATIONS, ROUNDING_DEVIATION, Float64, rounded
+from specs.score_bound import TANH_ULPS, before_softcap
 
 if TYPE_CHECKING:
     from specs.attention_gradient_bound import Errors
 
 ROUNDING = ROUNDING_DEVIATION**2
+
+
+def averages_out(stages: Stages) -> bool:
+    """Whether the roundings of these gradients are independent."""
+    c = stages.config
+    return errors_average_out(stages.precision) and not (c.projections or c.relative or c.rotary)
 
 
 def likely_errors(errors: Errors) -> dict[str, Float64]:
@@ -58,7 +66,7 @@ def of_steps(errors: Errors) -> tuple[Gradients, Gradients]:
     scale, stored, u_x, exact = c.score_scale, errors.stored, errors.u_x, errors.stages.exact
     values, keys, query = errors.values, errors.keys, errors.query
     of_norm = _of_norm(errors)
-    exponents = errors.stages.exponent_error()[1]
+    exponents = errors.scores.variance[..., : errors.config.kv_len]
     of_weights = np.where(exact.allowed, w**2 * (exponents + of_norm) + errors.flushed**2, 0.0)
     of_products = _of_products(errors)
     of_row = _of_row(errors, of_weights, of_products)
@@ -78,7 +86,7 @@ def of_steps(errors: Errors) -> tuple[Gradients, Gradients]:
     slope, of_biased, along_biased = np.ones_like(w), of_scores, along
     if c.softcap:
         slope = rounded(softcap_slope(c.softcap, exact))
-        biased, variance = rounded(exact.biased), errors.stages.biased_error()[1]
+        biased, variance = rounded(exact.biased), before_softcap(errors.stages).variance
         of_slope = (2 / c.softcap * slope) ** 2 * variance
         of_slope = of_slope + ROUNDING * ((2 * TANH_ULPS + 2) * p.u_a + 4 * p.u_s) ** 2
         of_biased = of_scores * slope**2 + d.scores**2 * of_slope
@@ -131,7 +139,7 @@ def of_steps(errors: Errors) -> tuple[Gradients, Gradients]:
 def _of_norm(errors: Errors) -> Float64:
     """Relative variance that all weights of a row have in common with each other or alike: bhq1."""
     p, w = errors.precision, errors.weights
-    exponents = (w**2 * errors.stages.exponent_error()[1]).sum(axis=-1, keepdims=True)
+    exponents = (w**2 * errors.scores.variance[..., : errors.config.kv_len]).sum(axis=-1, keepdims=True)
     exponents = exponents + errors.sink_weights**2 * errors.exponent_of_sink**2
     roundings = errors.u_x**2 * (errors.seen + 16) + 4 * p.u_p**2 + (2 * p.u_a * errors.lse) ** 2
     return np.asarray(exponents + ROUNDING * roundings)
