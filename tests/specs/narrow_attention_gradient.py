@@ -85,7 +85,7 @@ class Backpropagated(Computed):
         scale = round_to(c.score_scale, self.p.storage) if self.constants else c.score_scale
         d_products = d_biased if self.prescaled else kept(d_biased * scale)
         if c.bias:
-            found["bias"] = self.summed(d_products if c.bias_at == "products" else d_biased, (0,))
+            found["bias"] = self.summed(kept(d_biased * scale) if c.bias_at == "products" else d_biased, (0,))
         if self.fused:
             d_products = round_to(d_products, self.p.weights)
         d_query = self.stored(self.matmul(d_products, k))
