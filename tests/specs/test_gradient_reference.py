@@ -14,7 +14,7 @@ from narrow_arithmetic import ORDERS, PRECISIONS, Simulated, normal, worst
 
 from specs import gradient, inputs
 from specs.bound import Reference
-from specs.case import AttentionConfig, Case, CaseError, Config, EinsumConfig
+from specs.case import Case, CaseError, Config, EinsumConfig
 from specs.check import Check, Place, checks
 from specs.comparison import compare
 from specs.deviation import Deviation, Recorded
@@ -407,12 +407,10 @@ def test_checks_of_gradients_are_made_for_floats_where_the_backend_differentiate
     assert names(said, ("forward",)) == [name for name in names(said) if "grad" not in name]
 
 
-def test_no_gradients_where_the_case_says_so_or_must_be_refused_or_is_attention() -> None:
+def test_no_gradients_where_the_case_says_so_or_must_be_refused() -> None:
     assert names(case(dtypes=["float32"], gradient=False)) == ["c[fake-cpu-einsum-eager-float32]"]
     refused = case(dtypes=["float32"], shapes=[[3, 8], [7, 5]], expect={"error": "size_mismatch"})
     assert names(refused) == ["c[fake-cpu-einsum-eager-float32]"]
-    attention = AttentionConfig(q_len=2, head_dim=4, dtypes=["float32"])
-    assert names(Case("a::c", "c", Path("t.yaml"), 1, attention)) == ["c[fake-cpu-einsum-eager-float32]"]
 
 
 # Verdicts -------------------------------------------------------------------------------------------------------------
