@@ -73,8 +73,7 @@ class Stages:
 
     @cached_property
     def allowed(self) -> Array:
-        allowed = self.exact.allowed
-        return np.concatenate([allowed, np.ones_like(allowed[..., :1])], axis=-1) if self.config.sink else allowed
+        return self.beside(self.exact.allowed, True)
 
     @cached_property
     def weights(self) -> Float64:
@@ -91,12 +90,12 @@ class Stages:
         scores = np.where(self.exact.allowed, finite(self.exact.scores), 0.0)
         return self.beside(scores, self.given["sink"][:, None, None]) if self.config.sink else scores
 
-    def beside(self, of_keys: Float64, of_sink: Float64 | float) -> Float64:
+    def beside(self, of_keys: Array, of_sink: Array | float) -> Array:
         """A tensor bhqk with one more key, if there is a sink."""
         if not self.config.sink:
             return of_keys
         shape = (*of_keys.shape[:-1], 1)
-        return np.concatenate([of_keys, np.broadcast_to(of_sink, shape)], axis=-1)
+        return np.concatenate([of_keys, np.broadcast_to(np.asarray(of_sink, of_keys.dtype), shape)], axis=-1)
 
     def with_nothing(self, of_keys: Float64) -> Float64:
         """A tensor whose rows belong to keys with one more row, of zeros, if there is a sink."""

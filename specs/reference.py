@@ -20,6 +20,7 @@ from cachetools import LRUCache
 from specs import attention_bound, attention_gradient_bound, einsum, gradient, inputs
 from specs.bound import Reference, rounded
 from specs.case import AttentionConfig, Case, CaseError, EinsumConfig
+from specs.comparison import components
 from specs.double_double import DoubleDouble
 from specs.formats import DTYPES, Array, DType
 from specs.precision import Precision, declared
@@ -82,10 +83,10 @@ def _gradients(case: Case, dtype: DType, operands: Mapping[str, Array], precisio
     cotangent, random = inputs.cotangent(case, dtype.name), inputs.random_terms(case)
     if isinstance(case.config, AttentionConfig):
         return attention_gradient_bound.references(case.config, dtype, operands, cotangent, precision, random)
-    arrays = list(operands.values())
+    arrays, names = list(operands.values()), list(operands)
     return {
-        name: gradient.reference(case.config, dtype, arrays, cotangent, of, precision, random)
-        for of, name in enumerate(operands)
+        name: gradient.reference(case.config, dtype, arrays, cotangent, names.index(name), precision, random)
+        for name in inputs.differentiable(operands)
     }
 
 
@@ -96,11 +97,15 @@ def _check_literal(case: Case, dtype: DType, computed: Reference) -> None:
     held against the formula on the operands that they really receive.
     """
     assert case.config.expect is not None
-    stated = np.array(case.config.expect.value, None if dtype.inexact else object)  # 64 bits would not fit a float
-    if dtype.inexact and dtype.name != "float64":
-        wide = DTYPES["float64"]
-        computed = _evaluate(case, wide, inputs.operands(case, "float64"), declared(wide))
-    value = rounded(computed.value) if computed.error is not None else np.asarray(computed.value).astype(object)
+    # Integers as such, for not every one of 64 bits fits a float
+    stated = np.array(case.config.expect.value, dtype.wide.numpy if dtype.inexact else object)
+    if dtype.inexact:
+        if dtype != dtype.wide:
+            wide = inputs.operands(case, dtype.wide.name)
+            computed = _evaluate(case, dtype.wide, wide, declared(dtype.wide))
+        stated, value = components(stated), rounded(computed.value)
+    else:
+        value = np.asarray(computed.value).astype(object)
     if stated.shape != value.shape:
         raise CaseError("shape_mismatch", f"expect.value has shape {stated.shape}, the result has {value.shape}")
     if computed.error is None:

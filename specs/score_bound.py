@@ -167,7 +167,7 @@ def _overflowing(s: Stages) -> tuple[Bools, Bools]:
         high, low = np.zeros_like(high), np.zeros_like(low)
     high = (high | partial | (np.any(after, axis=0) & (finite(e.scores) > 0))) & e.allowed
     low = (low | (np.any(after, axis=0) & (finite(e.scores) <= 0))) & e.allowed
-    return (s.beside(high, False).astype(bool), s.beside(low, False).astype(bool))
+    return s.beside(high, False), s.beside(low, False)
 
 
 def _beyond(values: Float64, format: Format) -> Bools:
