@@ -14,7 +14,7 @@ from narrow_arithmetic import ORDERS, PRECISIONS, Simulated, normal, worst
 
 from specs import gradient, inputs
 from specs.bound import Reference
-from specs.case import Case, CaseError, Config, EinsumConfig
+from specs.case import AttentionConfig, Case, CaseError, Config, EinsumConfig
 from specs.check import Check, Place, checks
 from specs.comparison import compare
 from specs.deviation import Deviation, Recorded
@@ -411,6 +411,17 @@ def test_no_gradients_where_the_case_says_so_or_must_be_refused() -> None:
     assert names(case(dtypes=["float32"], gradient=False)) == ["c[fake-cpu-einsum-eager-float32]"]
     refused = case(dtypes=["float32"], shapes=[[3, 8], [7, 5]], expect={"error": "size_mismatch"})
     assert names(refused) == ["c[fake-cpu-einsum-eager-float32]"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "checked"),
+    [({}, True), ({"gradient": False}, False), ({"fully_masked": "nan"}, False), ({"masked_values": "spread"}, False)],
+    ids=str,
+)
+def test_attention_has_gradients_unless_it_holds_nan_to_be_right(fields: dict[str, Any], checked: bool) -> None:
+    config = AttentionConfig.model_validate({"q_len": 2, "head_dim": 4, "dtypes": ["float32"]} | fields)
+    found = names(Case("a::c", "c", Path("t.yaml"), 1, config))
+    assert found == ["c[fake-cpu-einsum-eager-float32]", "c[fake-cpu-einsum-eager-float32-grad]"][: 1 + checked]
 
 
 # Verdicts -------------------------------------------------------------------------------------------------------------
