@@ -24,6 +24,7 @@ from backends.inventory import Finding, probe
 from reports.stale import Stale
 from reports.stream import Stream
 from reports.terminal import Summary
+from reports.views import Views
 from specs import items
 from specs.case import Mode
 from specs.check import DIRECTIONS, Direction, Place
@@ -137,7 +138,7 @@ def _places(findings: dict[str, Finding], option: Any) -> list[Place]:
             backend=name,
             device=device,
             implementations={
-                kind: _asked(option.implementation, offer) for kind, offer in backend.implementations.items()
+                kind: _asked(option.implementation, backend.offered(kind, device)) for kind in backend.implementations
             },
             modes=_asked(option.mode, backend.modes if option.mode else backend.default_modes),
             directions=_asked(option.direction, DIRECTIONS if backend.differentiates else ("forward",)),
@@ -178,11 +179,19 @@ def _report(config: pytest.Config) -> None:
     folder = config.invocation_params.dir / option.report if option.report else config.rootpath / ".conformance"
     backends = {name: asdict(finding) for name, finding in config.stash[FINDINGS].items()}
     narrowed = {name: getattr(option, name) for name in (*NARROWING, "adapter", "require", "keyword")}
-    facts = {"backends": backends, "unmet": unmet, "selection": {"paths": config.args, **narrowed}}
-    config.pluginmanager.register(Stream(folder, [str(each) for each in config.invocation_params.args], facts))
+    stale = Stale(config.stash[PLAN].deviations)
+    facts = {
+        "backends": backends,
+        "unmet": unmet,
+        "stale_deviations": stale.found,
+        "selection": {"paths": config.args, **narrowed},
+    }
+    stream = Stream(folder, [str(each) for each in config.invocation_params.args], facts)
+    config.pluginmanager.register(stream)
     rows = [(place.backend, place.device) for place in places]
-    config.pluginmanager.register(Summary(backends, rows, unmet, folder))
-    config.pluginmanager.register(Stale(config.stash[PLAN].deviations))
+    config.pluginmanager.register(Summary(backends, rows, unmet))
+    config.pluginmanager.register(stale)
+    config.pluginmanager.register(Views(stream, config.rootpath))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,7 +2,18 @@
 
 A session writes its run, and everything else reads it:
 
-    stream      a session's records become a run, a folder that is complete up to the last check at any moment
-    read        a run becomes records again
-    terminal    the summary at the end of a session
+    stream         a session's records become a run, a folder that is complete up to the last check at any moment
+    read           a run becomes records again; record.schema.json describes what is in its folder
+    terminal       the summary at the end of a session
+    stale          recorded deviations that a whole run shows to be out of date
+    notices        what a run did not do, and what failed it besides its checks
+    views          the files below, written when a session ends and by `python -m reports page DIR`
+
+    page           index.html: the grid of families and backends, down to one check
+      columns      records by columns, small enough for a page
+      formula      the mathematics of a case
+      html         one self-contained file of style, script and data; templates/ and assets/ hold its parts
+    markdown       summary.md, for a pull request or the summary of a CI step
+    badge          badge.json, for shields.io
+    annotations    failing cases at their lines, under GitHub Actions
 """

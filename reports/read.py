@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.stream import RECORDS, RUN
+from reports.stream import CASES, RECORDS, RUN
 from specs.record import SCHEMA_VERSION
 
 
@@ -31,15 +31,11 @@ class Run:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The records in the order in which they arrived."""
-        with (self.folder / RECORDS).open(encoding="utf-8", errors="replace") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.endswith("\n"):
-                    return
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    raise RunError(f"{self.folder / RECORDS}:{number}: not a record: {error}") from error
-                yield _readable(record, self.folder / RECORDS)
+        return _lines(self.folder / RECORDS)
+
+    def cases(self) -> Iterator[dict[str, Any]]:
+        """What each case says (`specs.statement`), in the order in which they were first met."""
+        return _lines(self.folder / CASES)
 
 
 def read(folder: Path) -> Run:
@@ -54,6 +50,21 @@ def read(folder: Path) -> Run:
     except ValueError as error:
         raise RunError(f"{folder / RUN} is not JSON: {error}") from error
     return Run(folder, _readable(facts, folder / RUN), truncated)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith("\n"):
+                    return  # the writer was stopped within it
+                try:
+                    data = json.loads(line)
+                except ValueError as error:
+                    raise RunError(f"{path}:{number}: not a record: {error}") from error
+                yield _readable(data, path)
+    except FileNotFoundError as error:
+        raise RunError(f"{path.parent} holds no whole run: there is no {path.name} in it") from error
 
 
 def _readable(data: Any, path: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Stale:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         if ended and self.cases and not self.errors and not session.shouldfail and _is_whole(session.config):
-            self.found = list(self._stale())
+            self.found += self._stale()
         if self.found:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -19,9 +19,10 @@ from typing import IO, Any
 
 import pytest
 
-from specs.record import SCHEMA_VERSION, VERDICTS
+from specs.record import SCHEMA_VERSION, VERDICTS, plain
 
-RECORDS, RUN = "records.jsonl", "run.json"
+RECORDS, CASES, RUN = "records.jsonl", "cases.jsonl", "run.json"
+VIEWS = ("index.html", "summary.md", "badge.json")  # what `reports.views` makes of these
 PROJECT = "einsum-attention-conformance"
 PACKAGES = ("numpy", "torch", "jax", "jaxlib", "tensorflow", "keras", "ml_dtypes", "pytest", "pytest-xdist")
 
@@ -53,7 +54,8 @@ def now() -> str:
 class Stream:
     """pytest plugin that writes the run; the folder is touched when the first result arrives, not before.
 
-    `facts` is what the session knows of itself: its backends, the selection.
+    Beside the records, `cases.jsonl` has a line for each case: what it says (`specs.statement`), so that a run can be
+    looked at where there are no case files.  `facts` is what the session knows of itself: its backends, the selection.
     """
 
     def __init__(self, folder: Path, arguments: list[str], facts: dict[str, Any]) -> None:
@@ -71,7 +73,8 @@ class Stream:
         }
         self.verdicts = Counter(dict.fromkeys(VERDICTS, 0))
         self.seen: set[str] = set()
-        self.records: IO[str] | None = None
+        self.stated: set[str] = set()  # cases whose statement is written
+        self.files: tuple[IO[str], IO[str]] | None = None  # records and cases
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.seen.add(report.nodeid)
@@ -79,30 +82,44 @@ class Stream:
             self._open()
             self.run["broken_case_files"][report.nodeid.partition("::")[0]] = problems
         if record := getattr(report, "conformance", None):
-            self._open().write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            records, cases = self._open()
+            stated = getattr(report, "conformance_case", None)  # once from each worker
+            if stated and stated["case"] not in self.stated:
+                self.stated.add(stated["case"])
+                cases.write(_line(stated))
+            records.write(_line(record))
             self.verdicts[record["verdict"]] += 1
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.records is None:
+        if self.files is None:
             return
-        self.records.close()
+        for file in self.files:
+            file.close()
         ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         # A session that ran out of workers ends like any other one: only the number of results tells
         self.run["complete"] = ended and len(self.seen) >= session.testscollected
         self.run |= {"exit_status": int(session.exitstatus), "finished": now()}
         self._describe()
 
-    def _open(self) -> IO[str]:
-        if self.records is None:
+    def _open(self) -> tuple[IO[str], IO[str]]:
+        if self.files is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / RUN).unlink(missing_ok=True)  # never beside the records of another run
-            self.records = (self.folder / RECORDS).open("w", encoding="utf-8", buffering=1)
+            for name in (RUN, *VIEWS):  # never beside the records of another run
+                (self.folder / name).unlink(missing_ok=True)
+            records, cases = (
+                (self.folder / name).open("w", encoding="utf-8", buffering=1) for name in (RECORDS, CASES)
+            )
+            self.files = records, cases
             self._describe()
-        return self.records
+        return self.files
 
     def _describe(self) -> None:
         """Replace `run.json` in one step: whoever reads it meanwhile gets the old one or the new one."""
         self.run["verdicts"] = dict(self.verdicts)
         unfinished = self.folder / f".{RUN}.{os.getpid()}"
-        unfinished.write_text(json.dumps(self.run, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        unfinished.write_text(json.dumps(plain(self.run), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         unfinished.replace(self.folder / RUN)
+
+
+def _line(data: dict[str, Any]) -> str:
+    return json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n"

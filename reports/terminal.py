@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Generator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,10 +28,8 @@ class Summary:
     unmet      backends that had to run and could not, with the reason
     """
 
-    def __init__(
-        self, backends: Mapping[str, Mapping[str, Any]], places: list[Row], unmet: Mapping[str, str], folder: Path
-    ) -> None:
-        self.backends, self.unmet, self.folder = backends, unmet, folder
+    def __init__(self, backends: Mapping[str, Mapping[str, Any]], places: list[Row], unmet: Mapping[str, str]) -> None:
+        self.backends, self.unmet = backends, unmet
         self.verdicts: dict[Row, Counter[str]] = {place: Counter() for place in places}
         self.worst: dict[Row, tuple[float, str]] = {}
         self.reasons: dict[str, Counter[str]] = {"unsupported": Counter(), "deviation": Counter()}
@@ -66,8 +63,6 @@ class Summary:
         self._broken_files(terminalreporter)
         for verdict, counted in self.reasons.items():
             _most_common(terminalreporter, verdict, counted)
-        if any(self.verdicts.values()) or self.broken:
-            terminalreporter.write_line(f"run: {self.folder}")
         for name, reason in self.unmet.items():
             terminalreporter.write_line(f"FAILED: {name} had to run and could not: {reason}", red=True, bold=True)
 

@@ -2,19 +2,20 @@
 
 What a session runs, and where, is decided before anything is collected and stands in its `Plan`, so that all workers
 of pytest-xdist collect the same items without importing a framework.  A record travels on its report, as
-`report.conformance`; the problems of a file that cannot be used as `report.case_file_problems`.
+`report.conformance`, and what its case says on the first of them, as `report.conformance_case`; the problems of a file
+that cannot be used travel as `report.case_file_problems`.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 import subprocess
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +24,16 @@ import pytest
 from specs.case import CaseError
 from specs.check import Check, Place, checks
 from specs.deviation import Recorded
+from specs.explain import Explained, explain, properties
 from specs.loading import load
 from specs.problems import CaseFileError
-from specs.record import Record
+from specs.record import Record, encodable
+from specs.statement import statement
 from specs.verdict import judge
 
 if TYPE_CHECKING:
     from backends.base import Backend
 
-LONGEST = 300  # characters of a case's fields in a failure's text; literal operands can be pages
 
 # What pytest shows for the verdicts that it has no word for: category, letter, word
 STATUS = {
@@ -76,6 +78,7 @@ class Plan:
 
 
 PLAN = pytest.StashKey[Plan]()
+STATED = pytest.StashKey[set[str]]()  # cases whose statements this process has sent
 
 
 # Items ----------------------------------------------------------------------------------------------------------------
@@ -144,9 +147,10 @@ class CheckItem(pytest.Item):
             details = "\n\n" + traceback.format_exc()
             reason = f"the suite itself failed: {type(mistake).__name__}: {mistake}"
             self.record = not_judged(self.check, self.nodeid, reason, time.perf_counter() - start)
+        self.record = replace(self.record, again=plan.command(self.check, self.nodeid))
         self.user_properties += properties(self.record)
         if self.record.verdict in ("fail", "error"):
-            raise NotPassedError(explain(self.check, self.record, plan) + details)
+            raise NotPassedError(encodable(explain(self.check, self.record, plan.versions) + details))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]
         return str(excinfo.value) if isinstance(excinfo.value, NotPassedError) else super().repr_failure(excinfo)
@@ -189,66 +193,6 @@ def not_judged(check: Check, nodeid: str, reason: str, seconds: float = 0.0) -> 
     )
 
 
-def properties(record: Record) -> list[tuple[str, object]]:
-    """What JUnit XML tells of a record."""
-    plain = record.as_json()
-    return [(name, plain[name]) for name in ("verdict", "backend", "device", "error_ratio") if plain[name] is not None]
-
-
-# Text -----------------------------------------------------------------------------------------------------------------
-
-
-def explain(check: Check, record: Record, plan: Plan) -> str:
-    """All that a failing check shows: what was computed on what, what was wrong, and how to run it again."""
-    found, worst = record.measurement, record.measurement.worst
-    framework = f"{check.backend} {plan.versions.get(check.backend) or ''}".strip()
-    gradient = found.bound.get("gradient_of")
-    of = f" of the gradient of {gradient}" if gradient else ""
-    facts = {
-        "about": check.case.config.about,
-        check.case.kind: fields(check),
-        "on": f"{framework} {check.device}: {check.implementation}, {check.mode}, {check.dtype}, {check.direction}",
-        record.verdict: record.reason,
-        "worst": worst and f"{list(worst.index)}{of}: expected {worst.expected}, got {worst.got}, bound {worst.bound}",
-        "ratio": found.error_ratio is not None and f"{found.error_ratio:.4g} times the bound",
-        "ULPs": found.max_ulp is not None and f"{found.max_ulp:.4g} at most",
-        "again": plan.command(check, record.id),
-    }
-    lines = [f"{record.file}:{record.line}: {check.case.id}"]
-    lines += [f"  {label:<10} " + str(fact).replace("\n", "\n" + " " * 13) for label, fact in facts.items() if fact]
-    return "\n".join(lines)
-
-
-def fields(check: Check) -> str:
-    """What the case says, in one line."""
-    aside = {"about", "source", "dtypes", "modes", "implementations"}
-    said = check.case.config.model_dump(exclude_unset=True, exclude=aside)
-    line = ", ".join(f"{name}: {json.dumps(value, default=_complex)}" for name, value in said.items())
-    return line if len(line) <= LONGEST else line[:LONGEST] + " …"
-
-
-def _complex(number: complex) -> str:
-    return str(number).strip("()")
-
-
-@dataclass(frozen=True)
-class Explained:
-    """A failure's text with the one line that pytest's short summary and JUnit XML look for in `reprcrash`."""
-
-    text: str
-    message: str
-
-    @property
-    def reprcrash(self) -> Explained:
-        return self
-
-    def toterminal(self, out: Any) -> None:
-        out.line(self.text)
-
-    def __str__(self) -> str:
-        return self.text
-
-
 # Hooks ----------------------------------------------------------------------------------------------------------------
 
 
@@ -284,11 +228,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.case_file_problems = item.problems
     elif call.when == "call" and isinstance(item, CheckItem):
         report.conformance = item.record.as_json()
+        stated = item.config.stash.setdefault(STATED, set())
+        if item.check.case.id not in stated:
+            report.conformance_case = statement(item.check.case)
+            stated.add(item.check.case.id)
         if item.record.verdict == "unsupported":
             report.outcome = "skipped"
-            report.longrepr = (str(item.path), item.check.case.line, item.record.reason)
+            report.longrepr = (str(item.path), item.check.case.line, report.conformance["reason"])
         elif item.record.verdict == "deviation":
-            report.outcome, report.wasxfail = "skipped", item.record.reason
+            report.outcome, report.wasxfail = "skipped", report.conformance["reason"]
     return report
 
 
@@ -296,13 +244,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
     """The report of a check that took its worker down has nothing but its id: it becomes a record like any other."""
     config = sched.config
-    if PLAN not in config.stash or not (check := find(crashitem, config.rootpath, config.stash[PLAN])):
+    plan = config.stash.get(PLAN, None)
+    if plan is None or not (check := find(crashitem, config.rootpath, plan)):
         return
     record = not_judged(check, crashitem, f"its worker process died while running it ({_end(report.node)})")
+    record = replace(record, again=plan.command(check, crashitem))
     report.when = "call"
-    report.conformance = record.as_json()
+    report.conformance, report.conformance_case = record.as_json(), statement(check.case)
     report.user_properties = properties(record)
-    report.longrepr = explain(check, record, config.stash[PLAN])
+    report.longrepr = encodable(explain(check, record, plan.versions))
+    # JUnit XML ends a test case, and writes its properties, with the report of its teardown
+    end = {"outcome": "passed", "longrepr": None, "when": "teardown", "user_properties": report.user_properties}
+    teardown = pytest.TestReport(crashitem, report.location, {}, **end, node=report.node)
+    report.afterwards = partial(config.hook.pytest_runtest_logreport, report=teardown)
 
 
 def _end(worker: Any) -> str:
@@ -317,12 +271,15 @@ def _end(worker: Any) -> str:
     return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report: Any) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_logreport(report: Any) -> Generator[None, None, None]:
     """A failure regains its one line here: on the way from a worker only the text survives."""
     record = getattr(report, "conformance", None)
     if record and report.failed:
         report.longrepr = Explained(str(report.longrepr), record["reason"])
+    yield
+    if afterwards := getattr(report, "afterwards", None):
+        afterwards()
 
 
 @pytest.hookimpl(tryfirst=True)

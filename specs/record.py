@@ -47,7 +47,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Record:
-    """One check's verdict and the evidence for it."""
+    """One check's verdict and the evidence for it; `again` is the shell command that runs it and nothing else."""
 
     id: str
     file: str
@@ -66,20 +66,32 @@ class Record:
     measurement: Measurement = field(default_factory=Measurement)
     repeatable: bool | None = None
     seconds: float = 0.0
+    again: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Flat JSON-able mapping; the measurement's fields stand beside the others."""
-        plain = asdict(self)
-        plain |= plain.pop("measurement")
-        return {"schema": SCHEMA_VERSION} | {key: _plain(value) for key, value in plain.items()}
+        fields = asdict(self)
+        fields |= fields.pop("measurement")
+        return {"schema": SCHEMA_VERSION, **plain(fields)}
 
 
-def _plain(value: Any) -> Any:
-    """JSON's own types: tuples become lists, non-finite floats become text."""
+def plain(value: Any) -> Any:
+    """JSON's own types: tuples become lists, non-finite and complex numbers become text,
+    and text is such as can be written.
+    """
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
+    if isinstance(value, str):
+        return encodable(value)
     if isinstance(value, float) and value - value != 0:
         return str(value)
+    if isinstance(value, complex):
+        return str(value).strip("()")
     return value
+
+
+def encodable(text: str) -> str:
+    """Text without lone surrogates, which neither a file nor the channel to another process can hold."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

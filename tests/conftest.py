@@ -1,7 +1,12 @@
 """What all tests of the suite share."""
 
+import pytest
 from hypothesis import settings
 
 # How long an example takes says how busy the machine is, and nothing about the suite
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require-browser", action="store_true", help="fail, not skip, tests of pages without Chromium")

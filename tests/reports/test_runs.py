@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from reports.read import RunError, read
-from reports.stream import Stream
+from reports.stream import VIEWS, Stream
 from reports.terminal import Summary
 from specs.record import SCHEMA_VERSION, Measurement, Record
 
@@ -54,6 +54,22 @@ def test_a_session_without_checks_leaves_no_trace(stream: Stream) -> None:
     stream.pytest_runtest_logreport(SimpleNamespace(nodeid="tests/test_it.py::test_it"))
     stream.pytest_sessionfinish(ended(collected=1))
     assert not stream.folder.exists()
+
+
+def test_views_of_the_run_before_are_not_left_beside_new_records(stream: Stream) -> None:
+    stream.folder.mkdir()
+    for name in VIEWS:
+        (stream.folder / name).write_text("of the run before")
+    stream.pytest_runtest_logreport(report(record()))
+    assert sorted(path.name for path in stream.folder.iterdir()) == ["cases.jsonl", "records.jsonl", "run.json"]
+
+
+def test_a_case_is_written_once(stream: Stream) -> None:
+    for _ in range(2):  # as two workers do
+        told = {"schema": SCHEMA_VERSION, "case": "f::product"}
+        stream.pytest_runtest_logreport(SimpleNamespace(**vars(report(record())), conformance_case=told))
+    stream.pytest_sessionfinish(ended())
+    assert list(read(stream.folder).cases()) == [told]
 
 
 def test_a_run_that_began_can_be_read(stream: Stream) -> None:
@@ -124,7 +140,7 @@ def summary(monkeypatch: pytest.MonkeyPatch) -> Summary:
         "numpy": {"version": "2.4.6", "reason": "", "next_step": ""},
         "absent": {"version": None, "reason": "not installed", "next_step": "pip install absent"},
     }
-    return Summary(backends, [("numpy", "cpu"), ("numpy", "cuda:0")], {"absent": "not installed"}, Path("run"))
+    return Summary(backends, [("numpy", "cpu"), ("numpy", "cuda:0")], {"absent": "not installed"})
 
 
 def test_the_table(summary: Summary) -> None:

@@ -1,0 +1,30 @@
+"""Command line over runs on disk: `python -m reports page DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from reports import views
+from reports.read import RunError
+
+# Each has `add`, which adds its subcommand, and sets `run`: what that does, and returns the exit code of
+COMMANDS = (views,)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code of the subcommand; 2 for a wrong command line or a run that cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m reports", description="What people look at, made of runs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command in COMMANDS:
+        command.add(commands)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except RunError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+/* One check: what was found, how the other backends did, and how to run it again. */
+
+const fact = (name, ...value) => (value.flat().every((each) => each === null || each === undefined || each === "")
+  ? null : [h("dt", {}, name), h("dd", {}, value)]);
+const facts = (...pairs) => h("dl", { class: "facts" }, pairs);
+
+/* Only an address of the web is a link; anything else is text. */
+const linkOrText = (text) => (/^https?:\/\//.test(text) ? h("a", { href: text, rel: "noreferrer" }, text) : text);
+
+/* Two numbers one below the other, with what differs set off. */
+function differing(expected, got) {
+  let same = 0;
+  while (same < expected.length && expected[same] === got[same]) same++;
+  const marked = (text) => [text.slice(0, same), h("span", { class: "differs" }, text.slice(same))];
+  return [["expected", expected], ["got", got]].map(([name, text]) => fact(name, h("code", {}, marked(text))));
+}
+
+function worstElement(i) {
+  const value = (column) => COLUMN[column][i];
+  const numbers = value("expected") === "" ? [] : [
+    fact("element", h("code", {}, `[${value("index").replaceAll(",", ", ")}]`), gradientOf(i)),
+    ...differing(value("expected"), value("got")), fact("bound", h("code", {}, value("limit"))),
+  ];
+  const ratio = RATIO[i] === -1 ? null : `${shown(value("ratio"))} ${RATIO[i] <= 1 ? "of the bound" : "times the bound"}`;
+  const rows = [...numbers, fact("error ratio", ratio), fact("ULPs", value("ulp") === null ? null : `${shown(value("ulp"))} at most`),
+    fact("absolute error", value("abs") === null ? null : `${shown(value("abs"))} at most`)].filter(Boolean);
+  return rows.length ? [h("h3", {}, "Worst element"), facts(...rows)] : null;
+}
+
+function gradientOf(i) {
+  const operand = DATA.bounds[COLUMN.bound[i]].gradient_of;
+  return operand ? ` of the gradient of ${operand}` : null;
+}
+
+/* What is recorded of a deviation, its reason being that of the check. */
+function deviationOf(i) {
+  const deviation = DATA.deviations[COLUMN.deviation[i]];
+  return deviation && facts(
+    fact("grade", deviation.grade), fact("observed", h("code", {}, spelledOut(deviation.observed))),
+    fact("versions", deviation.versions ? h("code", {}, spelledOut(deviation.versions)) : null),
+    fact("link", deviation.link ? linkOrText(deviation.link) : null), fact("recorded in", h("code", {}, deviation.place)));
+}
+
+function boundOf(i) {
+  const { precision, gradient_of: _, ...rest } = DATA.bounds[COLUMN.bound[i]];
+  const pairs = [...Object.entries(rest), ...Object.entries(precision ?? {})];
+  return pairs.length ? h("details", {}, h("summary", {}, "How the bound was derived"),
+    facts(pairs.map(([name, value]) => fact(name.replaceAll("_", " "), h("code", {}, spelledOut(value)))))) : null;
+}
+
+/* The same case, dtype and direction wherever it ran, on one scale. */
+function sideBySide(i) {
+  const [, dtype, direction] = SETTINGS[COLUMN.setting[i]];
+  const others = [];
+  for (let j = 0; j < DATA.count; j++) {
+    const setting = SETTINGS[COLUMN.setting[j]];
+    if (COLUMN.case[j] === COLUMN.case[i] && setting[1] === dtype && setting[2] === direction) others.push(j);
+  }
+  const width = DECADES[1] - DECADES[0];
+  const at = (ratio) => (ratio <= 0 ? 0 : Math.max(0, Math.min(1, (Math.log10(ratio) - DECADES[0]) / width)));
+  const label = (j) => [...PLACES[COLUMN.place[j]], SETTINGS[COLUMN.setting[j]][0]].join(" · ");
+  const rows = others.sort((a, b) => natural(label(a), label(b))).map((j) => h("tr", j === i ? { class: "this", "aria-current": "true" } : {},
+    h("th", { scope: "row" }, h("a", { href: linkCheck(j) }, label(j))),
+    h("td", {}, verdictChip(verdictOf(j))), h("td", { class: "number" }, shown(RATIO[j])),
+    h("td", { class: "track" }, h("div", { class: "ratio", "data-verdict": verdictOf(j), "aria-hidden": "true" },
+      RATIO[j] < 0 ? null : h("span", { class: "dot", style: { left: `${100 * at(RATIO[j])}%` } }),
+      h("span", { class: "limit", style: { left: `${(100 * -DECADES[0]) / width}%` } })))));
+  return [h("h3", {}, `Error ratio side by side: ${dtype}, ${direction}`), h("div", { class: "scroll" }, h("table", { class: "ruled beside" },
+    h("thead", {}, h("tr", {}, ["where", "verdict", "ratio", `1e${DECADES[0]} to 1e${DECADES[1]}; the line is the bound`].map((head, column) =>
+      h("th", { scope: "col", class: column === 2 ? "number" : null }, head)))), h("tbody", {}, rows)))];
+}
+
+function checkView(i) {
+  const verdict = verdictOf(i), of = caseOf(i), [outputType, outputShape] = DATA.outputs[COLUMN.output[i]];
+  const reason = DATA.reasons[COLUMN.reason[i]], { mathematics, written } = statementOf(of);
+  const isGradient = SETTINGS[COLUMN.setting[i]][2] === "grad";
+  return h("article", { class: "columns" },
+    h("div", { class: "stack" }, of.about ? h("p", {}, of.about) : null,
+      h("section", { class: "notice stack", "data-verdict": verdict },
+        h("div", {}, verdictChip(verdict)), reason ? h("pre", { class: "reason" }, reason) : null, deviationOf(i)),
+      worstElement(i),
+      h("h3", {}, "Result"), facts(fact("dtype", outputType), fact("shape", outputShape ? shapeOf(outputShape) : null),
+        fact("time", `${shown(COLUMN.seconds[i])} s`),
+        fact("repeatable", COLUMN.repeatable[i] === null ? null : COLUMN.repeatable[i] ? "yes" : "no")),
+      boundOf(i), sideBySide(i)),
+    h("div", { class: "stack" },
+      h("h3", {}, "Run it again"), copying(againOf(i), "the command that runs this check"),
+      h("h3", {}, "Stand-alone script"), copying(`python -m reports script ${quoted(idOf(i))}`, "the command that prints a script"),
+      isGradient ? h("p", { class: "muted" }, "This is a check of gradients: that of each operand is an einsum too, of the cotangent and the other operands.") : null,
+      mathematics, written));
+}

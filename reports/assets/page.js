@@ -1,0 +1,168 @@
+/* The frame: filters above, one view below; which one is in the address. */
+
+const main = document.getElementById("view"), filters = document.getElementById("filters"), trail = document.getElementById("trail");
+const first = document.getElementById("first-screen");
+
+/* Filters ---------------------------------------------------------------------------------------------------------- */
+
+function buildFilters() {
+  let waiting;
+  const searchNow = () => {
+    clearTimeout(waiting);
+    if (search.value !== STATE.q) adjust({ q: search.value });
+  };
+  const search = h("input", {
+    type: "search", id: "q", placeholder: "Search: case, equation, reason …", "aria-label": "Search", autocomplete: "off", spellcheck: "false",
+    oninput: () => { clearTimeout(waiting); waiting = setTimeout(searchNow, 120); },
+    onchange: searchNow, // whoever leaves the field need not wait
+  });
+  const verdicts = DATA.verdicts.map((verdict) => h("button", {
+    class: "toggle", "data-verdict": verdict, "data-toggle": verdict,
+    onclick: () => adjust({ verdict: toggled(STATE.verdict, verdict) }),
+  }, verdictChip(verdict), " ", h("span", { class: "count" })));
+  const facets = Object.keys(FACETS).filter((facet) => valuesOf(facet).length > 1).map((facet) => h("details", { class: "facet", "data-facet": facet },
+    h("summary", {}, facet, h("span", { class: "chosen" })),
+    h("div", { class: "choices panel" }, valuesOf(facet).map((value) => h("label", {}, h("input", {
+      type: "checkbox", value, onchange: () => adjust({ [facet]: toggled(STATE[facet], value) }),
+    }), " ", value)))));
+  const clear = h("button", { class: "quiet", id: "clear", onclick: () => {
+    adjust({ q: "", verdict: [], from: "", to: "", ...Object.fromEntries(Object.keys(FACETS).map((facet) => [facet, []])) });
+    search.focus();
+  } }, "Clear");
+  filters.append(search, h("div", { class: "row tight", role: "group", "aria-label": "Verdicts" }, verdicts), h("div", { class: "row tight" }, facets, clear));
+  addEventListener("click", (event) => filters.querySelectorAll("details[open]").forEach((each) => { if (!each.contains(event.target)) each.open = false; }));
+}
+
+const toggled = (values, value) => (values.includes(value) ? values.filter((each) => each !== value) : [...values, value]);
+
+function showFilters(found) {
+  const search = document.getElementById("q");
+  if (search !== document.activeElement) search.value = STATE.q;
+  const counts = {};
+  for (const i of found) counts[verdictOf(i)] = (counts[verdictOf(i)] ?? 0) + 1;
+  for (const button of filters.querySelectorAll("[data-toggle]")) {
+    button.setAttribute("aria-pressed", String(STATE.verdict.includes(button.dataset.toggle)));
+    button.querySelector(".count").textContent = counted(counts[button.dataset.toggle] ?? 0);
+  }
+  for (const facet of filters.querySelectorAll("[data-facet]")) {
+    const values = STATE[facet.dataset.facet];
+    facet.querySelector(".chosen").textContent = values.length ? `: ${values.join(", ")}` : "";
+    facet.querySelectorAll("input").forEach((box) => { box.checked = values.includes(box.value); });
+  }
+  const narrowed = STATE.q || STATE.verdict.length || STATE.from || STATE.to || Object.keys(FACETS).some((facet) => STATE[facet].length);
+  document.getElementById("clear").hidden = !narrowed;
+}
+
+/* Views ------------------------------------------------------------------------------------------------------------ */
+
+const linked = (text, href) => h("a", { href }, text);
+
+function showTrail(parts, count) {
+  const steps = [linked("All cases", linkAt("")), ...parts];
+  const last = steps.pop();
+  trail.replaceChildren(
+    h("div", { class: "row" }, h("nav", { "aria-label": "Path", class: "path" }, steps.map((step) => [step, h("span", { class: "muted", "aria-hidden": "true" }, " / ")]),
+      h("h2", { tabindex: -1, id: "heading" }, last.textContent)),
+    STATE.check ? null : h("span", { class: "muted", role: "status" }, count === 1 ? "1 check" : `${counted(count)} checks`),
+    STATE.check ? null : h("nav", { class: "push row tight", "aria-label": "Views" }, [["", "Grid"], ["checks", "Checks"], ["margin", "Distance to the bound"]].map(([view, label]) =>
+      h("a", { class: "quiet tab", href: linkTo({ view, from: "", to: "" }), "aria-current": STATE.view === view ? "page" : null }, label)))));
+}
+
+const within = (at) => (i) => caseOf(i).case === at || familyOf(caseOf(i)) === at;
+
+function view(checks) {
+  if (STATE.view === "checks") return checksView(checks);
+  if (STATE.view === "margin") return marginView(checks);
+  const of = CASES.find((each) => each.case === STATE.at);
+  if (of) return caseView(of, checks);
+  const openCase = (row, leaf, cell) => (cell.total === 1 ? linkCheck(cell.only) : row.link);
+  if (STATE.at) {
+    const rank = new Map(CASE_ORDER.filter((index) => familyOf(CASES[index]) === STATE.at).map((index, row) => [index, row]));
+    const rows = [...rank.keys()].map((index) => ({
+      key: CASES[index].case, label: nameOf(CASES[index]), aside: CASES[index].config.equation, link: linkAt(CASES[index].case),
+    }));
+    return grid({ title: `Cases of ${STATE.at} by backend`, rowTitle: "case", rows, checks, rowOf: (i) => rank.get(COLUMN.case[i]), linkCell: openCase });
+  }
+  const familyRow = new Map(FAMILIES.map((family, row) => [family, row]));
+  const rowOfCase = CASES.map((each) => familyRow.get(familyOf(each)));
+  return grid({
+    title: "Case families by backend", rowTitle: "family", checks, rowOf: (i) => rowOfCase[COLUMN.case[i]],
+    rows: FAMILIES.map((family) => ({ key: family, label: family, link: linkAt(family) })), linkCell: openCase,
+  });
+}
+
+let focusKey = () => false;
+
+function render() {
+  drawers = [];
+  focusKey = () => false;
+  const i = STATE.check ? checkWithId(STATE.check) : -1;
+  const found = chosen({ ...STATE, verdict: [] }).filter(STATE.at ? within(STATE.at) : () => true);
+  const checks = STATE.verdict.length ? found.filter((each) => STATE.verdict.includes(verdictOf(each))) : found;
+  const [family] = STATE.at.split("::");
+  const steps = STATE.at ? [linked(family, linkAt(family))] : [];
+  if (STATE.at.includes("::")) steps.push(linked(STATE.at.slice(family.length + 2), linkAt(STATE.at)));
+  if (STATE.check) steps.push(h("span", {}, i < 0 ? "unknown check" : onWhat(i)));
+  showTrail(steps, checks.length);
+  showFilters(found);
+  filters.hidden = Boolean(STATE.check);
+  first.hidden = Boolean(STATE.at || STATE.check || STATE.view);
+  document.title = [steps.at(-1)?.textContent, "Conformance"].filter(Boolean).join(" · ");
+  if (STATE.check) {
+    main.replaceChildren(i < 0 ? h("p", {}, "This run has no such check: ", h("code", {}, STATE.check)) : checkView(i));
+  } else if (!checks.length) {
+    main.replaceChildren(h("p", { class: "muted" }, DATA.count ? "No check is left by these filters." : "The run holds no checks."));
+  } else {
+    const made = view(checks);
+    main.replaceChildren(made.element);
+    made.draw();
+    focusKey = made.focusKey;
+  }
+}
+
+/* Another place: its heading is where reading goes on; coming up again, the row that one came from. */
+function follow() {
+  const before = STATE;
+  STATE = readState();
+  render();
+  if (linkTo({}, before) === linkTo({})) return;
+  scrollTo(0, 0);
+  const child = [before.check, before.at, before.at.split("::")[0]].find((key) => key && key !== STATE.at && focusKey(key));
+  if (!child) document.getElementById("heading").focus({ preventScroll: true });
+}
+
+addEventListener("hashchange", follow);
+addEventListener("keydown", (event) => {
+  if (event.key === "/" && !/^(INPUT|SELECT)$/.test(event.target.tagName)) {
+    event.preventDefault();
+    document.getElementById("q").focus();
+  }
+  if (event.key !== "Escape") return;
+  const open = filters.querySelector("details[open]");
+  if (open) {
+    open.open = false;
+    open.querySelector("summary").focus();
+  } else if (event.target.id === "q" && event.target.value) {
+    event.target.value = "";
+    adjust({ q: "" });
+  } else if (above(STATE)) location.hash = linkTo(above(STATE));
+});
+
+const themes = document.getElementById("theme");
+const kept = (() => { try { return localStorage.getItem("theme"); } catch { return null; } })();
+function setTheme(theme) {
+  if (theme === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  themes.value = theme;
+  try { localStorage.setItem("theme", theme); } catch { /* where nothing may be kept, the choice lasts as long as the page */ }
+}
+themes.addEventListener("change", () => setTheme(themes.value));
+setTheme(["light", "dark"].includes(kept) ? kept : "system");
+
+buildFilters();
+const bar = document.querySelector(".bar");
+new ResizeObserver(() => {
+  const isSticky = getComputedStyle(bar).position === "sticky";
+  document.documentElement.style.setProperty("--bar", isSticky && !filters.hidden ? `${bar.offsetHeight}px` : "0px");
+}).observe(bar);
+render();

@@ -1,0 +1,227 @@
+"""The formula that a case's reference evaluates, as trees that a page turns into MathML.
+
+A tree is a text or `[tag, child, …]`: `["msub", ["mi", "A"], ["mi", "i"]]`.  An einsum is its sum in index notation;
+an attention has only the terms that its configuration asks for (`specs.attention` holds all of them).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import Any
+
+from specs.case import CaseError
+from specs.equation import ELLIPSIS, Contraction, bind
+
+Tree = str | list[Any]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """Lines of mathematics, and in words what they leave open.  `names`: the letter of each einsum operand."""
+
+    lines: Sequence[Tree]
+    notes: Sequence[str] = ()
+    names: Sequence[str] = ()
+
+
+def formula(statement: Mapping[str, Any]) -> Formula | None:
+    """What the reference of a case computes; None for a computation without a meaning."""
+    config, shapes = statement["config"], statement["shapes"]
+    if shapes is None or (config.get("expect") or {}).get("error"):
+        return None
+    if statement["kind"] == "attention":
+        return _attention(config)
+    try:
+        contraction = bind(config["equation"], [tuple(shape) for shape in shapes.values()])
+    except CaseError:
+        return None
+    return _einsum(contraction, list(shapes.values()))
+
+
+# Einsum ---------------------------------------------------------------------------------------------------------------
+
+
+def _einsum(contraction: Contraction, shapes: Sequence[Sequence[int]]) -> Formula:
+    sizes = contraction.sizes
+    names = [_operand(number) for number in range(len(shapes))]
+    factors = []
+    for name, term, shape in zip(names, contraction.operands, shapes, strict=True):
+        # An axis of size 1 that broadcasts is read at 0, whatever its label's index
+        read = [_number(0) if size < sizes[label] else _label(label) for label, size in zip(term, shape, strict=True)]
+        factors.append(_indexed(name, read))
+    summed = contraction.summed
+    sum_sign = [_sum([_label(label) for label in summed])] if summed else []
+    left = _indexed("Y", [_label(label) for label in contraction.output])
+    notes = []
+    if sizes:
+        order = [*contraction.output, *summed]
+        notes.append("Sizes: " + ", ".join(f"{_spelled(label)} {sizes[label]}" for label in order))
+    return Formula([_row(left, _operator("="), *sum_sign, *factors)], notes, names)
+
+
+def _operand(number: int) -> str:
+    letters = ascii_uppercase.replace("Y", "")  # Y is the output
+    return letters[number] if number < len(letters) else f"A{number}"
+
+
+def _label(label: str) -> Tree:
+    if label.startswith(ELLIPSIS):
+        return ["msub", _operator("…"), _number(int(label.removeprefix(ELLIPSIS)))]
+    return _name(label)
+
+
+def _spelled(label: str) -> str:
+    return label.replace(ELLIPSIS, "…")
+
+
+# Attention ------------------------------------------------------------------------------------------------------------
+
+
+def _attention(config: Mapping[str, Any]) -> Formula:
+    c = config
+    heads, dim = c.get("num_heads", 1), c["head_dim"]
+    group = heads // c.get("num_kv_heads", heads)
+    h = [_name("h")] if heads > 1 else []
+    kv = [_row(_operator("⌊"), _name("h"), _operator("/"), _number(group), _operator("⌋"))] if group > 1 else h
+    i, j, d = _name("i"), _name("j"), _name("d")
+    scale = c.get("scale")
+    factor = ["mfrac", _number(1), ["msqrt", _number(dim)]] if scale is None else _number(scale)
+    at_weights = c.get("scale_at") == "weights"
+    relative = c.get("relative") or None
+    scores, mask, softcap = _indexed("S", [*h, i, j]), c.get("mask"), c.get("softcap")
+
+    def shifted(tensor: str, axis: str) -> Tree:
+        """Keys or values, with their relative positions."""
+        plain = _indexed(tensor, [*kv, j, d])
+        if relative is None or not relative.get(axis, True):
+            return plain
+        return _row(_operator("("), plain, _operator("+"), _indexed("R", [i, j, *h, d], above=tensor), _operator(")"))
+
+    lines = list(_projections(c))
+    products = [_sum([d]), _indexed("Q", [*h, i, d]), shifted("K", "keys")]
+    bias = [_operator("+"), _indexed("B", [*h, i, j])] if c.get("bias") else []
+    lines.append(_row(scores, _operator("="), *([] if at_weights else [factor]), *products, *bias))
+    if softcap:
+        inside = ["mfrac", scores, _number(softcap)]
+        capped = _row(_number(softcap), _name("tanh"), _operator("("), inside, _operator(")"))
+        lines.append(_row(scores, _operator("←"), capped))
+    if mask and mask["type"] == "additive":
+        lines.append(_row(scores, _operator("←"), scores, _operator("+"), _mask(mask)))
+    if allowed := list(_allowed(c)):
+        conditions = [part for each in allowed for part in (_text(" and "), each)][1:]
+        lines.append(_row(scores, _operator("←"), _operator("−"), _number("∞"), _text(" unless "), *conditions))
+    exponential: Tree = ["msup", _name("e"), scores]
+    weights = _indexed("W", [*h, i, j])
+    lines.append(_row(weights, _operator("="), ["mfrac", exponential, _row(_sum([j]), exponential)]))
+    product = [_sum([j]), weights, shifted("V", "values")]
+    lines.append(_row(_indexed("O", [*h, i, d]), _operator("="), *([factor] if at_weights else []), *product))
+    if (c.get("projections") or {}).get("output"):
+        merged = _row(_name("concat"), _operator("("), _name("O"), _operator(")"))
+        lines.append(_row(_name("Y"), _operator("="), *_linear(c, merged, "O", bias=True)))
+    return Formula(lines, list(_attention_notes(c, heads)))
+
+
+def _projections(c: Mapping[str, Any]) -> Iterable[Tree]:
+    """Inputs to query, key and value, if they are projected."""
+    p = c.get("projections") or {}
+    for name in "QKV" if p else "":
+        source = _name("X") if c.get("self_attention") else ["msub", _name("X"), _name(name)]
+        bias = bool(p.get("bias"))
+        if p["kind"] == "linear":
+            yield _row(_name(name), _operator("="), *_linear(c, source, name, bias=bias))
+            continue
+        of = name if p.get("shared") else f"{name},h"
+        right: list[Tree] = [["msub", source, _name("h")], ["msub", _name("W"), _name(of)]]
+        right += [_operator("+"), ["msub", _name("b"), _name(of)]] if bias else []
+        yield _row(["msub", _name(name), _name("h")], _operator("="), *right)
+
+
+def _linear(c: Mapping[str, Any], source: Tree, name: str, *, bias: bool) -> list[Tree]:
+    weight = ["msub", _name("W"), _name(name)]
+    transposed = ["msubsup", _name("W"), _name(name), _name("T")]
+    product = [weight, source] if c.get("layout") == "ds" else [source, transposed]
+    return [*product, *([_operator("+"), ["msub", _name("b"), _name(name)]] if bias else [])]
+
+
+def _allowed(c: Mapping[str, Any]) -> Iterable[Tree]:
+    """The conditions under which query i sees key j."""
+    offset = c.get("kv_len", c["q_len"]) - c["q_len"] if c.get("causal") == "bottom_right" else 0
+    i, j, window = _name("i"), _name("j"), c.get("window") or {}
+
+    def compared(sign: str, shift: int) -> Tree:
+        moved = [_operator("+" if shift > 0 else "−"), _number(abs(shift))] if shift else []
+        return _row(j, _operator(sign), i, *moved)
+
+    if c.get("causal", "none") != "none":
+        yield compared("≤", offset)
+    if window.get("left") is not None:
+        yield compared("≥", offset - window["left"])
+    if window.get("right") is not None:
+        yield compared("≤", offset + window["right"])
+    if c.get("kv_lengths") is not None:
+        yield _row(j, _operator("<"), _indexed("n", [_name("b")]))
+    if c.get("mask") and c["mask"]["type"] == "bool":
+        yield _mask(c["mask"])
+
+
+def _attention_notes(c: Mapping[str, Any], heads: int) -> Iterable[str]:
+    if heads > 1 or c.get("batch", 1) > 1:
+        yield "For each batch item b." if heads == 1 else "For each batch item b and head h."
+    if c.get("kv_lengths") is not None:
+        yield f"n, the number of keys of each batch item, is {', '.join(map(str, c['kv_lengths']))}."
+    if c.get("bias") == "alibi":
+        yield "B holds the slopes of ALiBi."
+    if "fully_masked" in c:
+        yields = {"zeros": "zeros", "mean": "the mean of all values", "nan": "NaN"}[c["fully_masked"]]
+        yield f"A query without any key yields {yields}."
+
+
+def _mask(mask: Mapping[str, Any]) -> Tree:
+    axes = {"b": "b", "h": "h", "q": "i", "k": "j"}
+    return _indexed("M", [_name(axes[axis]) for axis in mask.get("shape", "qk") if axis in axes])
+
+
+# Trees ----------------------------------------------------------------------------------------------------------------
+
+
+def _name(text: str) -> Tree:
+    return ["mi", text]
+
+
+def _number(value: float | str) -> Tree:
+    shown = f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+    return ["mn", shown]
+
+
+def _operator(text: str) -> Tree:
+    return ["mo", text]
+
+
+def _text(text: str) -> Tree:
+    return ["mtext", text.replace(" ", "\N{NO-BREAK SPACE}")]
+
+
+def _row(*children: Tree) -> Tree:
+    return ["mrow", *children]
+
+
+def _sum(over: Sequence[Tree]) -> Tree:
+    return ["munder", _operator("∑"), _listed(over)]
+
+
+def _listed(indices: Sequence[Tree]) -> Tree:
+    """Letters side by side; longer indices between commas."""
+    if all(index[0] == "mi" for index in indices):
+        return _row(*indices)
+    return _row(*[part for index in indices for part in (_operator(","), index)][1:])
+
+
+def _indexed(tensor: str, indices: Sequence[Tree], above: str | None = None) -> Tree:
+    if not indices:
+        return _name(tensor)
+    if above:
+        return ["msubsup", _name(tensor), _listed(indices), _name(above)]
+    return ["msub", _name(tensor), _listed(indices)]

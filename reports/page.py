@@ -1,0 +1,28 @@
+"""`index.html`: a run to look at, from the grid of all case families down to one check, in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from reports.columns import columns
+from reports.html import GLYPHS, render
+from reports.notices import notices
+from reports.read import Run
+from specs.record import VERDICTS
+
+STYLES = ("style.css", "page.css")
+SCRIPTS = ("dom.js", "data.js", "state.js", "grid.js", "list.js", "margin.js", "check.js", "case.js", "page.js")
+
+
+def page(run: Run, records: Sequence[dict[str, Any]]) -> str:
+    """The whole file; raises RunError where the run's folder lacks what it needs."""
+    said = [asdict(notice) for notice in notices(run, {record["backend"] for record in records})]
+    data = {
+        "versions": {name: finding["version"] for name, finding in run.facts["backends"].items()},
+        "verdicts": VERDICTS,
+        "glyphs": GLYPHS,
+        **columns(records, run.cases()),
+    }
+    return render("page.html", STYLES, SCRIPTS, data, facts=run.facts, notices=said, count=len(records))

@@ -1,0 +1,109 @@
+"""What tests of reports share: a project to run sessions in, and a browser to look at pages with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from made_runs import large_run
+from pages import DIAGONAL, PRODUCT, ROW, Look, made, planted
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from project import ADAPTER, BODIES, DEVIATIONS, FAKE_FRAMEWORK, FAKES, ROOT, STARTS, Project
+
+from reports import views
+
+
+@pytest.fixture(scope="session")
+def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The adapters, and what pytest keeps between sessions: each fake is examined once, and not for each test."""
+    folder = tmp_path_factory.mktemp("fakes")
+    (folder / "fake_framework.py").write_text(FAKE_FRAMEWORK)
+    for name in FAKES:
+        adapter = ADAPTER.format(
+            name=name,
+            distribution="absent" if name == "absent" else "numpy",
+            start=STARTS.get(name, "pass"),
+            body=BODIES.get(name, ""),
+            devices=[] if name == "homeless" else ["cpu"],
+        )
+        (folder / f"{name}.py").write_text(adapter)
+    (folder / "deviations").mkdir()
+    for name, text in DEVIATIONS.items():
+        (folder / "deviations" / f"{name}.yaml").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, fakes: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    made = Project(pytester, fakes)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, fakes, pytester.path))))
+    monkeypatch.setenv("IMPORTED", str(made.imported))
+    monkeypatch.setenv("COLUMNS", "120")
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):  # of a CI that runs these tests
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+@pytest.fixture(scope="session")
+def fifty_thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of that many records, with its views."""
+    folder = large_run(tmp_path_factory.mktemp("large"), 50_000)
+    assert views.write(folder) == {}
+    return folder
+
+
+# What Chromium asks of a network by itself, and what it lacks in a container
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """Headless Chromium; where there is none, tests are skipped, or fail with --require-browser."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        reason = "no Chromium here: install Debian's package `chromium`"
+        if request.config.getoption("--require-browser"):
+            pytest.fail(f"--require-browser: {reason}")
+        pytest.skip(reason)
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=found, args=FLAGS) as launched:
+        yield launched
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return made(tmp_path, [PRODUCT, DIAGONAL, ROW], planted())
+
+
+@pytest.fixture
+def look(browser: Browser) -> Iterator[Look]:
+    """Opens the page of a run's folder, in a certain state; whatever it complains of or asks for fails the test."""
+    contexts, complaints = [], []
+
+    def opened(folder: Path, state: str = "", **options: object) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(f"a dialog: {dialog.message}"))
+        url = (folder / "index.html").as_uri()
+        page.on("request", lambda sent: sent.url.startswith((url, "data:,")) or complaints.append(sent.url))
+        page.goto(f"{url}#{state}")
+        expect(page.locator("#view > *").first).to_be_attached()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -1,0 +1,115 @@
+"""Runs as a session writes them, made of records that no framework computed: for everything that reads a run."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from reports.stream import CASES, RECORDS, RUN, surroundings
+from specs.case import AttentionConfig, Case, Config, EinsumConfig
+from specs.record import SCHEMA_VERSION, VERDICTS, Measurement, Record, Worst
+from specs.statement import statement
+
+BACKENDS = {"jax": "0.10.2", "numpy": "2.4.6", "torch": "2.13.0"}
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+PRODUCT = EinsumConfig(equation="ij,jk->ik", shapes=[[2, 3], [3, 4]], about="A matrix product.")
+MASKED = AttentionConfig(q_len=4, head_dim=8, softcap=30.0, causal="top_left", fully_masked="nan")
+
+
+def case(id: str = "einsum/products::product", line: int = 5, config: Config = PRODUCT) -> Case:
+    family, _, name = id.partition("::")
+    return Case(id, name, Path(f"cases/{family}.yaml"), line, config)
+
+
+def record(of: Case, backend: str = "numpy", verdict: str = "pass", ratio: float | None = 0.25, **rest: Any) -> Record:
+    """A record of a case; `rest` are other fields of it."""
+    setting = {"device": "cpu", "implementation": "einsum", "mode": "eager", "dtype": "float64", "direction": "forward"}
+    fields = {**setting, **rest}
+    parts = [backend, *(fields[name] for name in ("device", "implementation", "mode", "dtype"))]
+    id = f"{of.file}::{of.name}[{'-'.join(parts + ['grad'] * (fields['direction'] == 'grad'))}]"
+    worst = None if ratio is None else Worst((1, 0), "-0.3960679153513782", "-0.39019012451171875", "1.03e-06")
+    measurement = Measurement(ratio, 2.5, 1e-9, worst, fields["dtype"], (2, 4), "d1", {"terms": 3, "form": "any data"})
+    made = Record(
+        id, str(of.file), of.line, of.id, of.kind, backend, verdict=verdict, measurement=measurement, **fields
+    )  # type: ignore[arg-type]
+    return made if made.again else replace(made, again=f"pytest '{id}'")
+
+
+def finding(backend: str, reason: str | None = None, next_step: str | None = None) -> dict[str, Any]:
+    version = None if reason else BACKENDS.get(backend, "1.0")
+    return {"backend": backend, "version": version, "settings": {}, "reason": reason, "next_step": next_step}
+
+
+def write_run(
+    folder: Path, cases: Iterable[Case], records: Iterable[Record], facts: Mapping[str, Any] | None = None
+) -> Path:
+    """A run's folder with these records; `facts` replace what `run.json` says otherwise."""
+    return write_lines(folder, cases, (each.as_json() for each in records), facts)
+
+
+def write_lines(
+    folder: Path, cases: Iterable[Case], records: Iterable[dict[str, Any]], facts: Mapping[str, Any] | None = None
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    run = {
+        "schema": SCHEMA_VERSION,
+        "complete": True,
+        "exit_status": 0,
+        "started": "2026-01-02T03:04:05+00:00",
+        "finished": "2026-01-02T03:05:06+00:00",
+        "command": "pytest",
+        **surroundings(),
+        "backends": {name: finding(name) for name in BACKENDS},
+        "unmet": {},
+        "stale_deviations": [],
+        "selection": {"paths": ["cases"]},
+        "broken_case_files": {},
+        **(facts or {}),
+    }
+    (folder / RUN).write_text(json.dumps(run))
+    for name, lines in ((RECORDS, records), (CASES, map(statement, cases))):
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return folder
+
+
+def large_run(folder: Path, count: int) -> Path:
+    """A run of `count` records, with as many cases, values and verdicts as real ones have."""
+    chance = random.Random(count)
+    settings = itertools.product(("einsum", "einsum-optimized"), ("eager", "jit"), DTYPES, ("forward", "grad"))
+    names = ("implementation", "mode", "dtype", "direction")
+    patterns = [
+        record(case("einsum/FAMILY::CASE"), backend, **dict(zip(names, setting, strict=True))).as_json()
+        for backend, setting in itertools.product(BACKENDS, settings)
+    ]
+    cases: list[Case] = []
+    records: list[dict[str, Any]] = []
+    while len(records) < count:
+        of = case(f"einsum/family_{len(cases) // 40}::case_{len(cases) % 40}", 3 + 4 * (len(cases) % 40))
+        cases.append(of)
+        for pattern in patterns:
+            named = {
+                name: pattern[name].replace("FAMILY", of.file.stem).replace("CASE", of.name)
+                for name in ("id", "file", "case", "again")
+            }
+            records.append(pattern | named | {"line": of.line} | _varied(chance, pattern["worst"]))
+    return write_lines(folder, cases, records[:count])
+
+
+def _varied(chance: random.Random, worst: dict[str, Any]) -> dict[str, Any]:
+    """What differs from check to check."""
+    verdict = chance.choices(VERDICTS, [900, 40, 40, 5, 1])[0]
+    largest = {"pass": 1.0, "fail": 1e3}.get(verdict)
+    return {
+        "verdict": verdict,
+        "reason": "" if verdict == "pass" else f"{chance.randrange(50)} values are outside the error bound",
+        "error_ratio": largest and largest * chance.random() ** 3,
+        "max_ulp": chance.random(),
+        "max_abs": chance.random(),
+        "seconds": chance.random(),
+        "worst": worst | {name: repr(chance.gauss(0, 1)) for name in ("expected", "got", "bound")},
+    }

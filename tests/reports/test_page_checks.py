@@ -1,0 +1,195 @@
+"""The page in headless Chromium: down to one check, and for whoever looks at whatever is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from made_runs import case, finding, record
+from pages import DEVIATION, FAILURE, ROW, Look, count, made, of_check, planted
+from playwright.sync_api import Page, expect
+
+from specs.case import EinsumConfig
+
+# From the grid to one check -------------------------------------------------------------------------------------------
+
+
+def test_a_planted_failure_is_found_from_the_grid_down(run: Path, look: Look) -> None:
+    page = look(run)
+    page.get_by_label("einsum/products, torch: 1 fail").click()
+    page.get_by_label("product, torch: 1 fail").click()
+    assert "A matrix product." in page.locator("#view").inner_text()
+    page.get_by_label("float64 · eager, torch cpu einsum: 1 fail").click()
+    text = page.locator("#view").inner_text()
+    for said in (
+        FAILURE,
+        "expected\n-0.3960679153513782",
+        "got\n-0.39019012451171875",
+        "bound\n1.03e-06",
+        "5680 times the bound",
+        "ULPs\n2.5 at most",
+        "element\n[1, 0]",
+        "ij,jk->ik",
+        "2 × 3",
+        "normal: standard normal numbers",
+        "cases/einsum/products.yaml:5",
+        "pytest 'cases/einsum/products.yaml::product[torch-cpu-einsum-eager-float64]'",
+        "python -m reports script 'cases/einsum/products.yaml::product[torch-cpu-einsum-eager-float64]'",
+    ):
+        assert said in text
+    # What differs is set off
+    assert [each.inner_text() for each in page.locator(".differs").all()] == ["60679153513782", "019012451171875"]
+    beside = [each.inner_text().split("\t")[0].strip() for each in page.locator("table.beside tbody tr").all()]
+    assert beside == ["jax · cpu · einsum · eager", "numpy · cpu · einsum · eager", "torch · cpu · einsum · eager"]
+
+
+def test_the_formula_is_mathematics_with_the_terms_of_the_case(run: Path, look: Look) -> None:
+    page = look(run, urlencode({"at": ROW.id}))
+    lines = page.locator(".formula math").all_text_contents()
+    assert len(lines) == 5
+    assert any("tanh" in line for line in lines)
+    assert page.locator(".formula math mi").first.evaluate("e => e.namespaceURI").endswith("MathML")
+    assert "A query without any key yields NaN." in page.locator("#view").inner_text()
+
+
+def test_a_deviation_shows_its_reason_grade_and_link(run: Path, look: Look) -> None:
+    page = look(run, of_check(planted()[-1]))
+    text = page.locator("#view").inner_text()
+    for said in (DEVIATION["reason"], "grade\nchoice", "fully_masked: zeros", "recorded in\ntorch.yaml:7"):
+        assert str(said) in text
+    assert page.get_by_role("link", name="https://example.org/thread/1").get_attribute("href") == DEVIATION["link"]
+
+
+def test_a_command_is_copied_by_its_button(run: Path, look: Look) -> None:
+    page = look(run, of_check(planted()[8]), permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy the command that runs this check").click()
+    expect(page.get_by_role("button", name="Copy the command that runs this check")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == planted()[8].again
+
+
+def test_a_check_that_is_not_there_is_said(run: Path, look: Look) -> None:
+    page = look(run, urlencode({"check": "cases/x.yaml::gone[torch-cpu]"}))
+    assert "This run has no such check: cases/x.yaml::gone[torch-cpu]" in page.locator("#view").inner_text()
+
+
+def test_how_close_each_backend_comes_to_its_bound(run: Path, look: Look) -> None:
+    page = look(run)
+    page.get_by_role("link", name="Distance to the bound").click()
+    rows = page.locator("table.margins tbody tr[role=row]")
+    assert rows.count() == 5
+    numbers = {row.locator("th").inner_text(): row.locator("td.number").all_inner_texts() for row in rows.all()}
+    assert numbers["torch 2.13.0\ncpu · einsum"] == ["4", "0.25", "5680", "5680"]
+    assert numbers["torch 2.13.0\ncpu · sdpa"] == ["1", "–", "–", "–"]  # a deviation says nothing about the others
+    limits = page.locator("table.margins .bars .limit").all()
+    bars = {each.get_attribute("aria-label") or "": each for each in page.locator("a.bin").all()}
+    failing = next(bar for label, bar in bars.items() if "1 fail" in label)
+    near = "torch cpu einsum, error ratio 0.178 to 0.316"
+    passing = next(bar for label, bar in bars.items() if label.startswith(near))
+    line = limits[0].bounding_box()
+    assert line
+    assert passing.bounding_box()["x"] < line["x"] <= failing.bounding_box()["x"]  # type: ignore[index]
+    failing.click()
+    assert count(page) == "1 check"
+    assert page.locator(".check").inner_text().startswith("✕ fail")
+
+
+# Whoever looks, and whatever is written -------------------------------------------------------------------------------
+
+
+def test_hostile_text_is_text(tmp_path: Path, look: Look) -> None:
+    hostile = "</script><img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
+    config = EinsumConfig(equation=hostile, shapes=[[2]], about=hostile, source=hostile)
+    of = case("einsum/hostile::product", 3, config)
+    deviation = {
+        **DEVIATION,
+        "reason": hostile,
+        "link": "javascript:document.title='run'",
+        "observed": {"error": hostile},
+    }
+    records = [
+        record(of, "torch", "fail", reason=hostile),
+        record(of, "jax", "deviation", reason=hostile, deviation=deviation),
+        record(of, "numpy", implementation=hostile),
+    ]
+    folder = made(tmp_path, [of], records, backends={"numpy": finding("numpy"), "torch": finding("torch", hostile)})
+    for where in ("", "at=einsum%2Fhostile", urlencode({"at": of.id}), "view=checks", *map(of_check, records)):
+        page = look(folder, where)
+        assert "Conformance" in page.title()
+        assert page.title() != "run"
+        assert page.locator("img").count() == 0
+        assert page.locator("script").count() == 2
+        assert page.locator("a[href^='javascript']").count() == 0
+    assert hostile in look(folder, of_check(records[0])).locator("pre.reason").inner_text()
+    assert hostile in look(folder, urlencode({"at": of.id})).locator("#view").inner_text()
+
+
+def test_the_keyboard_is_enough(run: Path, look: Look) -> None:
+    page = look(run)
+    focused = "document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate(focused) == "attention/masks":
+            break
+    assert page.evaluate(focused) == "attention/masks"
+    for key in ("ArrowDown", "ArrowRight", "End"):
+        page.keyboard.press(key)
+    assert page.evaluate(focused).startswith("einsum/products, torch: 1 fail")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.locator("#heading")).to_have_text("einsum/products")
+    assert page.evaluate("document.activeElement.id") == "heading"
+    page.keyboard.press("Escape")
+    expect(page.locator("#heading")).to_have_text("All cases")
+    assert page.evaluate(focused) == "einsum/products"  # where one came from
+    page.keyboard.press("/")
+    page.keyboard.type("diagonal")
+    expect(page.get_by_role("status")).to_have_text("6 checks")
+    assert page.evaluate("document.activeElement.id") == "q"
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("status")).to_have_text("14 checks")
+
+
+def test_escape_goes_up_from_a_check_to_the_grid(run: Path, look: Look) -> None:
+    page = look(run, of_check(planted()[0]))
+    for heading in ("product", "einsum/products", "All cases"):
+        page.keyboard.press("Escape")
+        expect(page.locator("#heading")).to_have_text(heading)
+
+
+def test_light_and_dark(run: Path, look: Look) -> None:
+    def brightness(page: Page) -> float:
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(float(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")) / 3
+
+    light, dark = look(run, color_scheme="light"), look(run, color_scheme="dark")
+    assert brightness(light) > 200 > 60 > brightness(dark)
+    light.get_by_label("Theme").select_option("dark")
+    assert brightness(light) == brightness(dark)
+    light.reload()
+    assert brightness(light) == brightness(dark)
+    light.get_by_label("Theme").select_option("system")
+    assert brightness(light) > 200
+
+
+@pytest.mark.parametrize("where", ["", "at=einsum%2Fproducts", "view=checks", "view=margin", of_check(planted()[8])])
+def test_a_narrow_window_does_not_scroll_sideways(run: Path, look: Look, where: str) -> None:
+    page = look(run, where, viewport={"width": 400, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_fifty_thousand_checks_are_opened_and_filtered_a_window_at_a_time(fifty_thousand: Path, look: Look) -> None:
+    page = look(fifty_thousand, "view=checks&sort=case")
+    elements = "document.querySelectorAll('*').length"
+    assert count(page) == "50,000 checks"
+    assert page.evaluate(elements) < 1000
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    expect(page.locator(".check[data-r='49999']")).to_be_visible()
+    assert page.evaluate(elements) < 1000
+    page.keyboard.press("/")
+    page.keyboard.type("family_7::case_3 torch jit grad float64")
+    expect(page.get_by_role("status")).to_have_text("22 checks")
+    assert page.evaluate(elements) < 1000
+    page.get_by_role("link", name="Grid").click()
+    expect(page.locator("table.grid")).to_be_visible()
+    assert page.evaluate(elements) < 2000

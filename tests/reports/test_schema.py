@@ -1,0 +1,93 @@
+"""The format of a run on disk, as `reports/record.schema.json` describes it to whoever reads one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import made_runs
+import pytest
+from jsonschema import Draft202012Validator
+from project import BROKEN, PRODUCTS, Project
+
+from reports.read import RunError, read
+from specs.record import SCHEMA_VERSION, VERDICTS, Measurement
+
+SCHEMA = json.loads((Path(made_runs.__file__).parents[2] / "reports" / "record.schema.json").read_text())
+
+
+def of(part: str) -> Draft202012Validator:
+    return Draft202012Validator({**SCHEMA, "$ref": f"#/$defs/{part}"})
+
+
+def test_the_schema_is_one_and_of_this_version() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    for part in ("record", "case", "run"):
+        assert SCHEMA["$defs"][part]["properties"]["schema"]["const"] == SCHEMA_VERSION
+    assert SCHEMA["$defs"]["record"]["properties"]["verdict"]["enum"] == list(VERDICTS)
+
+
+def properties(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {}).items()
+        for each in schema.values():
+            yield from properties(each)
+
+
+def test_every_field_is_described() -> None:
+    assert [name for name, field in properties(SCHEMA["$defs"]) if not field.get("description")] == []
+
+
+def test_records_are_as_described() -> None:
+    infinite = made_runs.record(made_runs.case(), verdict="fail", ratio=float("inf")).as_json()
+    bare = made_runs.record(made_runs.case(), verdict="unsupported", ratio=None).as_json()
+    bare |= {name: value for name, value in vars(Measurement()).items() if name != "bound"}
+    for each in (infinite, bare):
+        of("record").validate(each)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"verdict": "maybe"}, {"surprise": 1}, {"line": "5"}, {"error_ratio": "much"}, {"worst": {"index": [1]}}],
+    ids=str,
+)
+def test_the_schema_refuses_what_is_no_record(change: dict[str, Any]) -> None:
+    record = deepcopy(made_runs.record(made_runs.case()).as_json())
+    assert of("record").is_valid(record)
+    assert not of("record").is_valid(record | change)
+
+
+def test_a_field_that_is_missing_is_refused() -> None:
+    record = made_runs.record(made_runs.case()).as_json()
+    for name in record:
+        assert not of("record").is_valid({key: value for key, value in record.items() if key != name})
+
+
+def test_a_newer_run_is_refused_and_said_how_to_read_it(tmp_path: Path) -> None:
+    case = made_runs.case()
+    folder = made_runs.write_run(tmp_path, [case], [made_runs.record(case)])
+    newer = json.loads((folder / "cases.jsonl").read_text()) | {"schema": SCHEMA_VERSION + 1}
+    (folder / "cases.jsonl").write_text(json.dumps(newer) + "\n")
+    with pytest.raises(
+        RunError, match=r"cases\.jsonl: written with schema version \d+, and this suite reads up to \d+"
+    ):
+        list(read(folder).cases())
+
+
+def test_what_a_session_writes_is_as_described(project: Project) -> None:
+    project.write("cases/broken.yaml", BROKEN)
+    project.write("cases/refused.yaml", PRODUCTS.replace('"ij->ji"', '"ij->kk", expect: {error: unknown_label}'))
+    project.run("right wrong known aborting absent", "-n2")
+    run = read(project.path / ".conformance")
+    of("run").validate(run.facts)
+    records, cases = list(run.records()), list(run.cases())
+    assert {record["verdict"] for record in records} == {"pass", "fail", "deviation", "error"}
+    for record in records:
+        of("record").validate(record)
+    for case in cases:
+        of("case").validate(case)
+    assert {case["case"] for case in cases} == {record["case"] for record in records}
+    assert len(cases) == len({case["case"] for case in cases})

@@ -1,0 +1,116 @@
+"""What a session leaves to look at, on disk, on the terminal and in a CI: whole sessions of pytest."""
+
+from __future__ import annotations
+
+import shlex
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from project import BROKEN, Project, ids
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_session_ends_with_the_path_of_its_page(project: Project, workers: str) -> None:
+    result = project.run("right wrong", "-n", workers, "--report=run")
+    page = project.path / "run" / "index.html"
+    named = [line for line in result.outlines if line.startswith("page: ")]
+    assert named == [f"page: {page}"]
+    assert "einsum" in page.read_text()
+    assert (project.path / "run" / "summary.md").read_text().startswith("# ✕ Conformance: 4 pass")
+    assert '"1 fail' not in (project.path / "run" / "badge.json").read_text()
+    assert '"4 fail, 4 pass"' in (project.path / "run" / "badge.json").read_text()
+    # Nothing of the suite comes after it; the last line of all is pytest's own
+    assert result.outlines.index(named[0]) >= len(result.outlines) - 2
+
+
+def test_a_page_that_cannot_be_made_is_loud_and_changes_nothing_else(project: Project) -> None:
+    project.write(
+        "mistaken.py",
+        """
+from reports import views
+
+def page(run, records):
+    raise ValueError("a mistake of ours")
+
+views.MAKERS["index.html"] = page
+""",
+    )
+    result = project.run("right", "-p", "mistaken")
+    assert (result.ret, result.parseoutcomes()) == (pytest.ExitCode.OK, {"passed": 4})
+    result.stdout.fnmatch_lines(
+        ["FAILED to write index.html: ValueError: a mistake of ours", "*python -m reports page *.conformance"]
+    )
+    assert "page: " not in [line[:6] for line in result.outlines]
+    assert len(project.records()) == 4
+    assert project.facts()["complete"]
+    assert not (project.path / ".conformance" / "index.html").exists()
+    assert (project.path / ".conformance" / "summary.md").exists()
+
+
+def test_under_github_actions_failing_lines_are_annotated_and_the_step_has_the_summary(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = project.path / "step.md"
+    step.write_text("of the step before\n")
+    project.write("cases/broken.yaml", BROKEN)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(project.path.parent))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
+    result = project.run("wrong", "-k", "broken or product")
+    errors = [line for line in result.outlines if line.startswith("::error ")]
+    folder = project.path.name
+    assert [line.split(",title")[0] for line in errors] == [
+        f"::error file={folder}/cases/broken.yaml,line=3,col=3",
+        f"::error file={folder}/cases/products.yaml,line=5",
+        f"::error file={folder}/cases/products.yaml,line=6",
+        f"::error file={folder}/cases/products.yaml,line=7",
+        f"::error file={folder}/cases/products.yaml,line=7",
+    ]
+    text = step.read_text()
+    assert text.startswith("of the step before\n# ✕ Conformance: 0 pass")
+    assert text.endswith((project.path / ".conformance" / "summary.md").read_text())
+
+
+def test_elsewhere_nothing_is_annotated(project: Project) -> None:
+    assert "::error" not in project.run("wrong").stdout.str()
+
+
+def suite(path: Path) -> dict[str, dict[str, str]]:
+    """The properties of each test case of JUnit XML, by its name."""
+    (found,) = ElementTree.parse(path).getroot()
+    return {
+        str(test.get("name")): {str(each.get("name")): str(each.get("value")) for each in test.iter("property")}
+        for test in found.iter("testcase")
+    }
+
+
+def test_junit_xml_says_what_each_check_was_and_where_it_stands(project: Project) -> None:
+    project.run("wrong aborting", "-n2", "-k", "transpose", "--junit-xml=junit.xml")
+    found = suite(project.path / "junit.xml")
+    names = {backend: f"transpose[{backend}-cpu-einsum-eager-float64]" for backend in ("wrong", "aborting")}
+    setting = {"device": "cpu", "implementation": "einsum", "mode": "eager", "dtype": "float64", "direction": "forward"}
+    common = {**setting, "source": "cases/products.yaml:6"}
+    wrong = found[names["wrong"]]
+    assert float(wrong.pop("max_ulp")) > 1
+    assert wrong == {"verdict": "fail", "backend": "wrong", "error_ratio": "inf", **common}
+    # A crashed item has no report of its own; pytest names it by its whole id
+    (crashed,) = (properties for name, properties in found.items() if "aborting" in name)
+    assert crashed == {"verdict": "error", "backend": "aborting", **common}
+
+
+def test_whatever_a_framework_says_the_files_are_valid(project: Project) -> None:
+    result = project.run("hostile", "-n2", "--junit-xml=junit.xml")
+    assert result.parseoutcomes() == {"failed": 4}
+    assert {properties["verdict"] for properties in suite(project.path / "junit.xml").values()} == {"fail"}
+    assert len(project.records()) == 4
+    page = (project.path / ".conformance" / "index.html").read_text()
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
+
+
+def test_a_record_holds_the_command_that_repeats_it(project: Project) -> None:
+    project.run("right", "--mode=jit", "-k", "transpose")
+    (record,) = project.records().values()
+    (id,) = ids("transpose", mode="jit")
+    assert shlex.split(record["again"]) == ["pytest", id, "--mode", "jit", f"--adapter={project.fakes / 'right.py'}"]

@@ -1,0 +1,305 @@
+"""Files made of a run: columns for the page, the summary, annotations and the badge."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import made_runs
+import pytest
+from made_runs import case, finding, record, write_run
+
+from reports import views
+from reports.__main__ import main
+from reports.annotations import MOST, error, workflow_commands
+from reports.badge import badge
+from reports.columns import columns
+from reports.html import embedded
+from reports.markdown import LARGEST, code, summary
+from reports.notices import notices
+from reports.read import Run, RunError, read
+from specs.case import EinsumConfig
+from specs.record import VERDICTS, Record
+from specs.statement import statement
+
+HOSTILE = "</script><script>document.title='run'</script><img src=x onerror=alert(1)> `|@somebody <!-- ]]> &amp; \u2028"
+
+Make = Callable[..., Run]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Make:
+    def make(*records: Record, **facts: Any) -> Run:
+        """A run of these records of `product`."""
+        return read(write_run(tmp_path / "run", [case()], records, facts))
+
+    return make
+
+
+def failing(backend: str = "torch", **rest: Any) -> Record:
+    return record(case(), backend, "fail", 5677.0, **{"reason": "15 of 15 values are outside", **rest})
+
+
+# Columns --------------------------------------------------------------------------------------------------------------
+
+
+def test_columns_say_what_the_records_say() -> None:
+    records = [record(case()), failing(mode="jit", direction="grad"), record(case(), "jax", "unsupported", None)]
+    plain = [each.as_json() for each in records]
+    found = columns(plain, [statement(case())])
+    column = found["columns"]
+    assert found["count"] == 3
+    for number, each in enumerate(plain):
+        assert found["places"][column["place"][number]] == [each["backend"], each["device"], each["implementation"]]
+        assert found["settings"][column["setting"][number]] == [each["mode"], each["dtype"], each["direction"]]
+        assert VERDICTS[column["verdict"][number]] == each["verdict"]
+        assert found["reasons"][column["reason"][number]] == each["reason"]
+        assert found["commands"][column["command"][number]] == ["pytest ", ""]
+        assert found["cases"][column["case"][number]]["case"] == each["case"]
+    assert column["expected"] == ("-0.3960679153513782", "-0.3960679153513782", "")
+    assert column["index"] == ("1,0", "1,0", "")
+    assert column["ratio"] == (0.25, 5677.0, None)
+    assert (found["odd_ids"], len(found["cases"])) == ({}, 1)
+
+
+def test_a_command_keeps_its_options_and_an_odd_id_itself() -> None:
+    each = record(case(), again="pytest 'x' --mode jit --adapter=mine.py").as_json() | {"id": "x"}
+    each["again"] = "pytest x --mode jit --adapter=mine.py"
+    found = columns([each], [statement(case())])
+    assert found["odd_ids"] == {0: "x"}
+    assert found["commands"] == [["pytest ", " --mode jit --adapter=mine.py"]]
+
+
+def test_a_case_that_was_not_written_is_an_error() -> None:
+    with pytest.raises(RunError, match="does not say what the case einsum/products::product is"):
+        columns([record(case()).as_json()], [])
+
+
+def test_long_literal_operands_are_cut() -> None:
+    long = case(config=EinsumConfig(equation="i->", operands=[list(range(10_000))]))
+    (shown,) = columns([record(long).as_json()], [statement(long)])["cases"]
+    assert len(shown["config"]["operands"]) < 2100
+    assert shown["config"]["operands"].endswith(" …")
+
+
+# The page as a file ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "<!--<script>", "&lt;/script&gt;"])
+def test_data_cannot_leave_their_block(text: str) -> None:
+    block = embedded({text: [text]})
+    assert not set("<>&\u2028\u2029") & set(block)
+    assert json.loads(block) == {text: [text]}
+
+
+class Tags(HTMLParser):
+    """Every element of a page with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(made: Make) -> None:
+    run = made(record(case()))
+    assert views.write(run.folder) == {}
+    tags = Tags((run.folder / "index.html").read_text()).found
+    fetched = [
+        (tag, value) for tag, attributes in tags for name, value in attributes.items() if name in ("src", "href")
+    ]
+    assert fetched == [("link", "data:,")]
+    policy = next(at["content"] for tag, at in tags if at.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+
+
+def test_hostile_text_makes_no_element(made: Make) -> None:
+    quiet = made(
+        failing(), backends={name: finding(name) for name in made_runs.BACKENDS} | {"x": finding("x", "r", "n")}
+    )
+    views.write(quiet.folder)
+    tags = [tag for tag, _ in Tags((quiet.folder / "index.html").read_text()).found]
+    backends = {name: finding(name) for name in made_runs.BACKENDS} | {"x": finding("x", HOSTILE, HOSTILE)}
+    loud = made(failing(reason=HOSTILE), backends=backends)
+    views.write(loud.folder)
+    assert [tag for tag, _ in Tags((loud.folder / "index.html").read_text()).found] == tags
+
+
+def test_fifty_thousand_records_are_a_page_of_some_megabytes(fifty_thousand: Path) -> None:
+    records, page = ((fifty_thousand / name).stat().st_size for name in ("records.jsonl", "index.html"))
+    assert page < records / 5
+    assert page < 10_000_000
+
+
+def test_a_view_that_cannot_be_made_leaves_the_others(made: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    run = made(record(case()))
+    assert views.write(run.folder) == {}
+    (run.folder / "cases.jsonl").unlink()
+    assert main(["page", str(run.folder)]) == 1
+    said = capsys.readouterr()
+    assert "index.html: " in said.err
+    assert "no cases.jsonl" in said.err
+    assert not (run.folder / "index.html").exists()
+    assert (run.folder / "badge.json").exists()
+
+
+def test_the_page_can_be_made_again(made: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    run = made(record(case()))
+    assert main(["page", str(run.folder)]) == 0
+    assert [line.rpartition("/")[2] for line in capsys.readouterr().out.splitlines()] == [
+        "index.html: written",
+        "summary.md: written",
+        "badge.json: written",
+    ]
+
+
+def test_a_folder_without_a_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["page", str(tmp_path)])
+    assert "holds no run: there is no run.json in it" in capsys.readouterr().err
+
+
+# What did not run -----------------------------------------------------------------------------------------------------
+
+
+def test_everything_that_did_not_run_is_said(made: Make) -> None:
+    run = made(
+        record(case()),
+        complete=False,
+        backends={
+            "numpy": finding("numpy"),
+            "absent": finding("absent", "not installed", "pip install absent"),
+            "broken": finding("broken", "libbroken.so: undefined symbol"),
+            "idle": finding("idle"),
+        },
+        unmet={"broken": "libbroken.so: undefined symbol"},
+        broken_case_files={"cases/broken.yaml": ["cases/broken.yaml:3:13: unknown key"]},
+        stale_deviations=["numpy.yaml:1 records `nan`, which no check of this run showed"],
+        selection={"paths": ["cases"], "dtype": ["bfloat16"], "keyword": "mask", "adapter": ["mine.py"]},
+    )
+    said = {notice.title: (notice.lines, notice.severe) for notice in notices(run, {"numpy"})}
+    assert list(said) == [
+        "The run is not complete",
+        "broken had to run and could not",
+        "cases/broken.yaml cannot be used, so none of its cases ran",
+        "A recorded deviation is stale",
+        "absent did not run",
+        "idle did not run",
+        "Only a part was asked for",
+    ]
+    assert said["absent did not run"] == (["not installed", "pip install absent"], False)
+    assert said["idle did not run"] == (["It was not asked for."], False)
+    assert said["Only a part was asked for"] == (["dtype: bfloat16", "keyword: mask"], False)
+    assert said["broken had to run and could not"][1]
+
+
+def test_of_a_whole_run_there_is_nothing_to_say(made: Make) -> None:
+    assert list(notices(made(record(case())), set(made_runs.BACKENDS))) == []
+
+
+# The summary ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_begins_with_what_failed(made: Make) -> None:
+    deviation = {"reason": "Known.", "grade": "choice", "link": "https://example.org/1", "place": "jax.yaml:1"}
+    known = record(case(), "jax", "deviation", None, reason="Known.", deviation=deviation)
+    crashed = record(case(), "jax", "error", None, reason="its worker process died", mode="jit")
+    run = made(record(case()), known, crashed, failing())
+    text = summary(run, list(run.records()))
+    assert text.startswith("# ✕ Conformance: 1 pass, 1 deviation, 0 unsupported, 1 fail, 1 error\n")
+    titles = ["## Failures (1)", "## Errors (1)", "| backend | version |", "<summary>Deviations (1)</summary>"]
+    places = [text.index(title) for title in titles]
+    assert places == sorted(places)
+    assert "expected `-0.3960679153513782`, got `-0.39019012451171875`, bound `1.03e-06`, ratio 5677" in text
+    assert "`pytest 'cases/einsum/products.yaml::product[torch-cpu-einsum-eager-float64]'`" in text
+    assert "| `torch` | `2.13.0` | `cpu` | 0 | 0 | 0 | 1 | 0 |" in text
+    assert "- 1 × `jax`, `choice`, `https://example.org/1`: `Known.`" in text
+
+
+def test_a_summary_stays_below_the_limit_and_counts_what_is_left_out(made: Make) -> None:
+    run = made(*(failing(dtype=f"d{number}", reason="x" * 5000 + str(number)) for number in range(5000)))
+    records = list(run.records())
+    for limit in (LARGEST, 20_000):
+        text = summary(run, records, limit)
+        assert len(text.encode()) <= limit
+        shown = text.count(" on `torch ")
+        assert 5 < shown < 5000
+        assert f"- … and {5000 - shown:,} more with fail" in text
+        assert "| `torch` |" in text
+    assert summary(run, records, 100) == ""
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "`", "``", "a\nb", "[x](javascript:1)", "|a|"])
+def test_text_that_is_not_ours_is_code(text: str) -> None:
+    span = code(text)
+    fence = re.match("`+", span)
+    assert fence
+    assert span.endswith(fence[0])
+    assert fence[0] not in re.findall("`+", span[len(fence[0]) : -len(fence[0])])
+    assert "\n" not in span
+    assert not re.search(r"(?<!\\)\|", span)
+
+
+# Annotations ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_annotation_is_escaped_as_github_does() -> None:
+    assert error("50%\r\nof a,b:c", file="a,b:c%.yaml", line=3, title="x\n::error::y") == (
+        "::error file=a%2Cb%3Ac%25.yaml,line=3,title=x%0A%3A%3Aerror%3A%3Ay::50%25%0D%0Aof a,b:c"
+    )
+
+
+def test_a_failing_case_is_annotated_once_at_its_line(made: Make, tmp_path: Path) -> None:
+    run = made(record(case()), failing(), failing("jax", reason="other"))
+    (line,) = workflow_commands(run, tmp_path)
+    assert line.startswith(
+        "::error file=cases/einsum/products.yaml,line=5,title=einsum/products%3A%3Aproduct::torch cpu "
+    )
+    assert "fail: 15 of 15 values are outside%0A2 checks of this case fail%0Apytest 'cases" in line
+
+
+def test_paths_start_from_the_repository(made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    broken = {"cases/broken.yaml": ["cases/broken.yaml:3:13: unknown key: `a`", "cases/broken.yaml:4:1: more"]}
+    (line,) = workflow_commands(made(record(case()), broken_case_files=broken), tmp_path / "suite")
+    assert line == (
+        "::error file=suite/cases/broken.yaml,line=3,col=13,title=broken case file::"
+        "unknown key: `a` (and 1 more problems)"
+    )
+
+
+def test_many_annotations_are_counted(tmp_path: Path) -> None:
+    cases = [case(f"einsum/products::case_{number}", number + 1) for number in range(40)]
+    folder = write_run(tmp_path, cases, [record(each, verdict="error", ratio=None, reason="crash") for each in cases])
+    lines = workflow_commands(read(folder), tmp_path)
+    assert len(lines) == MOST
+    assert lines[-1] == "::error title=and more::31 more cases or files fail; the summary has them"
+
+
+# The badge ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("records", "facts", "message", "colour"),
+    [
+        ([record(case())], {}, "1 pass", "brightgreen"),
+        ([record(case()), failing()], {"exit_status": 1}, "1 fail, 1 pass", "red"),
+        ([record(case())], {"exit_status": 1}, "1 pass", "red"),
+        ([record(case())], {"complete": False, "exit_status": None}, "incomplete, 1 pass", "lightgrey"),
+        ([record(case(), verdict="error", ratio=None)], {"exit_status": 1}, "1 error, 0 pass", "red"),
+    ],
+)
+def test_the_badge(made: Make, records: list[Record], facts: dict, message: str, colour: str) -> None:
+    run = made(*records, **facts)
+    content = json.loads(badge(run, list(run.records())))
+    assert content["schemaVersion"] == 1
+    assert (content["label"], content["message"], content["color"]) == ("conformance", message, colour)
+    assert content["isError"] == (colour == "red")
