@@ -87,12 +87,12 @@ def _output_error(s: Stages, u_reference: float, random: bool) -> tuple[Float64,
         own = own + scale * (p.u_p + p.u_s + 2 * p.u_a) * magnitude
         error, deviation, shared = scale * error, scale * deviation, scale * shared
     error, deviation, shared = leaving(s, error + own, deviation, shared + own)
-    if random and _errors_average_out(p):
+    if random and errors_average_out(p):
         return np.minimum(error, DEVIATIONS * deviation + shared), "random data"
     return error, "any data"
 
 
-def _errors_average_out(p: Precision) -> bool:
+def errors_average_out(p: Precision) -> bool:
     """Not below float32, where sums stagnate, nor with truncation, which is biased."""
     return min(p.accumulate.precision, p.softmax.precision) >= FLOAT32.precision and not p.truncates
 

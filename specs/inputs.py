@@ -21,7 +21,7 @@ from specs.attention_fields import Mask
 from specs.case import AttentionConfig, Case, CaseError, EinsumConfig, Memory, Numbers, Recipe
 from specs.equation import bind
 from specs.formats import DTYPES, FLOAT32, Array, DType, cast, dtype_name, round_to
-from specs.shapes import Shape, attention_shapes, einsum_shapes
+from specs.shapes import Shape, attention_output, attention_shapes, einsum_shapes
 
 Float64 = npt.NDArray[np.float64]
 
@@ -60,23 +60,26 @@ def in_memory(array: Array, memory: Memory) -> Array:
 
 @lru_cache(maxsize=16)
 def cotangent(case: Case, dtype_name: str) -> Array:
-    """What a vector-Jacobian product of an einsum case is taken with: read-only, of the output's shape and the dtype.
+    """What a vector-Jacobian product of a case is taken with: read-only, of the output's shape and the dtype.
 
     Random numbers whatever the operands hold, so that no term of a gradient is favoured; small integers where the
     operands are such, so that gradients of exact cases are exact too.
     """
-    assert isinstance(case.config, EinsumConfig)
-    shapes = list(einsum_shapes(case.config).values())
-    recipe: Recipe = "integers" if case.config.data == "integers" else "normal"
-    dtype = DTYPES[dtype_name]
-    made = cast(_master(case, "cotangent", bind(case.config.equation, shapes).output_shape, dtype, recipe), dtype)
+    config, dtype = case.config, DTYPES[dtype_name]
+    if isinstance(config, EinsumConfig):
+        shape = bind(config.equation, list(einsum_shapes(config).values())).output_shape
+    else:
+        shape = attention_output(config)
+    recipe: Recipe = "integers" if config.data == "integers" else "normal"
+    made = cast(_master(case, "cotangent", shape, dtype, recipe), dtype)
     made.setflags(write=False)
     return made
 
 
 def differentiable(operands: Mapping[str, Array]) -> list[str]:
-    """Names of the operands that have a gradient: those of floating or complex dtype."""
-    return [name for name, array in operands.items() if DTYPES[dtype_name(array.dtype)].inexact]
+    """Names of the operands that have a gradient: those of floating or complex dtype, but for tables of constants."""
+    varying = (name for name in operands if name not in ("rotary_cos", "rotary_sin"))
+    return [name for name in varying if DTYPES[dtype_name(operands[name].dtype)].inexact]
 
 
 def random_terms(case: Case) -> bool:

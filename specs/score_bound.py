@@ -56,16 +56,9 @@ class Exponents:
 
 def exponents(s: Stages) -> Exponents:
     p, c = s.precision, s.config
-    scores = _products(s)
+    scores = before_softcap(s)
     error, variance, slope = scores.error, scores.variance, np.ones(scores.error.shape)
     biased = np.abs(finite(s.exact.biased))
-    if c.bias is not None:
-        times = 2 if c.bias_at == "products" else 1
-        error = error + times * (p.u_s + p.u_a) * biased
-        variance = variance + times * ROUNDING_DEVIATION**2 * (p.u_s**2 + p.u_a**2) * biased**2
-        if c.bias_at == "products":
-            scaled = s.u_step * np.abs(c.score_scale * s.given["bias"])
-            error, variance = error + scaled, variance + (ROUNDING_DEVIATION * scaled) ** 2
     if c.softcap:
         error, variance, slope = _capped(s, error, variance, biased)
     if c.mask is not None and c.mask.type == "additive":
@@ -92,6 +85,22 @@ def exponents(s: Stages) -> Exponents:
         entering(s, "query"),
         np.any(upward, axis=-1, keepdims=True) | lost,
     )
+
+
+def before_softcap(s: Stages) -> Uncertain:
+    """Of the scores with their bias, bhqk."""
+    p, c = s.precision, s.config
+    scores = _products(s)
+    if c.bias is None:
+        return scores
+    error, variance, biased = scores.error, scores.variance, np.abs(finite(s.exact.biased))
+    times = 2 if c.bias_at == "products" else 1
+    error = error + times * (p.u_s + p.u_a) * biased
+    variance = variance + times * ROUNDING_DEVIATION**2 * (p.u_s**2 + p.u_a**2) * biased**2
+    if c.bias_at == "products":
+        scaled = s.u_step * np.abs(c.score_scale * s.given["bias"])
+        error, variance = error + scaled, variance + (ROUNDING_DEVIATION * scaled) ** 2
+    return Uncertain(error, variance)
 
 
 def _products(s: Stages) -> Uncertain:

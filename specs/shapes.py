@@ -63,6 +63,12 @@ def attention_shapes(config: AttentionConfig) -> dict[str, Shape]:
     return shapes
 
 
+def attention_output(config: AttentionConfig) -> Shape:
+    """Shape of the result, in the case's layout."""
+    c = config
+    return _in_layout(c, c.q_len, c.num_heads, c.value_dim, c.num_heads * c.value_dim)
+
+
 def _in_layout(config: AttentionConfig, length: int, heads: int, per_head: int, packed: int) -> Shape:
     """Of a sequence whose heads have `per_head` features each, or `packed` in all."""
     sizes = {"b": config.batch, "s": length, "h": heads, "d": per_head if "h" in config.layout else packed}

@@ -12,7 +12,7 @@ import pytest
 from backends import registry
 from backends.base import Backend
 from specs import inputs
-from specs.case import Case, EinsumConfig
+from specs.case import AttentionConfig, Case, EinsumConfig
 from specs.check import Check
 from specs.formats import Array
 from specs.record import Record
@@ -31,6 +31,23 @@ CASES: dict[str, dict[str, Any]] = {
     "eleven": {"equation": ",".join("i" * 11) + "->i", "shapes": [[3]] * 11},
     "nothing": {"equation": "ij,jk->ik", "shapes": [[3, 0], [0, 4]]},
 }
+SMALL: dict[str, Any] = {"batch": 2, "q_len": 3, "kv_len": 5, "num_heads": 4, "num_kv_heads": 2, "head_dim": 4}
+MASKED_ROW = {"mask": {"type": "bool", "shape": "bhqk", "pattern": "masked_row"}}
+ATTENTION: dict[str, dict[str, Any]] = {
+    "everything at the scores": {"bias": "random", "softcap": 1.5, "mask": {"type": "additive", "shape": "b11k"}},
+    "masked row": MASKED_ROW,
+    "masked row is the mean": MASKED_ROW | {"fully_masked": "mean"},
+    "mask of -inf": {"mask": {"type": "additive", "fill": -np.inf}},
+    "sink, rotary and past": {"sink": True, "rotary": {}, "past": 2, "causal": "bottom_right"},
+    "relative": {"relative": {}, "scale": 0.3, "scale_at": "weights", "value_dim": 3},
+    "projected": {
+        "layout": "bsd",
+        "kv_len": 3,
+        "self_attention": True,
+        "projections": {"kind": "linear", "bias": True, "output": True},
+    },
+    "projected for each head": {"projections": {"kind": "per_head", "bias": True, "input_dim": 3}},
+}
 
 
 def framework(name: str) -> Backend:
@@ -42,6 +59,10 @@ def framework(name: str) -> Backend:
 
 def case(**fields: Any) -> Case:
     return Case("einsum/t::c", "c", Path("t.yaml"), 3, EinsumConfig.model_validate(CASES["product"] | fields))
+
+
+def attention(name: str) -> Case:
+    return Case("attention/t::c", "c", Path("t.yaml"), 3, AttentionConfig.model_validate(SMALL | ATTENTION[name]))
 
 
 def verdict(backend: Backend, said: Case, dtype: str, mode: str = "eager") -> Record:
@@ -58,6 +79,15 @@ def gradients(backend: Backend, said: Case, operands: Mapping[str, Array], cotan
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "complex64"])
 def test_gradients_are_those_of_the_reference(name: str, said: str, dtype: str) -> None:
     record = verdict(framework(name), case(**CASES[said]), dtype)
+    assert (record.verdict, record.reason) == ("pass", "")
+
+
+@every_backend
+@pytest.mark.parametrize("said", ATTENTION)
+@pytest.mark.parametrize("written", ["einsum", "matmul"])
+def test_gradients_of_attention_by_hand_are_those_of_the_reference(name: str, said: str, written: str) -> None:
+    """Three frameworks' own automatic differentiation of the formula, in float64: a second opinion on the reference."""
+    record = judge(Check(attention(said), name, "cpu", written, "eager", "float64", "grad"), framework(name), "t", "t")
     assert (record.verdict, record.reason) == ("pass", "")
 
 

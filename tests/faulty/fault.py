@@ -2,7 +2,8 @@
 
 A fault is NumPy's backend with a single step replaced, so everything else in its results is right, and whatever a
 check finds is the mistake.  The class says what is computed wrongly, and its docstring who does so; the decorator
-`fault` names the checks, spelled `attention/causal::square[einsum-float32]`: case, implementation, dtype.
+`fault` names the checks, spelled `attention/causal::square[einsum-float32]`: case, implementation, dtype; those of
+gradients end in `-grad`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from specs.verdict import judge
 from tests.faulty.wrong import formulated
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECK = re.compile(r"(?P<case>(?P<file>[^:]+)::[^\[]+)\[(?P<implementation>.+)-(?P<dtype>\w+)\]")
+CHECK = re.compile(
+    r"(?P<case>(?P<file>[^:]+)::[^\[]+)\[(?P<implementation>.+)-(?P<dtype>(?!grad\b)\w+)(?P<grad>-grad)?\]"
+)
 
 
 class Finding(StrEnum):
@@ -38,6 +41,7 @@ class Finding(StrEnum):
     DTYPE = "dtype is"
     ACCEPTED = "accepted what must be refused"
     RAISED = "raised ValueError"
+    MISSING = "missing: the framework sees no connection"
     IN_FLOAT32 = "consistent with arithmetic in float32"
     IN_TF32 = "consistent with operands rounded to TF32"
     IN_BFLOAT16 = "consistent with operands rounded to bfloat16"
@@ -84,7 +88,7 @@ def check_named(name: str) -> Check:
     """The check that a fault names; LookupError if no case file has it."""
     parts = CHECK.fullmatch(name)
     if parts is None:
-        raise LookupError(f"{name!r} is not spelled file::case[implementation-dtype]")
+        raise LookupError(f"{name!r} is not spelled file::case[implementation-dtype], with -grad or without")
     file, implementation, dtype = ROOT / "cases" / f"{parts['file']}.yaml", parts["implementation"], parts["dtype"]
     case = cases_of(file).get(parts["case"]) if file.exists() else None
     if case is None or dtype not in case.config.dtypes:
@@ -92,7 +96,7 @@ def check_named(name: str) -> Check:
     offered = implementation in Numpy.implementations[case.kind]
     if not offered or not Numpy.distinct(case.config, implementation, "cpu"):
         raise LookupError(f"NumPy has no implementation {implementation!r} of {name}")
-    return Check(case, "numpy", "cpu", implementation, "eager", dtype)
+    return Check(case, "numpy", "cpu", implementation, "eager", dtype, "grad" if parts["grad"] else "forward")
 
 
 def verdict_on(backend: Numpy, check: Check) -> Record:

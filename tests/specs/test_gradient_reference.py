@@ -407,12 +407,21 @@ def test_checks_of_gradients_are_made_for_floats_where_the_backend_differentiate
     assert names(said, ("forward",)) == [name for name in names(said) if "grad" not in name]
 
 
-def test_no_gradients_where_the_case_says_so_or_must_be_refused_or_is_attention() -> None:
+def test_no_gradients_where_the_case_says_so_or_must_be_refused() -> None:
     assert names(case(dtypes=["float32"], gradient=False)) == ["c[fake-cpu-einsum-eager-float32]"]
     refused = case(dtypes=["float32"], shapes=[[3, 8], [7, 5]], expect={"error": "size_mismatch"})
     assert names(refused) == ["c[fake-cpu-einsum-eager-float32]"]
-    attention = AttentionConfig(q_len=2, head_dim=4, dtypes=["float32"])
-    assert names(Case("a::c", "c", Path("t.yaml"), 1, attention)) == ["c[fake-cpu-einsum-eager-float32]"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "checked"),
+    [({}, True), ({"gradient": False}, False), ({"fully_masked": "nan"}, False), ({"masked_values": "spread"}, False)],
+    ids=str,
+)
+def test_attention_has_gradients_unless_it_holds_nan_to_be_right(fields: dict[str, Any], checked: bool) -> None:
+    config = AttentionConfig.model_validate({"q_len": 2, "head_dim": 4, "dtypes": ["float32"]} | fields)
+    found = names(Case("a::c", "c", Path("t.yaml"), 1, config))
+    assert found == ["c[fake-cpu-einsum-eager-float32]", "c[fake-cpu-einsum-eager-float32-grad]"][: 1 + checked]
 
 
 # Verdicts -------------------------------------------------------------------------------------------------------------

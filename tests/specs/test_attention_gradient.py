@@ -1,0 +1,238 @@
+"""Reference gradients of attention: against differences of the reference attention itself, and what must be exact."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from specs import inputs
+from specs.attention import attention
+from specs.attention_gradient_bound import references
+from specs.bound import Reference, high, rounded
+from specs.case import AttentionConfig, Case
+from specs.comparison import compare
+from specs.formats import DTYPES, FLOAT32, Array, cast, round_to
+from specs.precision import declared
+from specs.shapes import attention_shapes
+
+FLOAT64 = DTYPES["float64"]
+STEP = 2.0**-26  # operands are rounded to float32, so that one step to either side is exact
+
+BASE: dict[str, Any] = {"batch": 2, "q_len": 3, "kv_len": 5, "num_heads": 2, "head_dim": 4, "layout": "bhsd"}
+GROUPED = BASE | {"num_heads": 4, "num_kv_heads": 2, "value_dim": 3}
+PACKED = BASE | {"layout": "bsd", "kv_len": 3}
+COLUMNS = BASE | {"batch": 1, "num_heads": 1, "layout": "ds"}
+MASKED_ROW: dict[str, Any] = {"mask": {"type": "bool", "shape": "bhqk", "pattern": "masked_row"}}
+LINEAR = {"kind": "linear", "bias": True, "output": True}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "plain": BASE,
+    "one key": BASE | {"kv_len": 1},
+    "head dim one": BASE | {"head_dim": 1},
+    "layout bshd": BASE | {"layout": "bshd"},
+    "layout sbhd": BASE | {"layout": "sbhd"},
+    "layout bsd": BASE | {"layout": "bsd"},
+    "layout ds": COLUMNS,
+    "grouped": GROUPED,
+    "one key head": BASE | {"num_heads": 3, "num_kv_heads": 1},
+    "scale": BASE | {"scale": -0.7},
+    "scale zero": BASE | {"scale": 0.0},
+    "scale at weights": BASE | {"scale": 0.3, "scale_at": "weights"},
+    "causal": BASE | {"causal": "top_left"},
+    "causal, some queries without keys": BASE | {"q_len": 5, "kv_len": 3, "causal": "bottom_right"},
+    "window": BASE | {"window": {"left": 1, "right": 0}},
+    "bool mask": BASE | {"mask": {"type": "bool", "shape": "bhqk"}},
+    "masked row is zeros": BASE | MASKED_ROW,
+    "masked row is the mean": BASE | MASKED_ROW | {"fully_masked": "mean"},
+    "masked row of -inf is the mean": BASE
+    | {"mask": {"type": "additive", "pattern": "masked_row", "fill": -np.inf}, "fully_masked": "mean"},
+    "lengths": BASE | {"kv_lengths": [0, 3]},
+    "additive mask": BASE | {"mask": {"type": "additive", "shape": "bhqk"}},
+    "additive mask of keys": BASE | {"mask": {"type": "additive", "shape": "b11k"}},
+    "additive mask of heads": BASE | {"mask": {"type": "additive", "shape": "h11"}},
+    "additive mask of -inf": BASE | {"mask": {"type": "additive", "fill": -np.inf}},
+    "additive mask of lowest": BASE | {"mask": {"type": "additive", "fill": "lowest"}},
+    "bias": BASE | {"bias": "random"},
+    "bias of the products": BASE | {"bias": "random", "bias_at": "products", "softcap": 2.0},
+    "alibi": BASE | {"bias": "alibi"},
+    "softcap": BASE | {"softcap": 0.5, "bias": "random", "mask": {"type": "additive"}, "causal": "bottom_right"},
+    "sink": GROUPED | {"sink": True},
+    "sink and masked row": BASE | MASKED_ROW | {"sink": True},
+    "relative keys and values": BASE | {"relative": {}},
+    "relative keys": GROUPED | {"relative": {"values": False}},
+    "rotary": GROUPED | {"rotary": {}, "causal": "bottom_right"},
+    "rotary of neighbours": BASE | {"head_dim": 6, "rotary": {"pairing": "interleaved", "dims": 4}, "layout": "sbhd"},
+    "past": GROUPED | {"past": 2},
+    "past, rotary, relative": BASE | {"past": 3, "rotary": {}, "relative": {}, "layout": "bshd"},
+    "past, projected": PACKED | {"kv_len": 5, "past": 2, "projections": LINEAR, "self_attention": True, "rotary": {}},
+    "linear": PACKED | {"projections": LINEAR},
+    "linear, one input": PACKED | {"projections": LINEAR | {"input_dim": 5}, "self_attention": True},
+    "linear, columns": COLUMNS | {"projections": LINEAR},
+    "per head": GROUPED | {"projections": {"kind": "per_head", "bias": True, "input_dim": 5}},
+    "per head, shared": PACKED | {"projections": LINEAR | {"kind": "per_head", "shared": True}, "self_attention": True},
+    "per head, columns": COLUMNS | {"projections": {"kind": "per_head", "bias": True}},
+    "large logits": BASE | {"scale": 30.0},
+    "no keys": BASE | {"kv_len": 0, "bias": "random"},
+    "no queries": BASE | {"q_len": 0, "mask": {"type": "additive"}},
+    "no batch": BASE | {"batch": 0, "bias": "random"},
+}  # fmt: skip
+
+
+def case(**fields: Any) -> Case:
+    config = AttentionConfig.model_validate(BASE | fields)
+    return Case("attention/t::c", "c", Path("t.yaml"), 1, config)
+
+
+def setting(said: Case, dtype: str = "float64") -> tuple[AttentionConfig, dict[str, Array], Array]:
+    """Operands with few digits, and a cotangent."""
+    assert isinstance(said.config, AttentionConfig)
+    operands = {
+        name: round_to(array, FLOAT32) if array.dtype == np.float64 else array
+        for name, array in inputs.operands(said, dtype).items()
+    }
+    return said.config, operands, inputs.cotangent(said, dtype)
+
+
+def gradients(
+    config: AttentionConfig, operands: Mapping[str, Array], cotangent: Array, dtype: str = "float64"
+) -> dict[str, Reference]:
+    d = DTYPES[dtype]
+    return references(config, d, operands, cotangent, declared(d), random=False)
+
+
+# The definition -------------------------------------------------------------------------------------------------------
+
+
+def difference(config: AttentionConfig, operands: dict[str, Array], cotangent: Array, name: str, along: Array) -> float:
+    """Of sum(cotangent * output), central, along one direction of an operand; the outputs have 100 bits."""
+    ahead, behind = (
+        attention(config, operands | {name: operands[name] + sign * STEP * along}, FLOAT64).output for sign in (1, -1)
+    )
+    total = ((ahead - behind) * high(cotangent, FLOAT64)).sum(axis=tuple(range(cotangent.ndim)))
+    return float(rounded(total)) / (2 * STEP)
+
+
+@pytest.mark.parametrize("name", CONFIGS, ids=lambda n: n.replace(" ", "_"))
+def test_the_reference_is_the_derivative_along_any_direction(name: str) -> None:
+    config, operands, cotangent = setting(case(**CONFIGS[name]))
+    found = gradients(config, operands, cotangent)
+    assert list(found) == inputs.differentiable(operands)
+    generator = np.random.default_rng(0)
+    for operand, reference in found.items():
+        array = operands[operand]
+        assert reference.shape == array.shape
+        movable = np.isfinite(array) & (np.abs(array) < 1e30)  # a mask's lowest number cannot be moved by a step
+        for _ in range(2):
+            along = np.where(movable, np.rint(generator.standard_normal(array.shape) * 8) / 8, 0.0)
+            own = rounded((reference.value * along).sum(axis=tuple(range(array.ndim))))
+            # Terms cancel fully where, as for a bias of all keys, every derivative is zero
+            size = np.sum(np.abs(rounded(reference.value) * along)) + 1e-6
+            operands[operand] = np.where(movable, array, operands[operand])
+            assert abs(difference(config, operands, cotangent, operand, along) - own) <= 1e-12 * size
+
+
+@pytest.mark.parametrize("operand", ["query", "key", "value", "bias", "sink"])
+def test_each_element_is_the_derivative_along_itself(operand: str) -> None:
+    said = case(bias="random", sink=True, softcap=2.0, causal="bottom_right", num_heads=2, num_kv_heads=1)
+    config, operands, cotangent = setting(said)
+    found = rounded(gradients(config, operands, cotangent)[operand].value)
+    for index in np.ndindex(found.shape):
+        along = np.zeros(found.shape)
+        along[index] = 1.0
+        moved = difference(config, operands, cotangent, operand, along)
+        assert moved == pytest.approx(found[index], rel=1e-11, abs=1e-14)
+
+
+@pytest.mark.parametrize("name", ["plain", "softcap", "sink", "past, projected", "relative keys and values"])
+def test_narrower_dtypes_have_the_same_gradients(name: str) -> None:
+    config, operands, cotangent = setting(case(**CONFIGS[name]), "float32")
+    narrow = gradients(config, operands, cotangent, "float32")
+    wide = gradients(config, {n: x.astype(np.float64) for n, x in operands.items()}, cotangent.astype(np.float64))
+    for operand, reference in narrow.items():
+        largest = np.abs(rounded(wide[operand].value)).max() + 1e-3
+        assert np.allclose(reference.value, rounded(wide[operand].value), rtol=0, atol=1e-13 * largest)
+
+
+# What is exact, and what is left open ---------------------------------------------------------------------------------
+
+
+def test_nothing_flows_through_a_key_that_no_query_sees() -> None:
+    config, operands, cotangent = setting(case(kv_lengths=[3, 5]))
+    found = gradients(config, operands, cotangent)
+    for name in ("key", "value"):
+        assert not rounded(found[name].value)[0, :, 3:].any()
+        assert rounded(found[name].value)[1].all()
+        leaked = cast(rounded(found[name].value), FLOAT64)
+        assert compare(leaked, found[name]).problem == ""
+        leaked[0, 0, 4, 0] = 1e-30
+        assert compare(leaked, found[name]).problem
+
+
+def test_nothing_flows_into_a_mask_where_it_is_infinite() -> None:
+    config, operands, cotangent = setting(case(mask={"type": "additive", "fill": -np.inf}))
+    found, hidden = gradients(config, operands, cotangent)["mask"], np.isinf(operands["mask"])
+    assert not rounded(found.value)[hidden].any()
+    assert rounded(found.value)[~hidden].all()
+
+
+def test_a_query_without_keys_that_yields_zeros_has_no_gradient() -> None:
+    config, operands, cotangent = setting(case(**MASKED_ROW))
+    found = gradients(config, operands, cotangent)["query"]
+    assert not rounded(found.value)[:, :, 0].any()
+    assert rounded(found.value)[:, :, 1:].all()
+
+
+def test_a_query_without_keys_that_yields_the_mean_moves_all_values_alike() -> None:
+    config, operands, _ = setting(case(**MASKED_ROW, fully_masked="mean"))
+    cotangent = np.zeros((2, 2, 3, 4))
+    cotangent[:, :, 0] = 5.0
+    found = gradients(config, operands, cotangent)
+    assert np.array_equal(rounded(found["value"].value), np.ones((2, 2, 5, 4)))
+    assert not rounded(found["query"].value).any()
+    assert not rounded(found["key"].value).any()
+
+
+def test_a_query_whose_output_is_nan_sets_no_limit_to_what_it_enters_and_others_keep_theirs() -> None:
+    said = case(mask={"type": "bool", "shape": "bhqk", "pattern": "masked_row"}, fully_masked="nan")
+    config, operands, cotangent = setting(said)
+    found = gradients(config, operands, cotangent)
+    assert np.isinf(found["query"].error[:, :, 0]).all()
+    assert np.isfinite(found["query"].error[:, :, 1:]).all()
+    assert np.isinf(found["key"].error).all()
+    assert np.isinf(found["value"].error).all()
+    assert all(np.isfinite(rounded(reference.value)).all() for reference in found.values())
+
+
+def test_only_the_item_that_reads_what_is_not_finite_is_left_open() -> None:
+    config, operands, cotangent = setting(case(bias="random"))
+    operands["value"] = operands["value"].copy()
+    operands["value"][1, 0, 2, 1] = np.inf
+    found = gradients(config, operands, cotangent)
+    for name in ("query", "key", "value"):
+        left_open = np.isinf(found[name].error).all(axis=(2, 3))
+        assert left_open.tolist() == [[False, False], [True, False]]
+    assert np.isinf(found["bias"].error).all(axis=(1, 2)).tolist() == [True, False]
+
+
+def test_garbage_in_a_cache_that_no_query_sees_changes_nothing() -> None:
+    config, operands, cotangent = setting(case(kv_lengths=[3, 5]))
+    dirty = {name: array.copy() for name, array in operands.items()}
+    for name in ("key", "value"):
+        dirty[name][0, :, 3:] = np.nan
+    clean, found = (gradients(config, given, cotangent) for given in (operands, dirty))
+    for name, reference in found.items():
+        assert np.array_equal(rounded(reference.value), rounded(clean[name].value))
+        assert np.isfinite(reference.error).all()
+
+
+def test_the_cotangent_has_the_shape_of_the_result_in_every_layout() -> None:
+    for fields in (*CONFIGS.values(), BASE | {"layout": "bsd", "value_dim": 3}):
+        config, operands, cotangent = setting(case(**fields))
+        assert attention(config, operands, FLOAT64).output.shape == cotangent.shape
+
+
+def test_tables_of_rotary_positions_and_lengths_have_no_gradient() -> None:
+    config, operands, _ = setting(case(rotary={}, kv_lengths=[2, 5]))
+    assert {"rotary_cos", "rotary_sin", "kv_lengths"} <= set(attention_shapes(config))
+    assert inputs.differentiable(operands) == ["query", "key", "value"]
