@@ -13,11 +13,9 @@ from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.torch import ScaledDotProductAttention, TorchLinear
 from backends.base import AnyComputation, Backend, Computation, Pullback, copied
+from backends.contraction import Contraction, has_sublists, interleaved
 from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
-
-# Marked "(limited support)" in the table of types: https://docs.pytorch.org/docs/2.3/tensors.html
-LIMITED = frozenset({"uint16", "uint32", "uint64"})
 
 
 class Torch(Backend):
@@ -25,14 +23,18 @@ class Torch(Backend):
 
     name = "torch"
     distribution = "torch"
-    related = ("triton",)
+    related = ("triton", "opt_einsum")
     formulations = {
         "einsum": Einsum,
         "matmul": Matmul,
         "linear-layer": TorchLinear,
         "sdpa": ScaledDotProductAttention,
     }
-    implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
+    implementations = {
+        "einsum": ("einsum", "einsum-unoptimized", "einsum-sublists"),
+        "attention": tuple(formulations),
+    }
+    on_request = frozenset({"einsum-sublists"})
     modes = ("eager", "jit")
     differentiates = True
     conjugates = True  # https://docs.pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex-numbers
@@ -56,6 +58,15 @@ class Torch(Backend):
             lowest=lambda like: torch.finfo(like.dtype).min,
         )
 
+    @classmethod
+    def distinct(cls, config: Config, implementation: str, device: str) -> bool:
+        if not isinstance(config, EinsumConfig):
+            return super().distinct(config, implementation, device)
+        return {
+            "einsum-unoptimized": config.operand_count > 2,  # below that there is one path
+            "einsum-sublists": has_sublists(config.equation, config.operand_count),
+        }.get(implementation, True)
+
     def devices(self) -> list[str]:
         cuda = [f"cuda:{i}" for i in range(self.torch.cuda.device_count())]
         return ["cpu", *cuda, *(["mps"] if self.torch.backends.mps.is_available() else [])]
@@ -66,14 +77,18 @@ class Torch(Backend):
         return known - {"float64", "complex128"} if device == "mps" else known
 
     def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
-        if isinstance(config, EinsumConfig) and dtype in LIMITED:
-            return f"torch documents only limited support of {dtype}"
+        if isinstance(config, EinsumConfig):
+            if config.asks_for_dtype:
+                return "torch.einsum has no argument for the result's dtype"
+            if implementation == "einsum-unoptimized" and mode == "jit":
+                return "torch.compile does not trace the switch that turns opt_einsum off"
         return super().unsupported(config, implementation, mode, dtype, device)
 
     def settings(self) -> dict[str, Any]:
         torch = self.torch
         matmul = torch.backends.cuda.matmul
         return {
+            "opt_einsum": torch.backends.opt_einsum.is_available() and torch.backends.opt_einsum.strategy,
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             # Newer versions have a setting of their own, and reading the old one after the new was set is an error
             "cuda_float32": matmul.fp32_precision if hasattr(matmul, "fp32_precision") else matmul.allow_tf32,
@@ -97,6 +112,20 @@ class Torch(Backend):
         if tensor.dtype == self.torch.bfloat16:
             return np.asarray(tensor.view(self.torch.int16).numpy().view(ml_dtypes.bfloat16))
         return np.asarray(tensor.numpy())
+
+    def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
+        torch = self.torch
+
+        def of_sublists(equation: str, *operands: Tensor) -> Tensor:
+            return torch.einsum(*interleaved(equation, operands))
+
+        def unoptimized(equation: str, *operands: Tensor) -> Tensor:
+            """From left to right, whether or not opt_einsum is installed."""
+            with torch.backends.opt_einsum.flags(enabled=False):
+                return torch.einsum(equation, *operands)
+
+        ways = {"einsum": torch.einsum, "einsum-unoptimized": unoptimized, "einsum-sublists": of_sublists}
+        return Contraction(ways[implementation], config.equation)
 
     def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
         if mode != "jit":

@@ -6,6 +6,7 @@ A case never mentions a framework except in `implementations` and `modes`, which
 
 from __future__ import annotations
 
+import cmath
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,8 @@ DTypeName = Literal[
 Recipe = Literal["normal", "uniform", "integers", "wide", "cancelling", "large", "sparse", "nonfinite"]
 Memory = Literal["contiguous", "transposed", "strided"]
 Mode = Literal["eager", "jit", "xla"]
-Numbers = TypeAliasType("Numbers", "int | float | bool | list[Numbers]")  # a scalar or nested lists of them
+# A scalar or nested lists of them
+Numbers = TypeAliasType("Numbers", "int | float | bool | complex | list[Numbers]")
 
 
 class CaseError(Exception):
@@ -51,7 +53,8 @@ class Expect(Model):
 
     value: Numbers | None = Field(
         default=None,
-        description="The literal result as nested lists; compared exactly for integers, else within the bound.",
+        description="The literal result as nested lists; compared exactly for integers, else within the bound. "
+        "Complex numbers are written `1-2j`, without spaces.",
     )
     error: ErrorClass | None = Field(
         default=None, description="The computation is meaningless for this reason: every backend must refuse it."
@@ -112,8 +115,36 @@ class EinsumConfig(Common):
     shapes: list[list[Size]] | None = Field(default=None, description="Shape of each operand.")
     sizes: dict[str, Size] | None = Field(default=None, description="Size of each label, instead of shapes.")
     operands: list[Numbers] | None = Field(
-        default=None, description="Literal operands as nested lists, instead of shapes."
+        default=None,
+        description="Literal operands as nested lists, instead of shapes; complex ones are written `1-2j`.",
     )
+    operand_dtypes: list[DTypeName] | None = Field(
+        default=None,
+        description="Element type of each operand, where they are not the result's; "
+        "`dtypes` then names the result's, which is what the operands promote to unless asks_for_dtype.",
+    )
+    asks_for_dtype: bool = Field(
+        default=False,
+        description="The result's dtype is asked for (NumPy `dtype=`, JAX `preferred_element_type`): "
+        "as if the operands were converted to it first.",
+    )
+
+    @property
+    def operand_count(self) -> int:
+        """Of the operands that are given, whatever the equation says."""
+        given = self.operands if self.shapes is None else self.shapes
+        return len(given) if given is not None else self.equation.partition("->")[0].count(",") + 1
+
+    @property
+    def asked_dtype(self) -> DTypeName | None:
+        """The dtype that a backend must ask for."""
+        return self.dtypes[0] if self.asks_for_dtype else None
+
+    @model_validator(mode="after")
+    def _one_result(self) -> EinsumConfig:
+        if (self.operand_dtypes is not None or self.asks_for_dtype) and len(self.dtypes) != 1:
+            raise ValueError("operand_dtypes and asks_for_dtype go with one result: give a single one of dtypes")
+        return self
 
     @model_validator(mode="after")
     def _one_source_of_shapes(self) -> EinsumConfig:
@@ -268,7 +299,7 @@ class AttentionConfig(Common):
 
 
 def _finite(numbers: Numbers) -> bool:
-    return all(map(_finite, numbers)) if isinstance(numbers, list) else math.isfinite(numbers)
+    return all(map(_finite, numbers)) if isinstance(numbers, list) else cmath.isfinite(numbers)
 
 
 Config = EinsumConfig | AttentionConfig

@@ -32,7 +32,8 @@ LITERAL = ("query", "key", "value")  # what an attention case may state number b
 def operands(case: Case, dtype_name: str) -> Mapping[str, Array]:
     """Operand name → read-only array of the dtype, in the order of `specs.shapes`, in memory as the case says.
 
-    Masks of bool and kv_lengths keep their own dtype.  Raises CaseError where data cannot be made as the case asks.
+    Operands to which the case gives a dtype have that; masks of bool and kv_lengths keep their own.  Raises CaseError
+    where data cannot be made as the case asks.
     """
     dtype, config = DTYPES[dtype_name], case.config
     made = (
@@ -166,14 +167,15 @@ def _master(case: Case, name: str, shape: Shape, dtype: DType, recipe: Recipe | 
 
 def _einsum_operands(case: Case, config: EinsumConfig, dtype: DType) -> dict[str, Array]:
     shapes = einsum_shapes(config)
+    own = [DTYPES[name] for name in config.operand_dtypes] if config.operand_dtypes else [dtype] * len(shapes)
+    dtypes = dict(zip(shapes, own, strict=True))
     if config.operands is not None:
-        return {
-            name: cast(_literal(literal, dtype), dtype) for name, literal in zip(shapes, config.operands, strict=True)
-        }
-    masters = {name: _master(case, name, shape, dtype) for name, shape in shapes.items()}
-    if config.data == "cancelling" and dtype.inexact:
+        literals = zip(dtypes.items(), config.operands, strict=True)
+        return {name: cast(_literal(literal, own), own) for (name, own), literal in literals}
+    masters = {name: _master(case, name, shape, dtypes[name]) for name, shape in shapes.items()}
+    if config.data == "cancelling" and all(own.inexact for own in dtypes.values()):
         _cancel(config.equation, masters)
-    return {name: cast(master, dtype) for name, master in masters.items()}
+    return {name: cast(master, dtypes[name]) for name, master in masters.items()}
 
 
 def _literal(literal: Numbers, dtype: DType) -> Array:

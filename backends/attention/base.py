@@ -120,6 +120,11 @@ class Attention(ABC):
         self.working_axes = self.axes or self.own_axes
 
     @classmethod
+    def distinct(cls, config: AttentionConfig) -> bool:
+        """Whether this is another way to compute `config` than the rest."""
+        return True
+
+    @classmethod
     def unsupported(cls, config: AttentionConfig) -> str | None:
         """Why `config` cannot be expressed, or None."""
         return next((reason for field, reason in cls.lacks.items() if _uses(config, field)), None)

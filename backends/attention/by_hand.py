@@ -163,10 +163,8 @@ class LinearLayer(Matmul):
     """Like `Matmul`, with linear projections computed by the framework's own layer holding the case's weights."""
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig) -> str | None:
-        if config.projections is None or config.projections.kind != "linear":
-            return "without linear projections a linear layer has nothing to compute"
-        return super().unsupported(config)
+    def distinct(cls, config: AttentionConfig) -> bool:
+        return config.projections is not None and config.projections.kind == "linear"
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)

@@ -2,6 +2,7 @@
 
 from tests.faulty import (
     attention_faults,
+    dtype_faults,
     einsum_faults,
     mask_faults,
     position_faults,
@@ -13,6 +14,7 @@ from tests.faulty.fault import FAULTS
 __all__ = [
     "FAULTS",
     "attention_faults",
+    "dtype_faults",
     "einsum_faults",
     "mask_faults",
     "position_faults",
