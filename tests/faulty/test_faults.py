@@ -26,6 +26,22 @@ ASKED_FOR = {
     "output dtype widened": "output_dtype_widened",
     "NaN replaced by zero": "nan_replaced_by_zero",
     "transposed output": "output_transposed",
+    "mask off by one at one row": "causal_off_by_one_at_one_row",
+    "window one too wide": "window_one_too_wide",
+    "grouped heads interleaved instead of blocked": "shared_heads_interleaved",
+    "softcap after the mask": "softcap_after_mask",
+    "scale missing": "scale_missing",
+    "scale doubled": "scale_twice",
+    "scale by the embedding's size": "scale_by_embedding",
+    "logits squared": "scores_squared",
+    "causal dropped when a mask is given": "causal_dropped_with_mask",
+    "softmax in bfloat16": "weights_in_bfloat16",
+    "unnormalised last block": "last_block_not_rescaled",
+    "bias added before the scale": "bias_before_scale",
+    "dropped head": "last_head_dropped",
+    "key lengths ignored": "lengths_ignored",
+    "rotary pairs swapped": "rotary_pairs_swapped",
+    "fully masked row as mean": "masked_row_is_mean",
 }
 NAMED = [(fault, name) for fault in FAULTS for name in fault.caught_by]
 ADAPTER = """
