@@ -137,7 +137,7 @@ def _places(findings: dict[str, Finding], option: Any) -> list[Place]:
             backend=name,
             device=device,
             implementations={
-                kind: _asked(option.implementation, offer) for kind, offer in backend.implementations.items()
+                kind: _asked(option.implementation, backend.offered(kind, device)) for kind in backend.implementations
             },
             modes=_asked(option.mode, backend.modes if option.mode else backend.default_modes),
             directions=_asked(option.direction, DIRECTIONS if backend.differentiates else ("forward",)),

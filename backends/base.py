@@ -19,7 +19,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from backends.attention.base import Attention, Operands, Primitives, Tensor
+from backends.attention.base import Attention, Execution, Operands, Primitives, Tensor
 from backends.contraction import Contraction
 from specs.case import AttentionConfig, Case, Config, EinsumConfig
 from specs.formats import DTYPES, Array
@@ -113,6 +113,18 @@ class Backend(ABC):
 
     # What it can do -----------------------------------------------------------------------------------------------
 
+    @classmethod
+    def offered(cls, kind: str, device: str) -> tuple[str, ...]:
+        """The implementations for a kind of case that exist on a device."""
+        names = cls.implementations[kind]
+        if kind != "attention":
+            return names
+        return tuple(name for name in names if any(fnmatchcase(device, at) for at in cls._devices_of(name)))
+
+    @classmethod
+    def _devices_of(cls, implementation: str) -> tuple[str, ...]:
+        return cls.formulations[implementation].devices if implementation in cls.formulations else ("*",)
+
     @abstractmethod
     def devices(self) -> list[str]:
         """Every place this framework can compute on here: `cpu`, `cuda:0`, `mps`, `tpu:0`."""
@@ -121,13 +133,15 @@ class Backend(ABC):
     def dtypes(self, device: str) -> frozenset[str]:
         """Names of the element types that a tensor on `device` can have."""
 
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
         """Why this backend has no such computation, or None.  Declared knowledge: nothing is tried."""
         given = getattr(config, "operand_dtypes", None) or ()
         if lacking := [name for name in (dtype, *given) if name not in self.dtypes(device)]:
             return f"{self.name} has no {lacking[0]} on {device}"
         if isinstance(config, AttentionConfig) and implementation in self.formulations:
-            return self.formulations[implementation].unsupported(config)
+            return self.formulations[implementation].unsupported(config, Execution(mode, dtype, device, direction))
         return None
 
     def rows(self) -> tuple[Declaration, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
-from backends.attention.jax import DotProductAttention
+from backends.attention.jax import CudnnAttention, DotProductAttention
 from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback
 from backends.contraction import LONGEST_SEARCH, Contraction
 from specs.case import Config, EinsumConfig
@@ -36,7 +36,12 @@ class Jax(Backend):
     name = "jax"
     distribution = "jax"
     related = ("jaxlib", "ml_dtypes", "opt_einsum")
-    formulations = {"einsum": Einsum, "matmul": Matmul, "dot-product-attention": DotProductAttention}
+    formulations = {
+        "einsum": Einsum,
+        "matmul": Matmul,
+        "dot-product-attention": DotProductAttention,
+        "dot-product-attention-cudnn": CudnnAttention,
+    }
     implementations = {"einsum": tuple(EINSUMS), "attention": tuple(formulations)}
     modes = ("eager", "jit")
     default_modes = ("eager", "jit")
@@ -55,6 +60,13 @@ class Jax(Backend):
             )
             for dtype in ("float16", "bfloat16")
             for by_hand in ("einsum", "matmul")
+        ),
+        Declaration(
+            {"intermediate": "float32"},
+            kind="attention",
+            implementation="dot-product-attention*",
+            dtype="*float16",
+            reason="dot_product_attention asks for its scores in float32",
         ),
         *(
             Declaration({"flushes": True}, device="cpu", dtype=dtype, reason="XLA on the CPU flushes subnormals")
@@ -105,11 +117,13 @@ class Jax(Backend):
     def dtypes(self, device: str) -> frozenset[str]:
         return frozenset(DTYPES) - (NOT_ON_TPU if device.startswith("tpu") else frozenset())
 
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
         of_many = isinstance(config, EinsumConfig) and config.operand_count > LONGEST_SEARCH
         if of_many and implementation == "einsum-optimal":
             return "an exhaustive search for the best order of so many operands can take minutes"
-        return super().unsupported(config, implementation, mode, dtype, device)
+        return super().unsupported(config, implementation, mode, dtype, device, direction)
 
     def settings(self) -> dict[str, Any]:
         config = self.jax.config

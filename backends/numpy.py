@@ -119,11 +119,13 @@ class Numpy(Backend):
         # ml_dtypes lets an array hold bfloat16, but neither einsum nor matmul computes with it
         return frozenset(DTYPES) - {"bfloat16"}
 
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
         of_many = isinstance(config, EinsumConfig) and config.operand_count > LONGEST_SEARCH
         if of_many and implementation == "einsum-optimal":
             return "an exhaustive search for the best order of so many operands can take minutes"
-        return super().unsupported(config, implementation, mode, dtype, device)
+        return super().unsupported(config, implementation, mode, dtype, device, direction)
 
     def settings(self) -> dict[str, Any]:
         built: Any = np.show_config(mode="dicts")

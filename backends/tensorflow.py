@@ -14,6 +14,12 @@ import numpy as np
 
 from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
+from backends.attention.keras_multihead import (
+    KerasGroupedQueryAttention,
+    KerasGroupedQueryAttentionWithScores,
+    KerasMultiHeadAttention,
+    KerasMultiHeadAttentionWithScores,
+)
 from backends.attention.tensorflow import KerasAttention, KerasDense, keras_on_tensorflow
 from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback
 from backends.contraction import Contraction
@@ -45,7 +51,16 @@ class TensorFlow(Backend):
     name = "tensorflow"
     distribution = "tensorflow"
     related = ("keras", "ml_dtypes")
-    formulations = {"einsum": Einsum, "matmul": Matmul, "linear-layer": KerasDense, "keras": KerasAttention}
+    formulations = {
+        "einsum": Einsum,
+        "matmul": Matmul,
+        "linear-layer": KerasDense,
+        "keras": KerasAttention,
+        "keras-multihead": KerasMultiHeadAttention,
+        "keras-multihead-scores": KerasMultiHeadAttentionWithScores,
+        "keras-grouped-query": KerasGroupedQueryAttention,
+        "keras-grouped-query-scores": KerasGroupedQueryAttentionWithScores,
+    }
     implementations = {"einsum": ("einsum", "keras"), "attention": tuple(formulations)}
     modes = ("eager", "jit", "xla")
     default_modes = ("eager", "jit")
@@ -102,7 +117,9 @@ class TensorFlow(Backend):
     def dtypes(self, device: str) -> frozenset[str]:
         return frozenset(DTYPES)
 
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
         if isinstance(config, EinsumConfig):
             if config.asks_for_dtype:
                 return "neither tf.einsum nor keras.ops.einsum has an argument for the result's dtype"
@@ -110,7 +127,7 @@ class TensorFlow(Backend):
                 return f"TensorFlow has no Einsum kernel for {dtype}"
             if implementation == "keras" and dtype == "bool":
                 return "TensorFlow has neither an Einsum nor a MatMul kernel for bool, which Keras would need"
-        return super().unsupported(config, implementation, mode, dtype, device)
+        return super().unsupported(config, implementation, mode, dtype, device, direction)
 
     def rows(self) -> tuple[Declaration, ...]:
         return self.declarations if has_avx512() else self.declarations + EIGEN_BFLOAT16

@@ -11,8 +11,21 @@ import numpy as np
 
 from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
-from backends.attention.torch import ScaledDotProductAttention, TorchLinear
-from backends.base import AnyComputation, Backend, Computation, Pullback, copied
+from backends.attention.torch import (
+    CudnnAttention,
+    EfficientAttention,
+    FlashAttention,
+    MathAttention,
+    ScaledDotProductAttention,
+    TorchLinear,
+)
+from backends.attention.torch_flex import FlexAttention
+from backends.attention.torch_multihead import (
+    FastMultiheadAttention,
+    MultiheadAttention,
+    MultiheadAttentionWithWeights,
+)
+from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback, copied
 from backends.contraction import Contraction, has_sublists, interleaved
 from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
@@ -29,6 +42,14 @@ class Torch(Backend):
         "matmul": Matmul,
         "linear-layer": TorchLinear,
         "sdpa": ScaledDotProductAttention,
+        "sdpa-math": MathAttention,
+        "sdpa-flash": FlashAttention,
+        "sdpa-efficient": EfficientAttention,
+        "sdpa-cudnn": CudnnAttention,
+        "flex": FlexAttention,
+        "multihead": MultiheadAttention,
+        "multihead-weights": MultiheadAttentionWithWeights,
+        "multihead-fast": FastMultiheadAttention,
     }
     implementations = {
         "einsum": ("einsum", "einsum-unoptimized", "einsum-sublists"),
@@ -36,6 +57,25 @@ class Torch(Backend):
     }
     on_request = frozenset({"einsum-sublists"})
     modes = ("eager", "jit")
+    declarations = (
+        *(
+            Declaration(
+                {"intermediate": "float32"},
+                kind="attention",
+                implementation=fused,
+                dtype="*float16",
+                reason="the fused kernels keep their scores in float32",
+            )
+            for fused in ("sdpa*", "flex", "multihead")
+        ),
+        Declaration(
+            {"weights": "float32"},
+            kind="attention",
+            implementation="sdpa-math",
+            dtype="*float16",
+            reason="the unfused kernel converts 16-bit operands to float32, unless reduced precision is allowed",
+        ),
+    )
     differentiates = True
     conjugates = True  # https://docs.pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex-numbers
 
@@ -76,13 +116,15 @@ class Torch(Backend):
         # Metal has no 64-bit floating point
         return known - {"float64", "complex128"} if device == "mps" else known
 
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
         if isinstance(config, EinsumConfig):
             if config.asks_for_dtype:
                 return "torch.einsum has no argument for the result's dtype"
             if implementation == "einsum-unoptimized" and mode == "jit":
                 return "torch.compile does not trace the switch that turns opt_einsum off"
-        return super().unsupported(config, implementation, mode, dtype, device)
+        return super().unsupported(config, implementation, mode, dtype, device, direction)
 
     def settings(self) -> dict[str, Any]:
         torch = self.torch

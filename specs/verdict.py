@@ -34,7 +34,9 @@ LONGEST_MESSAGE = 500
 class Computes(Protocol):
     """What a verdict needs of a backend."""
 
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None: ...
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None: ...
     def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision: ...
     def run(self, case: Case, implementation: str, mode: str, operands: Mapping[str, Array], device: str) -> Array: ...
     def gradient(
@@ -71,7 +73,9 @@ def judge(
         implementation=check.implementation, mode=check.mode, dtype=check.dtype, direction=check.direction,
         verdict="unsupported",
     )  # fmt: skip
-    lacking = backend.unsupported(case.config, check.implementation, check.mode, check.dtype, check.device)
+    lacking = backend.unsupported(
+        case.config, check.implementation, check.mode, check.dtype, check.device, check.direction
+    )
     if lacking:
         return replace(record, reason=lacking)
     trial = _Trial(check, backend, work)

@@ -9,7 +9,6 @@ Masks are made of comparisons in the framework itself: what is tested is what a 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -18,6 +17,16 @@ from specs.case import AttentionConfig
 
 Tensor = Any
 Operands = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a case is executed: what a capability can depend on beside the config; terms are those of a check."""
+
+    mode: str
+    dtype: str
+    device: str
+    direction: str
 
 
 @dataclass(frozen=True)
@@ -102,14 +111,16 @@ EQUATIONS = {
 }
 
 
-class Attention(ABC):
+class Attention:
     """Projections, positions, cache, attention and output projection of one config, called with the operands.
 
-    axes   in which `attend` takes query, key and value and returns the output: `bshd` or `bhsd`;
-           None is the case's own (packed features split into `bshd`, columns left as `ds`)
-    lacks  config field → why this implementation has no such thing
+    devices  where it is offered: patterns as of file names
+    axes     in which `attend` takes query, key and value and returns the output: `bshd` or `bhsd`;
+             None is the case's own (packed features split into `bshd`, columns left as `ds`)
+    lacks    config field → why this implementation has no such thing
     """
 
+    devices: ClassVar[tuple[str, ...]] = ("*",)
     axes: ClassVar[str | None] = None
     lacks: ClassVar[Mapping[str, str]] = {}
 
@@ -125,9 +136,9 @@ class Attention(ABC):
         return True
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig) -> str | None:
-        """Why `config` cannot be expressed, or None."""
-        return next((reason for field, reason in cls.lacks.items() if _uses(config, field)), None)
+    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+        """Why `config` cannot be expressed, or not be executed like this; None if it can."""
+        return first({reason: _uses(config, field) for field, reason in cls.lacks.items()})
 
     def __call__(self, operands: Operands) -> Tensor:
         c = self.config
@@ -140,9 +151,9 @@ class Attention(ABC):
             output = self.linear(output, operands["output_weight"], operands["output_bias"])
         return output
 
-    @abstractmethod
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         """The attention itself, from and to `axes`; key and value have num_kv_heads heads."""
+        raise NotImplementedError  # by what computes the projections too, and so overrides __call__
 
     # Projections and layout ---------------------------------------------------------------------------------------
 
@@ -293,6 +304,11 @@ class Attention(ABC):
 def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     """a & b, where None masks nothing."""
     return b if a is None else a if b is None else a & b
+
+
+def first(reasons: Mapping[str, bool]) -> str | None:
+    """The first reason that holds."""
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def _uses(config: AttentionConfig, field: str) -> bool:

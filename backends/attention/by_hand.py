@@ -7,7 +7,7 @@ There are two formulations, because people write two: `Einsum` with labels in th
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any
 
 from backends.attention.base import EQUATIONS, Attention, Operands, Primitives, Tensor, both
@@ -15,7 +15,7 @@ from specs.case import AttentionConfig
 from specs.shapes import attention_shapes
 
 
-class ByHand(Attention):
+class ByHand(Attention, ABC):
     """The formula, step by step; subclasses say how its two products are written."""
 
     keys_axis: int = -1  # of the scores

@@ -190,7 +190,7 @@ def run(
     """Config, operands and result; skips what the backend declares it does not have."""
     case = case_of(name)
     assert isinstance(case.config, AttentionConfig)
-    if reason := backend.unsupported(case.config, implementation, mode, dtype, "cpu"):
+    if reason := backend.unsupported(case.config, implementation, mode, dtype, "cpu", "forward"):
         pytest.skip(reason)
     operands = operands_of(case, dtype)
     return case.config, operands, backend.run(case, implementation, mode, operands, "cpu")
@@ -222,11 +222,16 @@ def test_compiled(name: str, implementation: str, config: str) -> None:
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize(("name", "implementation"), offered(by_hand=False))
 def test_fused(name: str, implementation: str, config: str) -> None:
-    """The framework's own operation is given the right arguments; what it makes of a query without keys is its own."""
+    """The framework's own operation is given the right arguments.
+
+    What it makes of a query without keys, and of masked values that are not finite, is its own.
+    """
     if (name, implementation) == ("tensorflow", "keras") and config.startswith("multi_query"):
         pytest.xfail("keras 3.15 documents K = 1 but leaves the single head to tf.einsum, which does not broadcast it")
+    if implementation == "flex" and case_of(config).config.kv_len == 0:
+        pytest.xfail("flex_attention of torch 2.13 takes the largest score of each row, and refuses rows of no length")
     c, operands, result = run(framework(name), config, implementation, "eager")
-    expected = by_loops(c.model_copy(update={"fully_masked": "nan"}), operands)
+    expected = by_loops(c.model_copy(update={"fully_masked": "nan", "masked_values": "spread"}), operands)
     np.testing.assert_allclose(
         np.where(np.isnan(expected), expected, result), expected, rtol=1e-5, atol=1e-5, strict=True
     )
