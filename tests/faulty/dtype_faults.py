@@ -13,7 +13,7 @@ from backends.numpy import EINSUMS, Numpy, asking
 from specs.case import EinsumConfig
 from specs.formats import Array
 from tests.faulty.fault import fault
-from tests.faulty.wrong import Einsum, WrongEinsum
+from tests.faulty.wrong import AnotherEinsum, Einsum
 
 
 @fault(
@@ -27,7 +27,7 @@ from tests.faulty.wrong import Einsum, WrongEinsum
         "einsum/mixed_dtypes::narrow_pair_of_doubles[einsum-float64]",
     ],
 )
-class PromotedInTheNarrower(WrongEinsum):
+class PromotedInTheNarrower(AnotherEinsum):
     """Operands of two floating dtypes are converted to the narrower one, and the result to the wider."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -52,7 +52,7 @@ class PromotedInTheNarrower(WrongEinsum):
         "einsum/asked_for_dtype::elementwise_of_float32_as_float64[einsum-optimized-float64]",
     ],
 )
-class AskedForAtTheEnd(WrongEinsum):
+class AskedForAtTheEnd(AnotherEinsum):
     """The operands' own dtype is computed in and the result converted, so that int8 wraps around at 128."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:

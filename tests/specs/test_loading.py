@@ -468,6 +468,26 @@ def test_a_case_that_contradicts_itself_is_refused_at_its_name(problems_of, entr
     assert message in problem
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("past: 4", "past cannot exceed the 3 keys"),
+        ("bias_at: products", "bias_at says where a bias is added"),
+        ("sink: true, fully_masked: mean", "with a sink a query without any key yields zeros"),
+        ("kv_len: 0, fully_masked: mean", "without keys there is no mean"),
+        ("rotary: {dims: 3}", "dims must be even, not 3"),
+        ("rotary: {dims: 6}", "cannot turn 6 of 4 features"),
+        ("rotary: {}, kv_len: 2, causal: bottom_right", "rotary needs positions from 0 on"),
+        ("layout: bsd, self_attention: true, projections: {kind: linear}, past: 1", "q_len must be kv_len, less past"),
+        ("layout: bsd, self_attention: true, projections: {kind: linear}, unseen: 'nan'", "unseen cannot go with"),
+        ("key: [[[[1.0, 2.0]]]]", "the literal key has shape (1, 1, 1, 2), but the case says (1, 3, 1, 4)"),
+    ],
+)
+def test_attention_that_makes_no_sense_is_refused_with_the_reason(problems_of, fields, message):
+    (problem,) = problems_of(attention(f"{{head_dim: 4, q_len: 3, {fields}}}"))
+    assert message in problem
+
+
 def test_members_of_a_sweep_that_contradict_themselves_are_named(problems_of):
     text = """
         kind: attention
