@@ -87,8 +87,9 @@ class Common(Model):
         default=None,
         description="What inputs are derived from, instead of the case's id: they stay the same under another name.",
     )
-    gradient: bool = Field(
-        default=True, description="Whether gradients are checked too (floating and complex dtypes only)."
+    gradient: bool | Annotated[list[DTypeName], Field(min_length=1)] = Field(
+        default=True,
+        description="Whether gradients are checked too, of floating and complex dtypes; or those of which they are.",
     )
     expect: Expect | None = Field(default=None, description="What is right, where it is not the reference's value.")
     modes: list[Mode] | None = Field(default=None, description="Narrow to these modes.")

@@ -40,7 +40,8 @@ def has_gradient(case: Case, dtype: str) -> bool:
     Attention that holds NaN to be right, for queries without keys or under a mask, has no derivative there.
     """
     config = case.config
-    if not config.gradient or config.expected_error:
+    wanted = dtype in config.gradient if isinstance(config.gradient, list) else config.gradient
+    if not wanted or config.expected_error:
         return False
     if isinstance(config, AttentionConfig) and (config.fully_masked == "nan" or config.masked_values == "spread"):
         return False

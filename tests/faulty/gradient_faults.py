@@ -26,7 +26,7 @@ def in_bfloat16(x: Array) -> Array:
     "gradients_of_key_and_value_exchanged",
     values=[
         "attention/lengths::equal[einsum-float32-grad]",
-        "attention/layouts::packed[matmul-float64-grad]",
+        "attention/layouts::packed[matmul-float32-grad]",
         "attention/grouped::multi_query[einsum-float32-grad]",
     ],
 )
@@ -39,7 +39,7 @@ class KeyAndValueExchanged(Backward):
 
 @fault(
     "cotangent_ignored",
-    values=["attention/lengths::equal[einsum-float32-grad]", "attention/causal::square[einsum-float64-grad]"],
+    values=["attention/lengths::equal[einsum-float32-grad]", "attention/causal::square[einsum-float32-grad]"],
 )
 class CotangentIgnored(Backward):
     """The gradient is that of the sum of the output, whatever the cotangent."""
@@ -50,7 +50,7 @@ class CotangentIgnored(Backward):
 
 @fault(
     "gradient_of_mask_missing",
-    missing=["attention/masks::additive[einsum-float32-grad]", "attention/masks::additive_lowest[einsum-float64-grad]"],
+    missing=["attention/masks::additive[einsum-float32-grad]", "attention/masks::additive_lowest[einsum-float32-grad]"],
 )
 class GradientOfMaskMissing(Backward):
     """An additive mask is taken for a constant."""
@@ -66,7 +66,7 @@ class GradientOfMaskMissing(Backward):
     "delta_dropped",
     values=[
         "attention/lengths::equal[einsum-float32-grad]",
-        "attention/lengths::one_key[einsum-float64-grad]",
+        "attention/lengths::one_key[einsum-float32-grad]",
         "attention/bias::alibi[einsum-float32-grad]",
     ],
 )
@@ -79,7 +79,7 @@ class DeltaDropped(Backward):
 
 @fault(
     "softmax_by_its_diagonal",
-    values=["attention/lengths::equal[einsum-float32-grad]", "attention/masks::boolean[einsum-float64-grad]"],
+    values=["attention/lengths::equal[einsum-float32-grad]", "attention/masks::boolean[einsum-float32-grad]"],
 )
 class SoftmaxByItsDiagonal(Backward):
     """The softmax is differentiated like a sigmoid: P (1 - P) dP."""
@@ -118,7 +118,7 @@ class WeightsInBfloat16(Backward):
     "gradient_leaks_through_the_mask",
     values=[
         "attention/causal::square[einsum-float32-grad]",
-        "attention/masks::boolean[einsum-float64-grad]",
+        "attention/masks::boolean[einsum-float32-grad]",
         "attention/masks::lengths[einsum-float32-grad]",
     ],
 )
@@ -136,7 +136,7 @@ class LeaksThroughMask(Backward):
     "causal_gradient_aligned_top_left",
     values=[
         "attention/causal::bottom_right_fewer_queries[einsum-float32-grad]",
-        "attention/causal::window_bottom_right[einsum-float64-grad]",
+        "attention/causal::window_bottom_right[einsum-float32-grad]",
     ],
 )
 class AlignedTopLeft(Backward):
@@ -150,7 +150,7 @@ class AlignedTopLeft(Backward):
     "gradient_of_masked_row_is_nan",
     nan=[
         "attention/masks::fully_masked_row[einsum-float32-grad]",
-        "attention/causal::bottom_right_fewer_keys[einsum-float64-grad]",
+        "attention/causal::bottom_right_fewer_keys[einsum-float32-grad]",
     ],
 )
 class MaskedRowIsNan(Backward):
@@ -179,7 +179,7 @@ class MaskedRowMovesNoValue(Backward):
     "scale_missing_in_gradient_of_key",
     values=[
         "attention/scale::not_a_power_of_two[einsum-float32-grad]",
-        "attention/lengths::equal[einsum-float64-grad]",
+        "attention/lengths::equal[einsum-float32-grad]",
     ],
 )
 class ScaleMissingForKeys(Backward):
@@ -201,7 +201,7 @@ class ScaleAtWeightsMissing(Backward):
     "softcap_not_differentiated",
     values=[
         "attention/bias::softcap[einsum-float32-grad]",
-        "attention/bias::softcap_wide[einsum-float64-grad]",
+        "attention/bias::softcap_wide[einsum-float32-grad]",
         "attention/bias::bias_and_softcap[einsum-float32-grad]",
     ],
 )
@@ -214,7 +214,7 @@ class SoftcapNotDifferentiated(Backward):
 
 @fault(
     "gradient_of_bias_of_one_item",
-    values=["attention/bias::random[einsum-float32-grad]", "attention/bias::alibi_causal[einsum-float64-grad]"],
+    values=["attention/bias::random[einsum-float32-grad]", "attention/bias::alibi_causal[einsum-float32-grad]"],
 )
 class BiasOfOneItem(Backward):
     """The gradient of the bias is that of the first batch item, not the sum over all."""
@@ -227,7 +227,7 @@ class BiasOfOneItem(Backward):
     "gradient_of_one_head_in_group",
     values=[
         "attention/grouped::two_queries_per_head[einsum-float32-grad]",
-        "attention/grouped::multi_query[einsum-float64-grad]",
+        "attention/grouped::multi_query[einsum-float32-grad]",
     ],
 )
 class OneHeadInGroup(Backward):
@@ -241,7 +241,7 @@ class OneHeadInGroup(Backward):
     "last_block_of_keys_without_gradient",
     values=[
         "attention/lengths::fewer_queries[einsum-float32-grad]",
-        "attention/lengths::one_query[einsum-float64-grad]",
+        "attention/lengths::one_query[einsum-float32-grad]",
     ],
 )
 class LastBlockLeftOut(Backward):
