@@ -31,15 +31,16 @@ class Run:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The records in the order in which they arrived."""
-        with (self.folder / RECORDS).open(encoding="utf-8", errors="replace") as lines:
+        path = self.folder / RECORDS
+        with path.open(encoding="utf-8", errors="replace") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.endswith("\n"):
                     return
                 try:
                     record = json.loads(line)
                 except ValueError as error:
-                    raise RunError(f"{self.folder / RECORDS}:{number}: not a record: {error}") from error
-                yield _readable(record, self.folder / RECORDS)
+                    raise RunError(f"{path}:{number}: not a record: {error}") from error
+                yield _readable(record, path)
 
 
 def read(folder: Path) -> Run:

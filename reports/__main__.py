@@ -1,0 +1,28 @@
+"""Command line over runs on disk: `python -m reports compare OLD NEW` and `python -m reports merge OUT IN...`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from reports import merge
+from reports.compare import command as compare
+from reports.read import RunError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code of the subcommand; 2 for a wrong command line or a run that cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m reports", description="What people look at, made from runs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    compare.add(commands)
+    merge.add(commands)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except RunError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
