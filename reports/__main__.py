@@ -1,4 +1,4 @@
-"""Command line over runs on disk: `python -m reports compare OLD NEW` and `python -m reports merge OUT IN...`."""
+"""Command line over runs on disk: `python -m reports compare OLD NEW` and others; `--help` lists them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from reports import merge
+from reports import merge, upgrade
 from reports.compare import command as compare
 from reports.read import RunError
 
@@ -17,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     compare.add(commands)
     merge.add(commands)
+    upgrade.add(commands)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
