@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from reports import merge, upgrade
+from reports import merge, script, upgrade
 from reports.compare import command as compare
 from reports.read import RunError
 
@@ -17,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     compare.add(commands)
     merge.add(commands)
+    script.add(commands)
     upgrade.add(commands)
     options = parser.parse_args(arguments)
     try:
