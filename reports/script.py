@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from backends.standalone.program import ScriptError, find, script
+from backends import registry
+from backends.standalone.program import ScriptError, script
 from reports.read import read
+from specs.check import DIRECTIONS, Check, Place, checks
 from specs.items import fields
+from specs.loading import load
+from specs.problems import CaseFileError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,3 +48,23 @@ def _found(folder: Path, id: str) -> list[str]:
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
     told = [f"{named} on Python {found.facts['python']}, {found.facts['platform']}"]
     return [*told, f"{record['verdict']}: {record['reason']}".rstrip(": ")]
+
+
+def find(id: str, root: Path) -> Check:
+    """The check that an id names, on whatever device it says; raises ScriptError where there is none."""
+    file, _, name = id.partition("::")
+    where = name.rpartition("[")[2].rstrip("]").split("-")
+    if not name or len(where) < 5:
+        raise ScriptError(f"{id}: an id is FILE::CASE[BACKEND-DEVICE-IMPLEMENTATION-MODE-DTYPE], as in a record")
+    if where[0] not in registry.names():
+        raise ScriptError(f"{id}: no backend is called {where[0]!r} (known: {', '.join(registry.names())})")
+    try:
+        cases = load(root / file, root)
+    except (OSError, CaseFileError) as error:
+        raise ScriptError(f"{id}: its cases cannot be read: {error}") from error
+    declared = registry.declare(where[0])
+    place = Place(where[0], where[1], dict(declared.implementations), declared.modes, DIRECTIONS)
+    found = next((check for case in cases for check in checks(case, [place]) if check.name == name), None)
+    if found is None:
+        raise ScriptError(f"{id}: {file} has no such check")
+    return found

@@ -19,14 +19,14 @@ import numpy as np
 
 from backends import registry
 from backends.base import Backend
-from backends.standalone.tracing import Recorder, Traced, TracingError, execute, names_in, pruned, source, stand_ins
+from backends.standalone.expressions import TracingError, names_in, source
+from backends.standalone.lines import pruned
+from backends.standalone.tracing import Recorder, Traced, execute, stand_ins
 from specs import inputs
 from specs.bound import Reference, rounded
-from specs.check import DIRECTIONS, Check, Place, checks
+from specs.check import Check
 from specs.comparison import components, error_ratio
 from specs.formats import DTYPES, Array, dtype_name, round_to, spacing
-from specs.loading import load
-from specs.problems import CaseFileError
 from specs.reference import reference
 
 SHOWN = 12  # numbers of a result, the worst first
@@ -135,6 +135,7 @@ def traced(check: Check, operands: Mapping[str, Array], cotangent: Array | None)
         except TracingError:
             raise
         except Exception as error:
+            _must_raise(check, operands, cotangent, error)
             raised = error
             for line in body.lines[-1:]:
                 line.needed = True  # the call that raised
@@ -143,6 +144,19 @@ def traced(check: Check, operands: Mapping[str, Array], cotangent: Array | None)
     before, _ = pruned(setup, read)
     results = {name: source(output) for name, output in zip(found, outputs, strict=True)}
     return Trace(before, lines, frozenset(recorder.modules), results, found, raised)
+
+
+def _must_raise(check: Check, operands: Mapping[str, Array], cotangent: Array | None, error: Exception) -> None:
+    """An exception belongs into a program only if it is the framework's: then there is one without stand-ins too."""
+    backend, arguments = registry.get(check.backend), (check.case, check.implementation, check.mode, operands)
+    try:
+        if cotangent is None:
+            backend.run(*arguments, check.device)
+        else:
+            backend.gradient(*arguments, cotangent, check.device)
+    except Exception:
+        return
+    raise TracingError(f"its calls cannot be written down: {type(error).__name__}: {error}") from error
 
 
 def _observe(
@@ -321,26 +335,3 @@ def _accepted(right: Reference) -> tuple[Array, Array]:
             high = np.where((high < 0) & (value + error >= -format.tiny), 0.0, high)
     exact = ~np.isfinite(value)
     return np.where(exact, value, low), np.where(exact, value, high)
-
-
-# Which check ----------------------------------------------------------------------------------------------------------
-
-
-def find(id: str, root: Path) -> Check:
-    """The check that an id names, on whatever device it says; raises ScriptError where there is none."""
-    file, _, name = id.partition("::")
-    where = name.rpartition("[")[2].rstrip("]").split("-")
-    if not name or len(where) < 5:
-        raise ScriptError(f"{id}: an id is FILE::CASE[BACKEND-DEVICE-IMPLEMENTATION-MODE-DTYPE], as in a record")
-    if where[0] not in registry.names():
-        raise ScriptError(f"{id}: no backend is called {where[0]!r} (known: {', '.join(registry.names())})")
-    try:
-        cases = load(root / file, root)
-    except (OSError, CaseFileError) as error:
-        raise ScriptError(f"{id}: its cases cannot be read: {error}") from error
-    declared = registry.declare(where[0])
-    place = Place(where[0], where[1], dict(declared.implementations), declared.modes, DIRECTIONS)
-    found = next((check for case in cases for check in checks(case, [place]) if check.name == name), None)
-    if found is None:
-        raise ScriptError(f"{id}: {file} has no such check")
-    return found

@@ -15,54 +15,22 @@ import builtins
 import importlib.util
 import inspect
 import keyword
-import math
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-import numpy as np
+from backends.standalone.expressions import Named, index, is_plain, names_in, real, short, source
+from backends.standalone.lines import Block, Line
 
-SHORT = {"jax.numpy": "jnp", "numpy": "np", "tensorflow": "tf"}  # names that everybody knows
-PLAIN = (int, float, complex, str, bytes, bool, type(None), type(...), slice)  # exactly: a NumPy scalar is none
 # Tracing what it compiles is its own way of reading code, and stand-ins are not part of what it reads
 NOT_COMPILED: dict[str, Callable[..., Any]] = {
     "torch.compile": lambda function, **_: function,
     "torch.compiler.reset": lambda: None,
 }
-
-
-class TracingError(Exception):
-    """Something that a backend does has no form as a line of a program."""
-
-
-@dataclass
-class Line:
-    """One statement: the text, the names that it gives values to and that it reads, and the lines within it.
-
-    needed   it does something besides giving a value, so it stays even if nothing reads that
-    """
-
-    text: str
-    gives: str | None = None
-    reads: frozenset[str] = frozenset()
-    needed: bool = False
-    body: Block | None = None
-
-
-@dataclass
-class Block:
-    """Lines in order; `result` is what a function's block returns."""
-
-    lines: list[Line] = field(default_factory=list)
-    result: str | None = None
-    reads: frozenset[str] = frozenset()
 
 
 class Recorder:
@@ -87,7 +55,7 @@ class Recorder:
         line = Line(f"{name} = {text}", name, reads, needed=keep)
         self.write(line)  # first, so that a call that raises is the last line
         value = compute()
-        if _is_plain(value):
+        if is_plain(value):
             self.blocks[-1].lines.remove(line)
             self.count -= name == f"t{self.count}"
             if value is None:
@@ -97,7 +65,7 @@ class Recorder:
 
     def wrapped(self, value: Any, expression: str, root: str) -> Any:
         """What a name stands for, as stand-ins; containers stay what they are."""
-        if _is_plain(value):
+        if is_plain(value):
             return value
         if type(value) in (tuple, list):
             return type(value)(self.wrapped(each, f"{expression}[{i}]", root) for i, each in enumerate(value))
@@ -114,14 +82,15 @@ class Recorder:
         return Function(self, callee, name, arguments, block)
 
 
-class Function:
+class Function(Named):
     """What the framework calls instead of a function: the first call is written down."""
 
     def __init__(
         self, recorder: Recorder, callee: Callable[..., Any], name: str, arguments: Sequence[str], block: Block
     ) -> None:
-        self.recorder, self.callee, self.name, self.arguments, self.block = recorder, callee, name, arguments, block
-        self.__name__ = name
+        self.recorder, self.callee, self.arguments, self.block = recorder, callee, arguments, block
+        self.__name__ = self._expression = self._root = name
+        self._real = self
         self.written = False
 
     def __call__(self, *values: Any) -> Any:
@@ -138,36 +107,33 @@ class Function:
             recorder.blocks.remove(block)
 
 
-class StandIn:
-    """Of a module, class or function of the framework, known by its dotted name."""
+class StandIn(Named):
+    """For a module, class or function of the framework, known by its dotted name."""
 
     def __init__(self, recorder: Recorder, real: Any, path: str) -> None:
-        self.__dict__.update(_recorder=recorder, _real=real, _path=path)
+        self.__dict__.update(_recorder=recorder, _real=real, _path=path, _expression=short(path), _root="")
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._real, name)
         path = f"{self._path}.{name}"
         if isinstance(value, ModuleType) or callable(value):
             return StandIn(self._recorder, value, path)
-        return value if _is_plain(value) else Traced(self._recorder, value, _short(path), "")
+        return value if is_plain(value) else Traced(self._recorder, value, short(path), "")
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._real, name, real(value))
-        self._recorder.write(Line(f"{_short(self._path)}.{name} = {source(value)}", reads=names_in(value), needed=True))
+        self._recorder.write(Line(f"{self._expression}.{name} = {source(value)}", reads=names_in(value), needed=True))
 
     def __call__(self, *positional: Any, **named: Any) -> Any:
         function = NOT_COMPILED.get(self._path, self._real)
-        return _called(self._recorder, _short(self._path), function, (), positional, named)
+        return _called(self._recorder, self._expression, function, (), positional, named)
 
     def __instancecheck__(self, instance: Any) -> bool:
         return isinstance(real(instance), self._real)
 
 
-class Traced:
-    """Of a value: a tensor or an object of the framework, known by the expression that gives it.
-
-    root   the name in that expression; none for something that stands in a module
-    """
+class Traced(Named):
+    """For a tensor or an object of the framework, known by the expression that gives it."""
 
     def __init__(self, recorder: Recorder, real: Any, expression: str, root: str) -> None:
         self.__dict__.update(_recorder=recorder, _real=real, _expression=expression, _root=root)
@@ -175,7 +141,7 @@ class Traced:
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._real, name)
         expression = f"{self._expression}.{name}"
-        if callable(value) and not _is_plain(value):
+        if callable(value) and not is_plain(value):
             return partial(_method, self, name)
         return self._recorder.wrapped(value, expression, self._root)
 
@@ -188,7 +154,7 @@ class Traced:
         return _called(self._recorder, self._expression, self._real, (self,), positional, named)
 
     def __getitem__(self, key: Any) -> Any:
-        text = f"{self._expression}[{_index(key)}]"
+        text = f"{self._expression}[{index(key)}]"
         return self._recorder.call(text, (self, key), lambda: self._real[real(key)])
 
     def __bool__(self) -> bool:
@@ -290,89 +256,8 @@ def _called(
 
 def _as_argument(recorder: Recorder, value: Any) -> Any:
     """Functions of the backend become written ones."""
-    own = callable(value) and not isinstance(value, (StandIn, Traced, Function, type)) and not _is_plain(value)
+    own = callable(value) and not isinstance(value, (StandIn, Traced, Function, type)) and not is_plain(value)
     return recorder.function(value) if own else value
-
-
-# Values as text -------------------------------------------------------------------------------------------------------
-
-
-def real(value: Any) -> Any:
-    """Without stand-ins, however deep they are."""
-    if isinstance(value, (Traced, StandIn)):
-        return value._real
-    if isinstance(value, slice):
-        return slice(real(value.start), real(value.stop), real(value.step))
-    if type(value) in (tuple, list):
-        return type(value)(real(each) for each in value)
-    return {key: real(each) for key, each in value.items()} if type(value) is dict else value
-
-
-def source(value: Any) -> str:
-    """An expression for a value."""
-    if isinstance(value, Traced):
-        return str(value._expression)
-    if isinstance(value, StandIn):
-        return _short(value._path)
-    if isinstance(value, Function):
-        return value.name
-    if isinstance(value, float) and not math.isfinite(value):
-        return f'float("{value}")'
-    if isinstance(value, tuple):
-        return f"({', '.join(map(source, value))}{',' * (len(value) == 1)})"
-    if isinstance(value, list):
-        return f"[{', '.join(map(source, value))}]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{source(key)}: {source(each)}" for key, each in value.items()) + "}"
-    if type(value) in PLAIN:
-        return "..." if value is ... else f'"{value}"' if isinstance(value, str) and '"' not in value else repr(value)
-    if type(value).__name__ == "TensorShape":
-        return source(tuple(value))
-    if isinstance(value, np.dtype):
-        return f'"{value}"'
-    text = repr(value)  # torch.float32 and tf.float32 are written like this, and so are torch's devices
-    if re.fullmatch(r"[\w.]+", text):
-        return text
-    if re.fullmatch(r"device\(.*\)", text):
-        return f"torch.{text}"
-    raise TracingError(f"{text[:80]} has no form as a line of a program")
-
-
-def names_in(value: Any) -> frozenset[str]:
-    """The names that an expression for it reads."""
-    if isinstance(value, Traced):
-        return frozenset({value._root}) - {""}
-    if isinstance(value, Function):
-        return frozenset({value.name})
-    if isinstance(value, slice):
-        value = (value.start, value.stop, value.step)
-    if isinstance(value, (tuple, list)):
-        return frozenset().union(*map(names_in, value))
-    return names_in(list(value.values())) if isinstance(value, Mapping) else frozenset()
-
-
-def _index(key: Any) -> str:
-    if isinstance(key, tuple):
-        return ", ".join(map(_index, key)) + ("," if len(key) == 1 else "")
-    if isinstance(key, slice):
-        start, stop, step = ("" if part is None else source(part) for part in (key.start, key.stop, key.step))
-        return f"{start}:{stop}" + (f":{step}" if step else "")
-    return source(key)
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether it is a value of Python's own, or one that is written as its own name, such as a dtype."""
-    if isinstance(value, (tuple, list)):
-        return all(map(_is_plain, value))
-    named = type(value).__name__ in ("dtype", "DType", "device", "TensorShape")
-    return named or type(value) in PLAIN or isinstance(value, (Enum, np.dtype))
-
-
-def _short(path: str) -> str:
-    for long, short in SHORT.items():
-        if path == long or path.startswith(f"{long}."):
-            return short + path[len(long) :]
-    return path
 
 
 def _arguments(callee: Callable[..., Any]) -> list[str]:
@@ -415,23 +300,3 @@ def execute(file: Path) -> ModuleType:
     sys.modules[spec.name] = module  # where dataclasses look a class's module up
     spec.loader.exec_module(module)
     return module
-
-
-# Lines that are needed ------------------------------------------------------------------------------------------------
-
-
-def pruned(block: Block, wanted: frozenset[str]) -> tuple[list[str], frozenset[str]]:
-    """The text of the lines that `wanted` names or lines that must stay depend on, and what they read from outside."""
-    needed = set(wanted | block.reads)
-    kept: list[str] = [] if block.result is None else [f"return {block.result}"]
-    for line in reversed(block.lines):
-        if not line.needed and line.gives not in needed:
-            continue
-        text, reads = [line.text], set(line.reads)
-        if line.body is not None:
-            inside, outer = pruned(line.body, frozenset(needed) if line.text.startswith("with ") else frozenset())
-            text += [f"    {each}" for each in inside or ["pass"]]
-            reads |= outer
-        needed |= reads
-        kept[:0] = text
-    return kept, frozenset(needed)

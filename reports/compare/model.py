@@ -53,6 +53,7 @@ class Comparison:
     changes        of single checks, the worst first
     errors         groups whose errors grew as a whole
     only_old, only_new   what ran on one side only
+    still_failing  how many checks are not right in either run
     not_judged     how many checks are an error on both sides, or were one before
     unused         patterns of what is allowed that allowed nothing
     """
@@ -69,6 +70,7 @@ class Comparison:
     speed: Speed
     only_old: tuple[OneSided, ...]
     only_new: tuple[OneSided, ...]
+    still_failing: int
     not_judged: int
     unused: tuple[str, ...]
 

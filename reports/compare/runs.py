@@ -53,6 +53,7 @@ def compare(old: Side, new: Side, allow: Sequence[str] = ()) -> Comparison:
         speed=speed(same if _same_machine(old.facts, new.facts) else [], _same_versions(old.facts, new.facts)),
         only_old=tuple(one_sided(old, new)),
         only_new=tuple(one_sided(new, old)),
+        still_failing=sum({old["verdict"], new["verdict"]} <= {"fail", "error"} for old, new in pairs),
         not_judged=len(pairs) - len(judged),
         unused=tuple(pattern for pattern in allow if pattern not in used),
     )

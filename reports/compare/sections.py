@@ -29,7 +29,7 @@ def sections(found: Comparison) -> list[Section]:
     return [
         Section("Is it safe?", verdict(found), tone=_tone(found)),
         _head(found),
-        _changes(found, "failing", "Newly failing", "No check newly fails."),
+        _changes(found, "failing", "Newly failing", f"No check newly fails{_still(found)}."),
         _changes(found, "behaviour", "Behaviour changed", "No check behaves otherwise."),
         _errors(found),
         _bits(found),
@@ -126,8 +126,14 @@ def _changes(found: Comparison, kind: str, title: str, nothing: str) -> Section:
     said = f"{_count(len(members), 'check')} in {_count(len(groups), 'group')}"
     if kind == "behaviour":
         said += f"; {worse or 'none'} for the worse"
+    if kind == "failing":
+        said += _still(found)
     tone: Tone = "bad" if worse or lost else "plain"
     return Section(title, said + ".", CHANGE_HEADS, (*lost, *map(_row, groups)), tone)
+
+
+def _still(found: Comparison) -> str:
+    return f"; {_count(found.still_failing, 'check')} failed already" if found.still_failing else ""
 
 
 def _grouped(changes: Iterable[Change]) -> list[list[Change]]:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from backends import registry
-from backends.standalone.program import ScriptError, find, script
+from backends.standalone.program import ScriptError, script
 from reports.__main__ import main
+from reports.script import find
 from specs.record import Record
 from specs.verdict import judge
 
