@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import pytest
 
 from backends import registry
+from backends.base import Backend
 from backends.inventory import Finding, probe
 from reports.baseline import Baseline
 from reports.compare.model import Side
@@ -126,9 +128,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     }
     config.stash[PLAN] = Plan(
         _places(findings, option),
-        backend=registry.get,
+        backend=_backends(config),
         deviations={name: _deviations(name) for name in findings},
         defaults={name: registry.declare(name).default_modes for name in findings},
+        on_request={name: registry.declare(name).on_request for name in findings},
         versions={name: finding.version for name, finding in findings.items()},
         adapters=_adapters(config),
         cache=_cache_folder(config, "references"),
@@ -156,16 +159,32 @@ def _places(findings: dict[str, Finding], option: Any) -> list[Place]:
             backend=name,
             device=device,
             implementations={
-                kind: _asked(option.implementation, offer) for kind, offer in backend.implementations.items()
+                kind: _asked(option.implementation, backend.offered(kind, device)) for kind in backend.implementations
             },
             modes=_asked(option.mode, backend.modes if option.mode else backend.default_modes),
             directions=_asked(option.direction, DIRECTIONS if backend.differentiates else ("forward",)),
             dtypes=tuple(option.dtype) or None,
+            on_request=backend.on_request - frozenset(option.implementation),
+            distinct=backend.distinct,
         )
         for name in _asked(option.backend, findings)
         for backend in [registry.declare(name)]
         for device in _asked(option.device, findings[name].devices)
     ]
+
+
+def _backends(config: pytest.Config) -> Callable[[str], Backend]:
+    """A backend by its name, imported once, which keeps what it compiles where pytest keeps what it knows."""
+    folder = _cache_folder(config, "compiled")
+
+    @cache
+    def backend(name: str) -> Backend:
+        found = registry.get(name)
+        if folder:
+            found.keep_compiled(folder / name)
+        return found
+
+    return backend
 
 
 def _cache_folder(config: pytest.Config, name: str) -> Path | None:

@@ -14,11 +14,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from backends.attention.base import Attention, Operands, Primitives, Tensor
+from backends.attention.base import Attention, Execution, Operands, Primitives, Tensor
+from backends.contraction import Contraction
 from specs.case import AttentionConfig, Case, Config, EinsumConfig
 from specs.formats import DTYPES, Array
 from specs.inputs import differentiable
@@ -46,16 +48,15 @@ class Declaration:
         return all(fnmatchcase(value, getattr(self, name)) for name, value in where.items())
 
 
-@dataclass(frozen=True)
-class Contraction:
-    """An equation with the function that evaluates it; a value, so that equal contractions are compiled once."""
-
-    evaluate: Callable[..., Tensor]
-    equation: str
-
-    def __call__(self, operands: Operands) -> Tensor:
-        # By name: jax.jit and tf.function hand a mapping on sorted, where operand_10 precedes operand_2
-        return self.evaluate(self.equation, *(operands[f"operand_{i}"] for i in range(len(operands))))
+def copied(array: Array) -> Array:
+    """A writable copy that lies in memory alike: with the same strides, as long as they are positive."""
+    if not array.size or any(stride <= 0 for stride in array.strides):
+        return np.array(array, order="C")
+    last = sum((size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True))
+    buffer = np.zeros(last + array.itemsize, np.uint8)
+    own: Array = np.ndarray(array.shape, array.dtype, buffer, 0, array.strides)
+    own[...] = array
+    return own
 
 
 class Backend(ABC):
@@ -65,6 +66,7 @@ class Backend(ABC):
     distribution     the package whose version is reported
     related          other packages whose versions can change results
     implementations  for each kind, the ways this backend offers to compute a case, in order
+    on_request       of these, implementations that run only where a case or the command line names them
     formulations     the class of each attention implementation
     modes            how a computation can be executed; of these `default_modes` are run unless others are asked for
     declarations     precision table: rows that apply are merged in order over what the dtype promises
@@ -79,6 +81,7 @@ class Backend(ABC):
     distribution: ClassVar[str]
     related: ClassVar[tuple[str, ...]] = ()
     implementations: ClassVar[Mapping[str, tuple[str, ...]]]
+    on_request: ClassVar[frozenset[str]] = frozenset()
     formulations: ClassVar[Mapping[str, type[Attention]]] = {}
     modes: ClassVar[tuple[str, ...]] = ("eager",)
     default_modes: ClassVar[tuple[str, ...]] = ("eager",)
@@ -98,7 +101,29 @@ class Backend(ABC):
         except PackageNotFoundError:
             return "unknown"
 
+    @classmethod
+    def distinct(cls, config: Config, implementation: str, device: str) -> bool:
+        """Whether an implementation computes `config` in a way of its own.
+
+        Where another one is by construction the same there is nothing to learn from it, and no check is made.
+        """
+        if isinstance(config, AttentionConfig) and implementation in cls.formulations:
+            return cls.formulations[implementation].distinct(config)
+        return True
+
     # What it can do -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def offered(cls, kind: str, device: str) -> tuple[str, ...]:
+        """The implementations for a kind of case that exist on a device."""
+        names = cls.implementations[kind]
+        if kind != "attention":
+            return names
+        return tuple(name for name in names if any(fnmatchcase(device, at) for at in cls._devices_of(name)))
+
+    @classmethod
+    def _devices_of(cls, implementation: str) -> tuple[str, ...]:
+        return cls.formulations[implementation].devices if implementation in cls.formulations else ("*",)
 
     @abstractmethod
     def devices(self) -> list[str]:
@@ -108,19 +133,26 @@ class Backend(ABC):
     def dtypes(self, device: str) -> frozenset[str]:
         """Names of the element types that a tensor on `device` can have."""
 
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
         """Why this backend has no such computation, or None.  Declared knowledge: nothing is tried."""
-        if dtype not in self.dtypes(device):
-            return f"{self.name} has no {dtype} on {device}"
+        given = getattr(config, "operand_dtypes", None) or ()
+        if lacking := [name for name in (dtype, *given) if name not in self.dtypes(device)]:
+            return f"{self.name} has no {lacking[0]} on {device}"
         if isinstance(config, AttentionConfig) and implementation in self.formulations:
-            return self.formulations[implementation].unsupported(config)
+            return self.formulations[implementation].unsupported(config, Execution(mode, dtype, device, direction))
         return None
+
+    def rows(self) -> tuple[Declaration, ...]:
+        """The precision table as it holds on this machine."""
+        return self.declarations
 
     def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision:
         """The precision declared for a floating or complex dtype."""
         where = {"kind": kind, "implementation": implementation, "mode": mode, "dtype": dtype, "device": device}
         merged: dict[str, str | bool] = {}
-        for row in self.declarations:
+        for row in self.rows():
             if row.applies(**where):
                 merged |= row.formats
         return declared(DTYPES[dtype], **merged)
@@ -129,11 +161,17 @@ class Backend(ABC):
         """Settings of the framework that change numerics, as plain JSON values."""
         return {}
 
+    def keep_compiled(self, folder: Path) -> None:  # noqa: B027 - most have nothing to keep
+        """Keep what is compiled in `folder`, for other processes and later sessions, where the framework can."""
+
     # Tensors ------------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def from_numpy(self, array: Array, device: str) -> Tensor:
-        """The same bits as a tensor of the framework on `device`, bfloat16 and subnormals included."""
+        """The same bits as a tensor of the framework on `device`, bfloat16 and subnormals included.
+
+        Where the framework's tensors have strides they are the array's.
+        """
 
     @abstractmethod
     def to_numpy(self, tensor: Tensor) -> Array:

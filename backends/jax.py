@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
-from backends.attention.jax import DotProductAttention
+from backends.attention.jax import CudnnAttention, DotProductAttention
 from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback
+from backends.contraction import LONGEST_SEARCH, Contraction
+from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
 
+EINSUMS: dict[str, dict[str, Any]] = {
+    "einsum": {},
+    "einsum-unoptimized": {"optimize": False},
+    "einsum-optimal": {"optimize": "optimal"},
+    "einsum-highest": {"precision": "highest"},
+}
 # What JAX's own tests leave out there: supported_dtypes in jax/_src/test_util.py
 NOT_ON_TPU = frozenset({"float64", "complex128", "int64", "uint64"})
 
@@ -24,9 +35,14 @@ class Jax(Backend):
 
     name = "jax"
     distribution = "jax"
-    related = ("jaxlib", "ml_dtypes")
-    formulations = {"einsum": Einsum, "matmul": Matmul, "dot-product-attention": DotProductAttention}
-    implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
+    related = ("jaxlib", "ml_dtypes", "opt_einsum")
+    formulations = {
+        "einsum": Einsum,
+        "matmul": Matmul,
+        "dot-product-attention": DotProductAttention,
+        "dot-product-attention-cudnn": CudnnAttention,
+    }
+    implementations = {"einsum": tuple(EINSUMS), "attention": tuple(formulations)}
     modes = ("eager", "jit")
     default_modes = ("eager", "jit")
     differentiates = True
@@ -44,6 +60,13 @@ class Jax(Backend):
             )
             for dtype in ("float16", "bfloat16")
             for by_hand in ("einsum", "matmul")
+        ),
+        Declaration(
+            {"intermediate": "float32"},
+            kind="attention",
+            implementation="dot-product-attention*",
+            dtype="*float16",
+            reason="dot_product_attention asks for its scores in float32",
         ),
         *(
             Declaration({"flushes": True}, device="cpu", dtype=dtype, reason="XLA on the CPU flushes subnormals")
@@ -69,6 +92,8 @@ class Jax(Backend):
             einsum=jnp.einsum,
             permute=jnp.transpose,
             reshape=jnp.reshape,
+            spread=jnp.broadcast_to,
+            join=jnp.concatenate,
             repeat=jnp.repeat,
             where=jnp.where,
             any=lambda x, axis: jnp.any(x, axis, keepdims=True),
@@ -78,11 +103,29 @@ class Jax(Backend):
             lowest=lambda like: float(self.jax.numpy.finfo(like.dtype).min),
         )
 
+    @classmethod
+    def distinct(cls, config: Config, implementation: str, device: str) -> bool:
+        if not isinstance(config, EinsumConfig):
+            return super().distinct(config, implementation, device)
+        return {
+            "einsum-unoptimized": config.operand_count > 2,  # below that there is one path
+            "einsum-optimal": config.operand_count > 4,  # up to there the default, auto, is optimal
+            "einsum-highest": device != "cpu",  # which has one precision
+        }.get(implementation, True)
+
     def devices(self) -> list[str]:
         return sorted(self.places)
 
     def dtypes(self, device: str) -> frozenset[str]:
         return frozenset(DTYPES) - (NOT_ON_TPU if device.startswith("tpu") else frozenset())
+
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
+        of_many = isinstance(config, EinsumConfig) and config.operand_count > LONGEST_SEARCH
+        if of_many and implementation == "einsum-optimal":
+            return "an exhaustive search for the best order of so many operands can take minutes"
+        return super().unsupported(config, implementation, mode, dtype, device, direction)
 
     def settings(self) -> dict[str, Any]:
         config = self.jax.config
@@ -94,6 +137,19 @@ class Jax(Backend):
             "NVIDIA_TF32_OVERRIDE": os.environ.get("NVIDIA_TF32_OVERRIDE"),
         }
 
+    def keep_compiled(self, folder: Path) -> None:
+        """JAX's own key is made of the program, the versions, the flags and the devices; here it is the processor too.
+
+        XLA compiles for what the processor has, and would load a program for another one with no more than a warning.
+        """
+        own = folder / hashlib.sha256(_processor().encode()).hexdigest()[:16]
+        with suppress(OSError):  # without it everything is compiled, as if there were no cache
+            own.mkdir(parents=True, exist_ok=True)
+        if os.access(own, os.W_OK):
+            self.jax.config.update("jax_compilation_cache_dir", str(own))
+            self.jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+            self.jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
     def from_numpy(self, array: Array, device: str) -> Tensor:
         own = np.array(array)  # a copy: on the CPU an array would often share its memory
         return self.jax.device_put(own, self.places[device])
@@ -103,6 +159,12 @@ class Jax(Backend):
 
     def on(self, device: str) -> AbstractContextManager[object]:
         return self.jax.default_device(self.places[device])
+
+    def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
+        options = EINSUMS[implementation]
+        if config.asked_dtype is not None:
+            options = options | {"preferred_element_type": DTYPES[config.asked_dtype].numpy}
+        return Contraction(self.jax.numpy.einsum, config.equation, tuple(options.items()))
 
     def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
         if mode != "jit":
@@ -121,9 +183,16 @@ class Jax(Backend):
         return self.compiled(pulled, mode)
 
 
+def _processor() -> str:
+    """What tells one kind of processor from another."""
+    with suppress(OSError), open("/proc/cpuinfo") as told:
+        return "".join(sorted({line for line in told if line.startswith(("model name", "flags", "Features"))}))
+    return f"{platform.machine()} {platform.processor()}"
+
+
 def _name(device: Any) -> str:
     """`cpu`, `cuda:0`, `rocm:0`, `tpu:0`: as the other backends name the same place."""
-    platform = device.platform
-    if platform == "gpu":
-        platform = "rocm" if "rocm" in device.client.platform_version.lower() else "cuda"
-    return "cpu" if (platform, device.id) == ("cpu", 0) else f"{platform}:{device.id}"
+    kind = device.platform
+    if kind == "gpu":
+        kind = "rocm" if "rocm" in device.client.platform_version.lower() else "cuda"
+    return "cpu" if (kind, device.id) == ("cpu", 0) else f"{kind}:{device.id}"

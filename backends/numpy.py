@@ -6,19 +6,66 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np  # not left to __init__: the suite itself needs it
 
 from backends.attention.base import Primitives
 from backends.attention.by_hand import Einsum, Matmul
-from backends.base import Backend, Computation, Contraction, Declaration
-from specs.case import EinsumConfig
+from backends.base import Backend, Computation, Declaration, copied
+from backends.contraction import LONGEST_SEARCH, Contraction, has_sublists, interleaved
+from specs.case import Config, EinsumConfig
+from specs.equation import bind
 from specs.formats import DTYPES, Array
 
-EINSUMS: dict[str, Callable[..., Array]] = {
+Function = Callable[..., Array]
+
+
+def einsum_of_sublists(equation: str, *operands: Array, **options: Any) -> Array:
+    return np.einsum(*interleaved(equation, operands), **options)
+
+
+def einsum_into(equation: str, *operands: Array, einsum: Function = np.einsum, **options: Any) -> Array:
+    """Into an array in Fortran order that holds something else; ValueError if the result is not that array."""
+    dtype = np.dtype(options.get("dtype") or np.result_type(*operands))
+    other = np.nan if dtype.kind in "fc" else np.iinfo(dtype).max if dtype.kind in "iu" else True
+    out = np.full(bind(equation, [x.shape for x in operands]).output_shape, other, dtype, order="F")
+    if einsum(equation, *operands, out=out, **options) is not out:
+        raise ValueError("np.einsum did not return the array that it was given as out=")
+    return out
+
+
+def einsum_ordered(
+    order: Literal["C", "F"], equation: str, *operands: Array, einsum: Function = np.einsum, **options: Any
+) -> Array:
+    """In another memory order than its operands have; ValueError if the result has it not."""
+    arranged = (np.asarray(x, order="C" if order == "F" else "F") for x in operands)
+    result = np.asarray(einsum(equation, *arranged, order=order, **options))
+    if not (result.flags.c_contiguous if order == "C" else result.flags.f_contiguous):
+        raise ValueError(f"np.einsum was asked for order={order!r} and returned strides {result.strides}")
+    return result
+
+
+def einsum_cast(equation: str, *operands: Array, einsum: Function = np.einsum, **options: Any) -> Array:
+    """With casting="unsafe"; ValueError if it makes no difference."""
+    try:
+        einsum(equation, *operands, dtype=options["dtype"])
+    except TypeError:
+        return einsum(equation, *operands, **options | {"casting": "unsafe"})
+    raise ValueError(f"np.einsum converted to {options['dtype']} although casting='safe' is the default")
+
+
+PLAIN: dict[str, Function] = {
     "einsum": np.einsum,
+    "einsum-sublists": einsum_of_sublists,
+    "einsum-out": einsum_into,
+    "einsum-order-c": partial(einsum_ordered, "C"),
+    "einsum-order-f": partial(einsum_ordered, "F"),
+    "einsum-casting": einsum_cast,
+}
+EINSUMS = PLAIN | {
     "einsum-optimized": partial(np.einsum, optimize=True),
+    "einsum-optimal": partial(np.einsum, optimize="optimal"),
 }
 
 
@@ -29,18 +76,22 @@ class Numpy(Backend):
     distribution = "numpy"
     formulations = {"einsum": Einsum, "matmul": Matmul}
     implementations = {"einsum": tuple(EINSUMS), "attention": tuple(formulations)}
-    declarations = (
+    on_request = frozenset(PLAIN) - {"einsum"}
+    declarations = tuple(
         Declaration(
             {"accumulate": "float16"},
-            implementation="einsum",
+            implementation=plain,
             dtype="float16",
             reason="np.einsum stores each partial sum in the output's dtype; only contiguous inner loops hold float32",
-        ),
+        )
+        for plain in PLAIN
     )
     primitives = Primitives(
         einsum=np.einsum,
         permute=np.transpose,
         reshape=np.reshape,
+        spread=np.broadcast_to,
+        join=np.concatenate,
         repeat=np.repeat,
         where=np.where,
         any=lambda x, axis: np.any(x, axis=axis, keepdims=True),
@@ -50,12 +101,31 @@ class Numpy(Backend):
         lowest=lambda like: np.finfo(like.dtype).min,  # of its dtype: NumPy 1 would widen for a float
     )
 
+    @classmethod
+    def distinct(cls, config: Config, implementation: str, device: str) -> bool:
+        if not isinstance(config, EinsumConfig):
+            return super().distinct(config, implementation, device)
+        return {
+            "einsum-sublists": has_sublists(config.equation, config.operand_count),
+            "einsum-out": config.expected_error is None,  # of what has no result there is no shape either
+            "einsum-casting": "casting" in dict(asking(config)),
+            "einsum-optimal": config.operand_count > 2,  # below that there is one path
+        }.get(implementation, True)
+
     def devices(self) -> list[str]:
         return ["cpu"]
 
     def dtypes(self, device: str) -> frozenset[str]:
         # ml_dtypes lets an array hold bfloat16, but neither einsum nor matmul computes with it
         return frozenset(DTYPES) - {"bfloat16"}
+
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
+        of_many = isinstance(config, EinsumConfig) and config.operand_count > LONGEST_SEARCH
+        if of_many and implementation == "einsum-optimal":
+            return "an exhaustive search for the best order of so many operands can take minutes"
+        return super().unsupported(config, implementation, mode, dtype, device, direction)
 
     def settings(self) -> dict[str, Any]:
         built: Any = np.show_config(mode="dicts")
@@ -68,7 +138,7 @@ class Numpy(Backend):
         }
 
     def from_numpy(self, array: Array, device: str) -> Array:
-        return np.array(array)
+        return copied(array)
 
     def to_numpy(self, tensor: Array) -> Array:
         return np.asarray(tensor)  # a full contraction is a scalar
@@ -77,7 +147,18 @@ class Numpy(Backend):
         return np.errstate(all="ignore")  # overflow and NaN show in the result; the others do not warn either
 
     def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
-        return Contraction(EINSUMS[implementation], config.equation)
+        return Contraction(EINSUMS[implementation], config.equation, asking(config))
+
+
+def asking(config: EinsumConfig) -> tuple[tuple[str, Any], ...]:
+    """The arguments that ask for a dtype, with a casting rule only where the default, "safe", would refuse."""
+    if config.asked_dtype is None:
+        return ()
+    dtype = DTYPES[config.asked_dtype].numpy
+    operands = (DTYPES[name].numpy for name in config.operand_dtypes or [config.asked_dtype])
+    if all(np.can_cast(operand, dtype) for operand in operands):
+        return (("dtype", dtype),)
+    return (("dtype", dtype), ("casting", "same_kind"))
 
 
 def softmax(x: Array, axis: int) -> Array:

@@ -7,20 +7,42 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
-from backends.attention.tensorflow import KerasAttention, KerasDense
+from backends.attention.keras_multihead import (
+    KerasGroupedQueryAttention,
+    KerasGroupedQueryAttentionWithScores,
+    KerasMultiHeadAttention,
+    KerasMultiHeadAttentionWithScores,
+)
+from backends.attention.tensorflow import KerasAttention, KerasDense, keras_on_tensorflow
 from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback
+from backends.contraction import Contraction
 from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
 
-# For any other type 2.21 answers "No OpKernel was registered to support Op 'Einsum'", whatever the equation
+# For any other type 2.21 answers "No OpKernel was registered to support Op 'Einsum'", XLA too, whatever the equation
 EINSUM_KERNELS = {"bfloat16", "complex128", "complex64", "float16", "float32", "float64", "int32", "int64"}
+# What computes bfloat16 on a CPU without AVX-512, where oneDNN does not (IsDataTypeSupportedByOneDNNOnThisCPU in
+# https://github.com/tensorflow/tensorflow/blob/v2.21.0/tensorflow/core/graph/mkl_graph_util.h)
+TRUNCATING = ("keras", "matmul", "linear-layer")
+EIGEN_BFLOAT16 = tuple(
+    Declaration(
+        {"accumulate": "bfloat16", "truncates": implementation in TRUNCATING},
+        implementation=implementation,
+        device="cpu",
+        mode=mode,
+        dtype="bfloat16",
+        reason="Eigen's CPU kernels sum in bfloat16 (Einsum), or in float32 and truncate the sum (MatMul)",
+    )
+    for mode in ("eager", "jit")
+    for implementation in ("einsum", *TRUNCATING)
+)
 
 
 class TensorFlow(Backend):
@@ -29,8 +51,17 @@ class TensorFlow(Backend):
     name = "tensorflow"
     distribution = "tensorflow"
     related = ("keras", "ml_dtypes")
-    formulations = {"einsum": Einsum, "matmul": Matmul, "linear-layer": KerasDense, "keras": KerasAttention}
-    implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
+    formulations = {
+        "einsum": Einsum,
+        "matmul": Matmul,
+        "linear-layer": KerasDense,
+        "keras": KerasAttention,
+        "keras-multihead": KerasMultiHeadAttention,
+        "keras-multihead-scores": KerasMultiHeadAttentionWithScores,
+        "keras-grouped-query": KerasGroupedQueryAttention,
+        "keras-grouped-query-scores": KerasGroupedQueryAttentionWithScores,
+    }
+    implementations = {"einsum": ("einsum", "keras"), "attention": tuple(formulations)}
     modes = ("eager", "jit", "xla")
     default_modes = ("eager", "jit")
     differentiates = True
@@ -69,6 +100,8 @@ class TensorFlow(Backend):
             einsum=tf.einsum,
             permute=tf.transpose,
             reshape=tf.reshape,
+            spread=tf.broadcast_to,
+            join=tf.concat,
             repeat=tf.repeat,
             where=tf.where,
             any=lambda x, axis: tf.reduce_any(x, axis, keepdims=True),
@@ -84,10 +117,20 @@ class TensorFlow(Backend):
     def dtypes(self, device: str) -> frozenset[str]:
         return frozenset(DTYPES)
 
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
-        if isinstance(config, EinsumConfig) and dtype not in EINSUM_KERNELS and mode != "xla":  # XLA generates its own
-            return f"TensorFlow has no Einsum kernel for {dtype}"
-        return super().unsupported(config, implementation, mode, dtype, device)
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
+        if isinstance(config, EinsumConfig):
+            if config.asks_for_dtype:
+                return "neither tf.einsum nor keras.ops.einsum has an argument for the result's dtype"
+            if implementation == "einsum" and dtype not in EINSUM_KERNELS:
+                return f"TensorFlow has no Einsum kernel for {dtype}"
+            if implementation == "keras" and dtype == "bool":
+                return "TensorFlow has neither an Einsum nor a MatMul kernel for bool, which Keras would need"
+        return super().unsupported(config, implementation, mode, dtype, device, direction)
+
+    def rows(self) -> tuple[Declaration, ...]:
+        return self.declarations if has_avx512() else self.declarations + EIGEN_BFLOAT16
 
     def settings(self) -> dict[str, Any]:
         config = self.tf.config
@@ -113,6 +156,11 @@ class TensorFlow(Backend):
     def on(self, device: str) -> AbstractContextManager[object]:
         return self.tf.device(self.places[device])
 
+    def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
+        if implementation == "keras":
+            return Contraction(keras_on_tensorflow().ops.einsum, config.equation)
+        return super().einsum(config, implementation)
+
     def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
         if mode not in ("jit", "xla"):
             return super().compiled(computation, mode)
@@ -131,6 +179,14 @@ class TensorFlow(Backend):
             return {name: None if x is None else self.tf.convert_to_tensor(x) for name, x in found.items()}
 
         return self.compiled(pulled, mode)
+
+
+@cache
+def has_avx512() -> bool:
+    """As NumPy sees the CPU; it names the features AVX512…, and since 2.4 their sum X86_V4."""
+    simd: Any = np.show_config(mode="dicts")
+    found = simd["SIMD Extensions"].get("found", [])
+    return any(name.startswith("AVX512") or name == "X86_V4" for name in found)
 
 
 @contextmanager

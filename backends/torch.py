@@ -11,13 +11,24 @@ import numpy as np
 
 from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
-from backends.attention.torch import ScaledDotProductAttention, TorchLinear
-from backends.base import AnyComputation, Backend, Computation, Pullback
+from backends.attention.torch import (
+    CudnnAttention,
+    EfficientAttention,
+    FlashAttention,
+    MathAttention,
+    ScaledDotProductAttention,
+    TorchLinear,
+)
+from backends.attention.torch_flex import FlexAttention
+from backends.attention.torch_multihead import (
+    FastMultiheadAttention,
+    MultiheadAttention,
+    MultiheadAttentionWithWeights,
+)
+from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback, copied
+from backends.contraction import Contraction, has_sublists, interleaved
 from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
-
-# Marked "(limited support)" in the table of types: https://docs.pytorch.org/docs/2.3/tensors.html
-LIMITED = frozenset({"uint16", "uint32", "uint64"})
 
 
 class Torch(Backend):
@@ -25,15 +36,46 @@ class Torch(Backend):
 
     name = "torch"
     distribution = "torch"
-    related = ("triton",)
+    related = ("triton", "opt_einsum")
     formulations = {
         "einsum": Einsum,
         "matmul": Matmul,
         "linear-layer": TorchLinear,
         "sdpa": ScaledDotProductAttention,
+        "sdpa-math": MathAttention,
+        "sdpa-flash": FlashAttention,
+        "sdpa-efficient": EfficientAttention,
+        "sdpa-cudnn": CudnnAttention,
+        "flex": FlexAttention,
+        "multihead": MultiheadAttention,
+        "multihead-weights": MultiheadAttentionWithWeights,
+        "multihead-fast": FastMultiheadAttention,
     }
-    implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
+    implementations = {
+        "einsum": ("einsum", "einsum-unoptimized", "einsum-sublists"),
+        "attention": tuple(formulations),
+    }
+    on_request = frozenset({"einsum-sublists"})
     modes = ("eager", "jit")
+    declarations = (
+        *(
+            Declaration(
+                {"intermediate": "float32"},
+                kind="attention",
+                implementation=fused,
+                dtype="*float16",
+                reason="the fused kernels keep their scores in float32",
+            )
+            for fused in ("sdpa*", "flex", "multihead")
+        ),
+        Declaration(
+            {"weights": "float32"},
+            kind="attention",
+            implementation="sdpa-math",
+            dtype="*float16",
+            reason="the unfused kernel converts 16-bit operands to float32, unless reduced precision is allowed",
+        ),
+    )
     differentiates = True
     conjugates = True  # https://docs.pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex-numbers
 
@@ -45,6 +87,8 @@ class Torch(Backend):
             einsum=torch.einsum,
             permute=torch.permute,
             reshape=torch.reshape,
+            spread=torch.broadcast_to,
+            join=torch.cat,
             repeat=torch.repeat_interleave,
             where=torch.where,
             any=lambda x, axis: torch.any(x, axis, keepdim=True),
@@ -53,6 +97,15 @@ class Torch(Backend):
             arange=lambda length, like: torch.arange(length, device=like.device),
             lowest=lambda like: torch.finfo(like.dtype).min,
         )
+
+    @classmethod
+    def distinct(cls, config: Config, implementation: str, device: str) -> bool:
+        if not isinstance(config, EinsumConfig):
+            return super().distinct(config, implementation, device)
+        return {
+            "einsum-unoptimized": config.operand_count > 2,  # below that there is one path
+            "einsum-sublists": has_sublists(config.equation, config.operand_count),
+        }.get(implementation, True)
 
     def devices(self) -> list[str]:
         cuda = [f"cuda:{i}" for i in range(self.torch.cuda.device_count())]
@@ -63,15 +116,21 @@ class Torch(Backend):
         # Metal has no 64-bit floating point
         return known - {"float64", "complex128"} if device == "mps" else known
 
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
-        if isinstance(config, EinsumConfig) and dtype in LIMITED:
-            return f"torch documents only limited support of {dtype}"
-        return super().unsupported(config, implementation, mode, dtype, device)
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
+        if isinstance(config, EinsumConfig):
+            if config.asks_for_dtype:
+                return "torch.einsum has no argument for the result's dtype"
+            if implementation == "einsum-unoptimized" and mode == "jit":
+                return "torch.compile does not trace the switch that turns opt_einsum off"
+        return super().unsupported(config, implementation, mode, dtype, device, direction)
 
     def settings(self) -> dict[str, Any]:
         torch = self.torch
         matmul = torch.backends.cuda.matmul
         return {
+            "opt_einsum": torch.backends.opt_einsum.is_available() and torch.backends.opt_einsum.strategy,
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             # Newer versions have a setting of their own, and reading the old one after the new was set is an error
             "cuda_float32": matmul.fp32_precision if hasattr(matmul, "fp32_precision") else matmul.allow_tf32,
@@ -85,7 +144,7 @@ class Torch(Backend):
         }
 
     def from_numpy(self, array: Array, device: str) -> Tensor:
-        own = np.array(array, order="C")  # a copy: torch warns of read-only memory and refuses negative strides
+        own = copied(array)  # torch warns of read-only memory and refuses negative strides
         if own.dtype == ml_dtypes.bfloat16:
             return self.torch.from_numpy(own.view(np.int16)).view(self.torch.bfloat16).to(device)
         return self.torch.from_numpy(own).to(device)
@@ -95,6 +154,20 @@ class Torch(Backend):
         if tensor.dtype == self.torch.bfloat16:
             return np.asarray(tensor.view(self.torch.int16).numpy().view(ml_dtypes.bfloat16))
         return np.asarray(tensor.numpy())
+
+    def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
+        torch = self.torch
+
+        def of_sublists(equation: str, *operands: Tensor) -> Tensor:
+            return torch.einsum(*interleaved(equation, operands))
+
+        def unoptimized(equation: str, *operands: Tensor) -> Tensor:
+            """From left to right, whether or not opt_einsum is installed."""
+            with torch.backends.opt_einsum.flags(enabled=False):
+                return torch.einsum(equation, *operands)
+
+        ways = {"einsum": torch.einsum, "einsum-unoptimized": unoptimized, "einsum-sublists": of_sublists}
+        return Contraction(ways[implementation], config.equation)
 
     def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
         if mode != "jit":

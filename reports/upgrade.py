@@ -164,12 +164,20 @@ def _environment(wanted: Sequence[str], folder: Path) -> Environment:
     python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not (place / READY).exists():
         _call([sys.executable, "-m", "venv", "--clear", "--without-pip", place], "a virtual environment cannot be made")
+        _must_be_its_own(python, place)
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
         _install([*pip, "install", "--quiet", "-r", SUITE, *wanted], wanted)
         listed = json.loads(_call([*pip, "list", "--format=json"], "pip cannot list what it installed"))
         versions = {canonicalize_name(each["name"]): each["version"] for each in listed}
         (place / READY).write_text(json.dumps(versions), encoding="utf-8")
     return Environment(python, json.loads((place / READY).read_text(encoding="utf-8")))
+
+
+def _must_be_its_own(python: Path, place: Path) -> None:
+    """A damaged environment falls back to the Python that it was made from, and pip would install into that."""
+    prefix = _call([python, "-c", "import sys; print(sys.prefix)"], f"{place} has no interpreter that runs").strip()
+    if Path(prefix).resolve() != place.resolve():
+        raise UpgradeError(f"{place} is no environment of its own, it belongs to {prefix}: remove it and start again")
 
 
 def _call(command: Sequence[Any], told: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from specs.case import CaseError
 from specs.double_double import DoubleDouble
 from specs.formats import Array, DType
 from specs.precision import Precision
@@ -27,6 +28,7 @@ U_REFERENCE = {False: 2.0**-53, True: 2.0**-100}
 # (at most 1/sqrt(3) over the ulp's half width; 0.5 leaves a margin).
 DEVIATIONS = 8.0
 ROUNDING_DEVIATION = 0.5
+HOPELESS = 700.0  # of a growth's exponent, the largest that float64 holds: so many roundings leave nothing right
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Reference:
     error      per element, the largest error before the output is rounded; inf: no limit (a sum may overflow).
                None for exact dtypes
     precision  what was declared; None for exact dtypes
+    signed     whether the sign of a zero is implied and compared: nothing is computed, only copied
     facts      how the bound came about, for the record
     """
 
@@ -46,6 +49,7 @@ class Reference:
     error: Float64 | None = None
     precision: Precision | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    signed: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -54,13 +58,28 @@ class Reference:
 
 def gamma(*roundings: tuple[float, float]) -> float:
     """Largest relative error of (count, unit roundoff) roundings in all: prod((1 + u) ** count) - 1."""
-    return math.expm1(sum(count * math.log1p(unit) for count, unit in roundings))
+    exponent = sum(count * math.log1p(unit) for count, unit in roundings)
+    return math.expm1(min(exponent, HOPELESS))
 
 
 def high(values: Array, dtype: DType) -> Any:
-    """Operand values in the arithmetic of the dtype's reference (for complex ones call with a component)."""
+    """Operand values in the arithmetic of the dtype's reference (for complex ones call with a component).
+
+    Raises CaseError for integers whose digits double-double would hold, and float64 does not.
+    """
     wide = np.asarray(values).astype(np.float64)
-    return DoubleDouble(wide) if uses_double_double(dtype) else wide
+    if not uses_double_double(dtype):
+        return wide
+    if values.dtype.kind in "iu" and largest(values) > 2**53:
+        raise CaseError(
+            "dtype", f"an integer beyond 2**53 in a sum of {dtype.name} is more than the reference can hold"
+        )
+    return DoubleDouble(wide)
+
+
+def largest(integers: Array) -> int:
+    """The largest magnitude; 0 of none."""
+    return max(-int(integers.min()), int(integers.max())) if integers.size else 0
 
 
 def uses_double_double(dtype: DType) -> bool:

@@ -6,13 +6,17 @@ A case never mentions a framework except in `implementations` and `modes`, which
 
 from __future__ import annotations
 
+import cmath
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import TypeAliasType
+
+from specs.attention_fields import Mask, Projections, Relative, Rotary, Window
+from specs.model import Model, Positive, Size
 
 ErrorClass = Literal[
     "syntax",
@@ -30,10 +34,10 @@ DTypeName = Literal[
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool",
 ]  # fmt: skip
 Recipe = Literal["normal", "uniform", "integers", "wide", "cancelling", "large", "sparse", "nonfinite"]
+Memory = Literal["contiguous", "transposed", "strided"]
 Mode = Literal["eager", "jit", "xla"]
-Size = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Numbers = TypeAliasType("Numbers", "int | float | bool | list[Numbers]")  # a scalar or nested lists of them
+# A scalar or nested lists of them
+Numbers = TypeAliasType("Numbers", "int | float | bool | complex | list[Numbers]")
 
 
 class CaseError(Exception):
@@ -44,18 +48,13 @@ class CaseError(Exception):
         self.error = error
 
 
-class Model(BaseModel):
-    """Base of everything a YAML file states: immutable, and unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
 class Expect(Model):
     """What is right, where that is more than the reference's value."""
 
     value: Numbers | None = Field(
         default=None,
-        description="The literal result as nested lists; compared exactly for integers, else within the bound.",
+        description="The literal result as nested lists; compared exactly for integers, else within the bound. "
+        "Complex numbers are written `1-2j`, without spaces.",
     )
     error: ErrorClass | None = Field(
         default=None, description="The computation is meaningless for this reason: every backend must refuse it."
@@ -79,6 +78,11 @@ class Common(Model):
         description="Element types; each is a check of its own.",
     )
     data: Recipe = Field(default="normal", description="How inputs are generated from the case's id.")
+    memory: Memory = Field(
+        default="contiguous",
+        description="How operands lie in memory, where a framework keeps strides. "
+        "transposed: with their axes reversed. strided: every second element of the last axis.",
+    )
     gradient: bool = Field(
         default=True, description="Whether gradients are checked too (floating and complex dtypes only)."
     )
@@ -111,8 +115,36 @@ class EinsumConfig(Common):
     shapes: list[list[Size]] | None = Field(default=None, description="Shape of each operand.")
     sizes: dict[str, Size] | None = Field(default=None, description="Size of each label, instead of shapes.")
     operands: list[Numbers] | None = Field(
-        default=None, description="Literal operands as nested lists, instead of shapes."
+        default=None,
+        description="Literal operands as nested lists, instead of shapes; complex ones are written `1-2j`.",
     )
+    operand_dtypes: list[DTypeName] | None = Field(
+        default=None,
+        description="Element type of each operand, where they are not the result's; "
+        "`dtypes` then names the result's, which is what the operands promote to unless asks_for_dtype.",
+    )
+    asks_for_dtype: bool = Field(
+        default=False,
+        description="The result's dtype is asked for (NumPy `dtype=`, JAX `preferred_element_type`): "
+        "as if the operands were converted to it first.",
+    )
+
+    @property
+    def operand_count(self) -> int:
+        """Of the operands that are given, whatever the equation says."""
+        given = self.operands if self.shapes is None else self.shapes
+        return len(given) if given is not None else self.equation.partition("->")[0].count(",") + 1
+
+    @property
+    def asked_dtype(self) -> DTypeName | None:
+        """The dtype that a backend must ask for."""
+        return self.dtypes[0] if self.asks_for_dtype else None
+
+    @model_validator(mode="after")
+    def _one_result(self) -> EinsumConfig:
+        if (self.operand_dtypes is not None or self.asks_for_dtype) and len(self.dtypes) != 1:
+            raise ValueError("operand_dtypes and asks_for_dtype go with one result: give a single one of dtypes")
+        return self
 
     @model_validator(mode="after")
     def _one_source_of_shapes(self) -> EinsumConfig:
@@ -120,70 +152,6 @@ class EinsumConfig(Common):
         if len(given) != 1:
             raise ValueError(f"give exactly one of: shapes, sizes, operands (got {' and '.join(given) or 'none'})")
         return self
-
-
-class Window(Model):
-    """Sliding window: which keys around its own aligned position a query sees; null is unlimited."""
-
-    left: Size | None = Field(default=None, description="Keys visible before the aligned position.")
-    right: Size | None = Field(default=None, description="Keys visible after the aligned position.")
-
-
-class Mask(Model):
-    """A mask operand that the computation receives."""
-
-    type: Literal["bool", "additive"] = Field(
-        description="bool: true lets a key take part. additive: added to the scores."
-    )
-    shape: str = Field(
-        default="qk",
-        pattern=r"^(((b|1)?(h|1))?(q|1))?(k|1)$",
-        description="The axes it varies along, the last of (batch, heads, q, k): `qk`, `b11k`, `1hqk`; 1 broadcasts.",
-    )
-    pattern: Literal["random", "padding", "masked_row"] = Field(
-        default="random",
-        description="random: about 3 in 10 masked, key 0 never. padding: the last fifth of the keys. "
-        "masked_row: random, and the first query row entirely.",
-    )
-    fill: float | Literal["lowest"] | None = Field(
-        default=None,
-        description="Additive only: the value at masked positions (`-.inf`, `lowest` finite, a number); "
-        "without it every position holds a random number.",
-    )
-
-    @model_validator(mode="after")
-    def _fill_is_additive(self) -> Mask:
-        if self.fill is not None and self.type == "bool":
-            raise ValueError("fill belongs to an additive mask")
-        return self
-
-
-class Projections(Model):
-    """Weights applied to the inputs before attention, and to its output after."""
-
-    kind: Literal["linear", "per_head"] = Field(
-        description="linear: one matrix over the packed features. per_head: a matrix for each head."
-    )
-    shared: bool = Field(default=False, description="per_head only: all heads use one matrix.")
-    bias: bool = Field(default=False, description="Whether a bias follows each projection.")
-    output: bool = Field(default=False, description="Whether a linear projection (with bias) follows the merged heads.")
-    input_dim: Positive | None = Field(
-        default=None,
-        description="Features of the input: packed for linear (default num_heads * head_dim), of a head for per_head.",
-    )
-
-    @model_validator(mode="after")
-    def _shared_is_per_head(self) -> Projections:
-        if self.shared and self.kind == "linear":
-            raise ValueError("shared belongs to per_head projections")
-        return self
-
-
-class Relative(Model):
-    """Learned relative positions, one vector for each (query, key) pair, shared by batch items (Shaw et al. 2018)."""
-
-    keys: bool = Field(default=True, description="Added to the keys: q_i . (k_j + a_ij).")
-    values: bool = Field(default=True, description="Added to the values: sum_j w_ij (v_j + a_ij).")
 
 
 class AttentionConfig(Common):
@@ -204,7 +172,7 @@ class AttentionConfig(Common):
     value_dim: Positive = Field(
         default_factory=lambda data: data.get("head_dim", 1), description="Features of a value (default head_dim)."
     )
-    layout: Literal["bshd", "bhsd", "bsd", "ds"] = Field(
+    layout: Literal["bshd", "bhsd", "sbhd", "bsd", "ds"] = Field(
         default="bshd",
         description="Axes of query, key, value and output: batch, sequence, heads, features; "
         "`bsd` packs the heads into the features, `ds` has tokens in columns (one head, no batch).",
@@ -223,11 +191,23 @@ class AttentionConfig(Common):
         default=None, description="For each batch item, how many of its keys take part."
     )
     bias: Literal["random", "alibi"] | None = Field(
-        default=None, description="Added to the scaled scores: a random (heads, q, k) operand, or ALiBi slopes."
+        default=None, description="Added to the scores: a random (heads, q, k) operand, or ALiBi slopes."
+    )
+    bias_at: Literal["scores", "products"] = Field(
+        default="scores", description="Where the bias is added: to the scaled scores, or to the products before that."
     )
     softcap: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Scores become softcap * tanh(scores / softcap), before masking."
     )
+    sink: bool = Field(
+        default=False,
+        description="One more logit for each query head, a `sink` operand, whose weight goes to no value.",
+    )
+    past: Size | None = Field(
+        default=None,
+        description="Of the kv_len keys and values, how many come first from a cache: projected and turned already.",
+    )
+    rotary: Rotary | None = Field(default=None, description="Rotary position embedding of query and new keys.")
     relative: Relative | None = Field(default=None, description="Relative positions in keys and values.")
     projections: Projections | None = Field(default=None, description="Projections of the inputs and of the output.")
     self_attention: bool = Field(
@@ -235,6 +215,14 @@ class AttentionConfig(Common):
     )
     fully_masked: Literal["zeros", "mean", "nan"] = Field(
         default="zeros", description="What a query without any key yields."
+    )
+    unseen: Literal["nan", "inf"] | None = Field(
+        default=None, description="What keys and values hold where no query may see them: what a cache is left with."
+    )
+    masked_values: Literal["ignored", "spread"] = Field(
+        default="ignored",
+        description="Whether a value that is not finite stays without influence on queries for which it is masked, "
+        "or weight 0 times it is NaN.",
     )
     query: Numbers | None = Field(default=None, description="Literal query, in the case's layout.")
     key: Numbers | None = Field(default=None, description="Literal key, in the case's layout.")
@@ -250,13 +238,57 @@ class AttentionConfig(Common):
             raise ValueError("linear projections act on packed features: use layout bsd or ds")
         if self.projections and self.projections.output and self.layout not in ("bsd", "ds"):
             raise ValueError("an output projection acts on packed features: use layout bsd or ds")
-        if self.self_attention and self.q_len != self.kv_len:
-            raise ValueError("self_attention has one sequence: q_len and kv_len must be equal")
+        if self.past is not None and self.past > self.kv_len:
+            raise ValueError(f"past cannot exceed the {self.kv_len} keys that there are: kv_len counts them too")
+        if self.self_attention and self.q_len != self.new_len:
+            raise ValueError("self_attention has one sequence: q_len must be kv_len, less past")
         if self.kv_lengths is not None and len(self.kv_lengths) != self.batch:
             raise ValueError(f"kv_lengths needs one length for each of the {self.batch} batch items")
         if self.scale_at == "weights" and self.scale is None:
             raise ValueError("scale_at weights needs an explicit scale")
+        if self.bias_at == "products" and self.bias is None:
+            raise ValueError("bias_at says where a bias is added: give bias too")
+        if self.sink and self.fully_masked != "zeros":
+            raise ValueError("with a sink a query without any key yields zeros: leave fully_masked at zeros")
+        if self.fully_masked == "mean" and self.kv_len == 0:
+            raise ValueError("without keys there is no mean: fully_masked must be zeros or nan")
+        if self.unseen and self.self_attention:
+            raise ValueError("what no query sees is a query too: unseen cannot go with self_attention")
         return self
+
+    @model_validator(mode="after")
+    def _rotary_turns_pairs(self) -> AttentionConfig:
+        if self.rotary is None:
+            return self
+        if self.rotary_dims % 2:
+            raise ValueError(f"rotary turns pairs of features: dims must be even, not {self.rotary_dims}")
+        if self.rotary_dims > self.head_dim:
+            raise ValueError(f"rotary cannot turn {self.rotary_dims} of {self.head_dim} features: lower dims")
+        if self.query_offset < 0:
+            raise ValueError("rotary needs positions from 0 on: bottom_right puts the first of more queries before it")
+        return self
+
+    @property
+    def query_offset(self) -> int:
+        """The key position at which query 0 stands: what causal masks, windows and rotary positions count from."""
+        return self.kv_len - self.q_len if self.causal == "bottom_right" else 0
+
+    @property
+    def new_len(self) -> int:
+        """Number of keys that do not come from a cache: length of `key`, `value` or `input`."""
+        return self.kv_len - (self.past or 0)
+
+    @property
+    def rotary_dims(self) -> int:
+        """How many features of a head turn."""
+        if self.rotary is None:
+            return 0
+        return self.head_dim if self.rotary.dims is None else self.rotary.dims
+
+    @property
+    def finite_values(self) -> bool:
+        """Whether every value is a finite number, so that one which is masked cannot make itself felt."""
+        return self.unseen is None and self.data != "nonfinite" and (self.value is None or _finite(self.value))
 
     @property
     def score_scale(self) -> float:
@@ -264,6 +296,10 @@ class AttentionConfig(Common):
         if self.scale_at == "weights":
             return 1.0
         return 1.0 / math.sqrt(self.head_dim) if self.scale is None else self.scale
+
+
+def _finite(numbers: Numbers) -> bool:
+    return all(map(_finite, numbers)) if isinstance(numbers, list) else cmath.isfinite(numbers)
 
 
 Config = EinsumConfig | AttentionConfig

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from specs.case import Case
+from specs.case import Case, Config
 from specs.formats import DTYPES
 
 Direction = Literal["forward", "grad"]
@@ -40,12 +40,18 @@ class Check:
 def has_gradient(case: Case, dtype: str) -> bool:
     """Whether there is a gradient to check: of numbers that vary continuously, in a computation that has a meaning."""
     wanted = case.config.gradient and not case.config.expected_error
-    return wanted and case.kind in KINDS_WITH_GRADIENTS and DTYPES[dtype].inexact
+    operands = getattr(case.config, "operand_dtypes", None) or [dtype]
+    varies = DTYPES[dtype].inexact and any(DTYPES[name].inexact for name in operands)
+    return wanted and case.kind in KINDS_WITH_GRADIENTS and varies
 
 
 @dataclass(frozen=True)
 class Place:
-    """One backend on one device, and what may be computed there: what checks are made of."""
+    """One backend on one device, and what may be computed there: what checks are made of.
+
+    on_request  implementations that run only where a case names them
+    distinct    whether an implementation computes a config there otherwise than the rest do
+    """
 
     backend: str
     device: str
@@ -53,6 +59,15 @@ class Place:
     modes: tuple[str, ...]
     directions: tuple[Direction, ...] = ("forward",)  # grad too where the backend differentiates
     dtypes: tuple[str, ...] | None = None  # narrowed to these; None: every dtype of the case
+    on_request: frozenset[str] = frozenset()
+    distinct: Callable[[Config, str, str], bool] = lambda config, implementation, device: True
+
+    def offers(self, config: Config, implementation: str) -> bool:
+        """Whether a check of this implementation is made."""
+        named = config.implementations
+        if implementation not in named if named is not None else implementation in self.on_request:
+            return False
+        return self.distinct(config, implementation, self.device)
 
 
 def checks(case: Case, places: list[Place]) -> Iterator[Check]:
@@ -60,7 +75,7 @@ def checks(case: Case, places: list[Place]) -> Iterator[Check]:
     config = case.config
     for place in places:
         for implementation in place.implementations.get(case.kind, ()):
-            if config.implementations is not None and implementation not in config.implementations:
+            if not place.offers(config, implementation):
                 continue
             for mode in place.modes:
                 if config.modes is not None and mode not in config.modes:

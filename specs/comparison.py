@@ -5,6 +5,12 @@ A result is right where some error within the bound explains it once the output 
 with RN the rounding to the output's format (outward where hardware truncates), so overflow, subnormal results and pure
 copies (E = 0: the same bits) need no case of their own.  The error ratio is the smallest error that explains the
 result over E, the largest over all elements: 0 for a correctly rounded result, at most 1 for a right one.
+
+Zeros of either sign are equal, except where elements are only copied (`Reference.signed`: one operand, nothing summed):
+there the sign is kept, as every other bit is.  In a sum it depends on what the accumulator starts from, for -0 + -0 is
+-0 and 0 + -0 is 0, and IEEE arithmetic says nothing about that.  A product has the sign of its factors by itself, but
+is not held to it either: a kernel that adds it to an accumulator of 0, as np.einsum does and every matrix product may,
+computes the same contraction.
 """
 
 from __future__ import annotations
@@ -84,6 +90,8 @@ def _compare_inexact(
     error = np.broadcast_to(error, got.shape)
     value = rounded(reference.value)
     ratio = error_ratio(got, reference.value, error, precision)
+    opposite = opposite_zeros(got, reference)
+    ratio = np.where(opposite, np.inf, ratio)
     with np.errstate(all="ignore"):
         # Where an infinite result is right there is no distance to speak of
         distance = np.where(got == round_to(value, format), 0.0, np.abs(_difference(reference.value, got)))
@@ -101,18 +109,25 @@ def _compare_inexact(
             _element(index, result.ndim), repr(float(value[index])), repr(float(got[index])), repr(float(error[index]))
         )
         measured = replace(measured, worst=worst)
-    return Comparison(_problem(got, value, ratio), measured)
+    return Comparison(_problem(got, value, ratio, opposite), measured)
 
 
-def _problem(got: Float64, value: Float64, ratio: Float64) -> str:
-    """The first kind of difference that there is: where NaN stands, where infinities stand, then values."""
-    wrong = ratio > 1
+def opposite_zeros(got: Float64, reference: Reference) -> Bools:
+    """Where a result is a zero whose sign is implied, and has the other one; `got` holds the result's components."""
+    value = rounded(reference.value)
+    return reference.signed & (got == 0) & (value == 0) & (np.signbit(got) != np.signbit(value))
+
+
+def _problem(got: Float64, value: Float64, ratio: Float64, opposite: Bools) -> str:
+    """The first kind of difference that there is: where NaN stands, where infinities stand, values, signs of zeros."""
+    wrong = (ratio > 1) & ~opposite
     nan = wrong & (np.isnan(got) != np.isnan(value))
     infinite = wrong & (np.isinf(got) != np.isinf(value)) & ~nan
     found = {
         "are NaN on one side only": nan,
         "are infinite on one side only": infinite,
         "are outside the error bound": wrong,
+        "are zeros of the other sign": opposite,
     }
     return next((f"{int(at.sum())} of {ratio.size} values {what}" for what, at in found.items() if np.any(at)), "")
 

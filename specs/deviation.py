@@ -1,29 +1,29 @@
 """Known differences, as data: which checks and versions, what is observed, whose choice or fault it is, and why.
 
-What an entry says is observed is itself checked.  An entry that matches a check which no longer shows the difference
-is stale, and fails.
+What an entry says is observed is itself checked (`specs.observation`).  An entry that matches a check which does not
+show the difference is stale, and fails.  Reading the files needs no array, so `python -m specs check` does it quickly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import filter as fitting
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from specs import yaml12
-from specs.bound import Reference, rounded
-from specs.case import AttentionConfig, Config, DTypeName, Model
-from specs.check import Check
-from specs.comparison import compare, components, error_ratio
-from specs.formats import FORMATS, Array, dtype_name, round_to
+from specs.case import DTypeName, Mode, Numbers
+from specs.model import Model
 from specs.problems import CaseFileError, Problem, complaints
+
+if TYPE_CHECKING:
+    from specs.check import Check
 
 FormatName = Literal["float64", "float32", "tf32", "float16", "bfloat16"]
 
@@ -45,14 +45,14 @@ class Match(Model):
 
 def matches(value: str, patterns: list[str] | str) -> bool:
     """Whether a value fits one pattern at least."""
-    return any(fnmatchcase(value, pattern) for pattern in ([patterns] if isinstance(patterns, str) else patterns))
+    return any(fnmatchcase(value, pattern) for pattern in _listed(patterns))
 
 
 class Observed(Model):
     """What the framework does instead.
 
-    Either one of error, accepts, dtype and value; or what the result is right for, alone or together: a lower
-    precision, a scale rounded to a format, another statement of the case.
+    Either one of error, accepts, dtype, shape, result, computed_in and value; or what the result is right for, alone or
+    together: a lower precision, a scale rounded to a format, another statement of the case.
     """
 
     error: Literal[True] | str | None = Field(
@@ -60,8 +60,18 @@ class Observed(Model):
     )
     accepts: Literal[True] | None = Field(default=None, description="It computes something where it should refuse.")
     dtype: DTypeName | None = Field(default=None, description="The output has this dtype.")
-    value: Literal["nan", "zeros"] | None = Field(
-        default=None, description="Every element that differs from the reference is NaN, or zero."
+    value: Literal["nan", "zeros", "zero_signs"] | None = Field(
+        default=None,
+        description="Every element that differs from the reference is NaN, or zero, or a zero of the other sign.",
+    )
+    shape: Literal["other"] | None = Field(default=None, description="The output has another shape.")
+    result: Numbers | None = Field(default=None, description="The output holds exactly these numbers.")
+    computed_in: FormatName | None = Field(
+        default=None,
+        description="Integers are computed in this format; where they are beyond the dtype's range, anything.",
+    )
+    implicit_output: Literal["by_appearance"] | None = Field(
+        default=None, description="Right if the labels of an output left out come in the order in which they appear."
     )
     precision: dict[str, FormatName] | None = Field(
         default=None, description="Right for a lower precision: {accumulate: float16}, {multiply: tf32} …"
@@ -75,10 +85,14 @@ class Observed(Model):
     causal: Literal["none", "top_left", "bottom_right"] | None = Field(
         default=None, description="Right if the causal mask is aligned like this."
     )
+    masked_values: Literal["ignored", "spread"] | None = Field(
+        default=None, description="Right if masked values that are not finite count for nothing, or as 0 times them."
+    )
 
     @model_validator(mode="after")
     def _goes_together(self) -> Observed:
-        said, alone = self.model_fields_set, {"error", "accepts", "dtype", "value"}
+        said = self.model_fields_set
+        alone = {"error", "accepts", "dtype", "shape", "result", "computed_in", "value"}
         if not said or (said & alone and len(said) > 1):
             raise ValueError(f"say one of {', '.join(sorted(alone))}, or what the result is right for")
         return self
@@ -86,7 +100,7 @@ class Observed(Model):
     @property
     def may_be_silent(self) -> bool:
         """Arithmetic of a lower precision can be right by luck, so that a right result says nothing against it."""
-        return self.precision is not None
+        return self.precision is not None or self.computed_in is not None
 
     def __str__(self) -> str:
         return ", ".join(f"{name}: {value}" for name, value in self.model_dump(exclude_unset=True).items())
@@ -138,6 +152,7 @@ class Recorded:
     deviation: Deviation
     file: Path
     line: int
+    column: int = 1
 
     @property
     def place(self) -> str:
@@ -159,7 +174,7 @@ def load(path: Path) -> list[Recorded]:
     for index, entry in enumerate(document.data):
         start = document.positions[index,]
         try:
-            found.append(Recorded(Deviation.model_validate(entry), path, start.line))
+            found.append(Recorded(Deviation.model_validate(entry), path, *start))
         except ValidationError as error:
             for complaint in complaints(error, Deviation, entry):
                 positions = document.key_positions if complaint.at_key else document.positions
@@ -169,47 +184,30 @@ def load(path: Path) -> list[Recorded]:
     return found
 
 
-def shows(
-    observed: Observed,
-    check: Check,
-    outcome: Array | Exception,
-    expected: Reference | None,
-    reevaluate: Callable[..., Reference],
-) -> bool:
-    """Whether the outcome of a check is what `observed` says.
+def unknown_names(
+    entries: Collection[Recorded], cases: Collection[str], packages: Collection[str]
+) -> Iterator[Problem]:
+    """What entries name and nothing has, so that they would silently never apply: cases among all ids, or packages.
 
-    `expected` is None for a case that must be refused.  `reevaluate(precision=..., config=...)` gives the reference
-    under another declared precision or for another statement of the case.
+    A package is known if it is among those given, or installed.
     """
-    if isinstance(outcome, Exception):
-        if observed.error is None or expected is None:
-            return False
-        return observed.error is True or observed.error in f"{type(outcome).__name__}: {outcome}"
-    if observed.accepts:
-        return expected is None
-    if observed.error or expected is None:
-        return False
-    if observed.dtype:
-        return dtype_name(outcome.dtype) == observed.dtype and observed.dtype != check.dtype
-    if outcome.shape != expected.shape or outcome.dtype != expected.dtype.numpy or expected.precision is None:
-        return False
-    if observed.value:
-        ratio = error_ratio(components(outcome), expected.value, _error(expected), expected.precision)
-        wrong = components(outcome)[ratio > 1]
-        return bool(wrong.size) and bool(np.all(np.isnan(wrong) if observed.value == "nan" else wrong == 0))
-    other = reevaluate(
-        precision=expected.precision.but(**observed.precision or {}), config=_restated(check.case.config, observed)
-    )
-    return not compare(outcome, other).problem
+    known = {"case": cases, "mode": get_args(Mode), "dtype": get_args(DTypeName), "direction": ("forward", "grad")}
+    for entry in entries:
+        match, versions = entry.deviation.match, entry.deviation.versions
+        unmatched = (
+            f"match.{field}: {pattern!r} matches no {field}"
+            for field, names in known.items()
+            for pattern in _listed(getattr(match, field))
+            if pattern not in names and not fitting(names, pattern)
+        )
+        unknown = (
+            f"versions: {package!r} is no package that is required or installed"
+            for package in versions
+            if package not in packages and not _installed(package, "")
+        )
+        for message in (*unmatched, *unknown):
+            yield Problem(entry.file, entry.line, entry.column, message)
 
 
-def _restated(config: Config, observed: Observed) -> Config:
-    """The case as the framework seems to have read it."""
-    said = {name: getattr(observed, name) for name in ("fully_masked", "causal") if getattr(observed, name)}
-    if observed.scale_rounded_to and isinstance(config, AttentionConfig):
-        said["scale"] = float(round_to(config.score_scale, FORMATS[observed.scale_rounded_to]))
-    return config.model_copy(update=said)
-
-
-def _error(expected: Reference) -> Array:
-    return np.broadcast_to(np.asarray(expected.error), rounded(expected.value).shape)
+def _listed(patterns: list[str] | str) -> list[str]:
+    return [patterns] if isinstance(patterns, str) else patterns

@@ -14,6 +14,12 @@ Independent random terms (Higham & Mary 2019): rounding errors average out, and 
     E = 8 * 0.5 * sqrt(u_a^2 (K + n - 2) (y^2/3 + T2/6) + 2n u_a^2 T2 + (2n - 2) u_m^2 T2 + stages u_s^2 (T2 + y^2))
 which is never used for literal or structured data, nor below a float32 accumulator, where sums can stagnate.
 
+Operands whose dtype is not the result's are converted to it, exactly where the result's dtype holds their values.
+Where it does not (`asks_for_dtype`), a conversion rounds once: gamma has (c, u) more, with c the number of operands of
+which a value is rounded and u the unit roundoff of the result's dtype, in both forms, since the rounding of one value
+enters many terms alike.  Below the normal range a conversion loses up to half the smallest subnormal number, counted
+whole so that the other factors' errors are covered; beyond the largest number there is no bound.
+
 Where operands are multiples of a power of two so large that no partial sum needs more digits than every format in
 the computation has, every order is exact and E = 0: the result must be the correctly rounded one, bit for bit.
 """
@@ -22,35 +28,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from specs.bound import DEVIATIONS, ROUNDING_DEVIATION, U_REFERENCE, Float64, Reference, gamma, high, rounded
+from specs.bound import DEVIATIONS, ROUNDING_DEVIATION, U_REFERENCE, Float64, Reference, gamma, rounded
 from specs.bound import uses_double_double as wide_reference
 from specs.case import EinsumConfig
 from specs.contraction import contract
-from specs.double_double import DoubleDouble, concatenate
+from specs.conversion import converts_exactly, digits, smallest_read
+from specs.double_double import DoubleDouble
+from specs.einsum_value import exact_value, value
 from specs.equation import Contraction, Term, bind
-from specs.formats import FLOAT16, FLOAT32, Array, DType, round_to
+from specs.formats import FLOAT32, Array, DType, round_to
 from specs.precision import Precision
 
 
 def reference(
     config: EinsumConfig, dtype: DType, operands: Sequence[Array], precision: Precision | None, random: bool
 ) -> Reference:
-    """Reference of a case on operands of `dtype`; raises CaseError where the equation has no meaning for them.
+    """Reference of a case whose result has `dtype`; raises CaseError where the operands give its equation no meaning.
 
     `random` says that operands hold independent random numbers.
     """
     contraction = bind(config.equation, [operand.shape for operand in operands])
     if precision is None:
-        return Reference(dtype, _exact_value(contraction, operands, dtype))
-    return inexact_reference(contraction, operands, dtype, precision, random)
+        return Reference(dtype, exact_value(contraction, operands, dtype))
+    found = inexact_reference(contraction, operands, dtype, precision, random)
+    return replace(found, signed=len(operands) == 1 and not contraction.summed)
 
 
 def inexact_reference(
@@ -61,7 +69,7 @@ def inexact_reference(
     random: bool,
     late: Term = (),
 ) -> Reference:
-    """Reference of a contraction of floating or complex operands.
+    """Reference of a contraction whose result has a floating or complex `dtype`.
 
     Correct arithmetic may also store what it has before it sums over the labels `late`, as a gradient does of what was
     broadcast along them.
@@ -70,34 +78,6 @@ def inexact_reference(
     error, how = problem.error(random)
     facts = {"terms": contraction.length, "operands": len(operands), "form": how}
     return Reference(dtype, problem.value, error, precision, facts)
-
-
-def value(contraction: Contraction, operands: Sequence[Array], dtype: DType) -> Array | DoubleDouble:
-    """The exact result as closely as the reference knows it (complex: real and imaginary part in a last axis)."""
-    if dtype.kind != "complex":
-        return contract(contraction, [high(operand, dtype) for operand in operands])
-    parts = _complex_parts(contraction, [(high(x.real, dtype), high(x.imag, dtype)) for x in operands])
-    return concatenate([part.reshape((*part.shape, 1)) for part in parts], axis=-1)
-
-
-def _exact_value(contraction: Contraction, operands: Sequence[Array], dtype: DType) -> Array:
-    """Integers modulo 2**bits; for bool, whether any term has all its factors true."""
-    wide = np.uint64 if dtype.name.startswith("u") else np.int64
-    total = contract(contraction, [operand.astype(wide) for operand in operands])
-    return (total != 0) if dtype.kind == "boolean" else total.astype(dtype.numpy)
-
-
-def _complex_parts(contraction: Contraction, operands: list[Any]) -> tuple[Any, Any]:
-    """Real and imaginary part: a contraction is linear in each operand, so each pair is split in turn."""
-    split = next((i for i, operand in enumerate(operands) if isinstance(operand, tuple)), None)
-    if split is None:
-        return contract(contraction, operands), None
-    x, y = operands[split]
-    real_x, imaginary_x = _complex_parts(contraction, [*operands[:split], x, *operands[split + 1 :]])
-    real_y, imaginary_y = _complex_parts(contraction, [*operands[:split], y, *operands[split + 1 :]])
-    if imaginary_x is None:
-        return real_x, real_y
-    return real_x - imaginary_y, imaginary_x + real_y
 
 
 Bools = npt.NDArray[np.bool_]
@@ -126,6 +106,12 @@ class _Problem:
     @cached_property
     def finite(self) -> bool:
         return all(bool(np.all(np.isfinite(operand.astype(np.complex128)))) for operand in self.operands)
+
+    @cached_property
+    def narrowed(self) -> list[bool]:
+        """For each operand, whether a value of it is rounded when it is converted to the result's dtype."""
+        storage = self.precision.storage
+        return [x.dtype != self.dtype.numpy and not converts_exactly(x, storage) for x in self.operands]
 
     @property
     def complex(self) -> bool:
@@ -177,7 +163,8 @@ class _Problem:
                 additions -= 1
             additions = max(additions, 0)
             products = 2 * self.n - 2
-            growth = gamma((additions, p.u_a), (products, p.u_m), (self.stages, p.u_s))
+            conversions = (sum(self.narrowed), p.storage.unit_roundoff * (2 if p.truncates else 1))
+            growth = gamma((additions, p.u_a), (products, p.u_m), (self.stages, p.u_s), conversions)
             slack = self._underflow() + self._reference_error() * s
             error, how = growth * s + slack, "any data"
             if random and p.accumulate.precision >= FLOAT32.precision and not p.truncates:
@@ -185,7 +172,7 @@ class _Problem:
                 t2 = t2[..., None] if self.complex else t2
                 variance = p.u_a**2 * (additions * (y**2 / 3 + t2 / 6) + (2 * self.n * t2 if additions else 0.0))
                 variance = variance + products * p.u_m**2 * t2 + self.stages * p.u_s**2 * (t2 + y**2)
-                typical = DEVIATIONS * ROUNDING_DEVIATION * np.sqrt(variance) + slack
+                typical = DEVIATIONS * ROUNDING_DEVIATION * np.sqrt(variance) + gamma(conversions) * s + slack
                 error, how = np.minimum(error, typical), "random data"
             exact = self._exact(s)
             if np.any(exact):
@@ -200,10 +187,8 @@ class _Problem:
 
     def _reference_error(self) -> float:
         """The reference's own error over S; none where float64 holds every product of narrower operands."""
-        storage = self.precision.storage.precision
-        if not wide_reference(self.dtype) and self.terms == 1 and self.n * storage <= 53:
-            return 0.0
-        if self.terms == 1 and self.n == 1:
+        copies = self.n == 1 and wide_reference(self.dtype)
+        if self.terms == 1 and (copies or sum(map(digits, self.operands)) <= 53):
             return 0.0
         return (self.terms + 2 * self.n) * U_REFERENCE[wide_reference(self.dtype)]
 
@@ -213,15 +198,17 @@ class _Problem:
         """Where no partial result of any order can need rounding, in units of the operands' common quantum."""
         p = self.precision
         if self.terms == 1 and self.n == 1:
-            return not p.flushes
-        if not self.finite or any(map(np.any, map(self._flushed, self.magnitudes))):
+            return not p.flushes and self._reference_error() == 0.0
+        if not self.finite or any(self.narrowed) or any(np.any(self._vanishing(i)) for i in range(self.n)):
             return False
         if p.u_m and not all(np.array_equal(round_to(m, p.multiply), m) for m in self.magnitudes):
             return False
         quanta = [_quantum_exponent(operand) for operand in self.operands]
         quantum = sum(quanta)
-        lowest = p.accumulate.emin if p.flushes else p.accumulate.emin - p.accumulate.precision + 1
-        if quantum < lowest:
+        # A partial product can have fewer of the large factors, and so be a multiple of less
+        finest = sum(min(q, 0) for q in quanta) if self.stages else quantum
+        passed = (p.accumulate, p.intermediate) if self.stages else (p.accumulate,)
+        if finest < max(f.emin if p.flushes else f.emin - f.precision + 1 for f in passed):
             return False
         spread = 2.0 ** (self.n / 2) if self.complex else 1.0
         if self.stages == 0:
@@ -262,7 +249,7 @@ class _Problem:
     def _may_overflow(self, largest_sum: Float64) -> Bools | bool:
         """Where a partial sum, or anywhere a stored intermediate, may exceed its format: accuracy has no limit."""
         p = self.precision
-        overflows = largest_sum >= p.accumulate.max
+        overflows = (largest_sum >= p.accumulate.max) | self._converted_to_infinity()
         ceiling = self.terms * math.prod(max(1.0, float(np.max(m, initial=0.0))) for m in self.magnitudes)
         if self.stages and not ceiling < p.intermediate.max:
             for group, part in self._intermediates():
@@ -271,20 +258,28 @@ class _Problem:
                     return True
         return overflows
 
+    def _converted_to_infinity(self) -> Bools | bool:
+        """Elements that an operand reaches which the result's dtype cannot hold."""
+        storage = self.precision.storage
+        if not any(self.narrowed):
+            return False
+        beyond = self._reached([np.isinf(round_to(m, storage)).astype(np.float64) for m in self.magnitudes]) > 0
+        return beyond[..., None] if self.complex else beyond
+
+    def _reached(self, special: list[Float64]) -> Float64:
+        """How many terms of each element have a factor that is marked by 1."""
+        ones = [np.ones(operand.shape) for operand in self.operands]
+        parts = (contract(self.contraction, [*ones[:i], one, *ones[i + 1 :]]) for i, one in enumerate(special))
+        return sum(parts, np.zeros(self.contraction.output_shape))
+
     def _meets_infinity(self) -> Bools:
         """Elements that an infinite operand reaches, and no NaN: with partial results the order decides their pattern.
 
         Of inf * b1 * c1 + inf * b2 * c2 the sum of b * c may be taken first, which makes an infinity of inf - inf.
         """
         wide = [operand.astype(np.complex128) for operand in self.operands]
-        ones = [np.ones(operand.shape) for operand in self.operands]
-
-        def reached(special: list[Float64]) -> Float64:
-            parts = (contract(self.contraction, [*ones[:i], one, *ones[i + 1 :]]) for i, one in enumerate(special))
-            return sum(parts, np.zeros(self.contraction.output_shape))
-
-        infinite = reached([(np.isinf(x) & ~np.isnan(x)).astype(np.float64) for x in wide])
-        nan = reached([np.isnan(x).astype(np.float64) for x in wide])
+        infinite = self._reached([(np.isinf(x) & ~np.isnan(x)).astype(np.float64) for x in wide])
+        nan = self._reached([np.isnan(x).astype(np.float64) for x in wide])
         meets = np.asarray((infinite > 0) & (nan == 0))
         return meets[..., None] if self.complex else meets
 
@@ -292,26 +287,26 @@ class _Problem:
         """What gradual underflow, or flushing where it is declared, can take from one element."""
         p = self.precision
         if self.terms == 1 and self.n == 1:
-            return self._flushed_inputs()
+            return self._vanished()
         lost = p.accumulate.tiny if p.flushes else p.accumulate.smallest / 2
-        return self.terms * lost + self._flushed_inputs() + self._flushed_intermediates()
+        return self.terms * lost + self._vanished() + self._flushed_intermediates()
 
-    def _flushed(self, magnitude: Float64) -> Float64:
-        """Of an operand, what may be read as zero; zero elsewhere."""
-        p = self.precision
-        tiny = (FLOAT32 if p.storage is FLOAT16 else p.storage).tiny if p.flushes else 0.0
-        return np.where(magnitude < tiny, magnitude, 0.0)
+    def _vanishing(self, i: int) -> Float64:
+        """Of an operand's magnitudes, what may be lost as it is read and converted."""
+        p, magnitude = self.precision, self.magnitudes[i]
+        lost = np.where(magnitude < smallest_read(self.operands[i], p), magnitude, 0.0)
+        if self.narrowed[i]:
+            below = np.where(magnitude < p.storage.tiny, p.storage.smallest, 0.0)
+            lost = np.maximum(lost, np.minimum(magnitude, below))
+        return lost
 
-    def _flushed_inputs(self) -> Float64 | float:
-        """A subnormal operand read as zero takes its products along (float16 is converted, so it keeps them)."""
-        p = self.precision
+    def _vanished(self) -> Float64 | float:
+        """What is lost of an operand takes its products along."""
         total: Float64 | float = 0.0
-        if not p.flushes:
-            return total
-        for i, magnitude in enumerate(self.magnitudes):
-            subnormal = self._flushed(magnitude)
-            if np.any(subnormal):
-                total = total + contract(self.contraction, [*self.magnitudes[:i], subnormal, *self.magnitudes[i + 1 :]])
+        for i in range(self.n):
+            lost = self._vanishing(i)
+            if np.any(lost):
+                total = total + contract(self.contraction, [*self.magnitudes[:i], lost, *self.magnitudes[i + 1 :]])
         return total[..., None] if self.complex and isinstance(total, np.ndarray) else total
 
     def _flushed_intermediates(self) -> Float64 | float:

@@ -4,22 +4,39 @@
     term      = { label | "..." }            at most one "..." in a term
     label     = a letter, a-z or A-Z;        spaces may stand anywhere except inside "->" and "..."
 
-Where NumPy, PyTorch, JAX and TensorFlow disagree, this is the reading that cases are judged by:
+Each element of the output is the sum, over all values of the labels that the output lacks, of the product of one
+element of each operand.  Nothing is conjugated, no term is skipped (zero times infinity is NaN), a sum over nothing is
+zero, and the result has the operands' dtype: integers wrap, booleans are combined by `and` and `or`.
+
+Where NumPy, PyTorch, JAX and TensorFlow disagree, this is the reading that cases are judged by, and why.  What differs
+from it is recorded in `backends/deviations`.
 
 * Without "->" the output is the ellipsis axes, then every label that occurs exactly once, in ASCII order (capitals
-  first), as NumPy defined it.  (NumPy, PyTorch, JAX; TensorFlow counts "..." like a label and drops one that two
-  operands have.)
+  first), as NumPy defined it.  (NumPy, PyTorch, JAX; TensorFlow counts "..." like a label, and when two operands have
+  it leaves it out of the output and refuses the equation.)
 * A label means one size.  An axis of size 1 broadcasts against any other size of its label in *another* operand, as
   an unnamed axis would (NumPy, PyTorch and JAX agree; TensorFlow refuses).  Within one operand a repeated label must
   have equal sizes: a diagonal of a broadcast axis has no agreed meaning (JAX broadcasts it, the others refuse).
-* "..." stands for the axes that are not named.  They are aligned from the right and broadcast.  An equation that
-  leaves them out of an explicit output sums over them, exactly as it does with any other axis it leaves out (PyTorch,
-  JAX and NumPy's optimize=True; np.einsum itself and TensorFlow refuse, unless there are none).  A "..." in the output
-  alone stands for no axes (all agree).
-* Every label of the output occurs in an operand, once in the output.  A second "..." there is an error like a second
-  label (JAX and NumPy's optimize=True take it where it stands for no axes).
-* Only letters are labels (JAX takes any character: digits, Greek, `#`).  A space splits an arrow or an ellipsis (JAX,
-  NumPy's optimize=True and, for the arrow, TensorFlow remove spaces first).  Tabs and line breaks are no spaces.
+* Zero is a size like any other: it fits zero, and 1 broadcasts to it.  (Both np.einsum, for a diagonal, and
+  TensorFlow's eager kernel, for two operands, take a zero that comes first for "not known yet", and then any size
+  fits it; NumPy's result is memory beyond the operand.)
+* "..." stands for the axes that are not named.  They are aligned from the right and broadcast, wherever it stands in
+  each term and however many each operand has of them (all agree).  An equation that leaves them out of an explicit
+  output sums over them, exactly as it does with any other axis it leaves out (PyTorch, JAX and NumPy's optimize=True;
+  np.einsum itself and TensorFlow refuse, unless there are none).  A "..." in the output alone stands for no axes (all
+  agree).
+* There is at most one "..." in a term, and in the output (JAX and NumPy's optimize=True take a second one in the
+  output where it stands for no axes, TensorFlow's eager kernel takes two in a row for one).
+* Every label of the output occurs in an operand, once in the output: einsum writes no diagonals (all agree).
+* Only letters are labels, since a case must mean the same everywhere.  (JAX takes any character: digits, Greek, `#`.)
+* Spaces mean nothing between symbols, but split an arrow or an ellipsis, as in any language with symbols of several
+  characters.  (JAX, NumPy's optimize=True and, for the arrow, TensorFlow remove spaces first.)  Tabs and line breaks
+  are no spaces.
+* There are as many terms as operands; an empty term is a scalar's, and an empty equation that of one scalar.
+* A result keeps its dtype.  (PyTorch sums a label that stands in one operand alone by torch.sum, which makes int64 of
+  booleans and of every other integer; with that exception all agree.)
+* The order of contraction is free, so a result may depend on it within the error bound, and where infinities meet: of
+  inf * b1 * c1 + inf * b2 * c2 the sum of b * c may be taken first.
 """
 
 from __future__ import annotations

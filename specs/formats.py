@@ -73,6 +73,11 @@ class DType:
     def inexact(self) -> bool:
         return self.format is not None
 
+    @property
+    def wide(self) -> DType:
+        """The widest dtype of the same kind, of an inexact one."""
+        return DTYPES["complex128" if self.kind == "complex" else "float64"]
+
 
 def _dtypes() -> dict[str, DType]:
     known = [DType(f.name, np.dtype(f.name), "float", f) for f in (FLOAT64, FLOAT32, FLOAT16)]

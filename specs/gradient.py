@@ -25,6 +25,10 @@ Bound.  That of `specs.einsum`, in which c counts as an operand:
             gradient may be made at the full size, stored, and summed afterwards (or another operand was, along a label
             that operand i lacks, and their product with it).  Not where operand i merely lacks a label: there nothing
             was broadcast, and products that are stored before they are summed are a finding
+An operand of another dtype than the result.  Its gradient is computed in the result's dtype, which counts as one more
+rounding, and converted to the operand's, which the comparison rounds to.  Of a real operand it is the real part: the
+real number that the operand is gets an imaginary part of zero on its way in, which does not vary.
+
 A gradient that is c itself, moved, spread or taken apart, is a copy: E = 0.  So it is off a diagonal.
 """
 
@@ -37,12 +41,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from specs.bound import Reference
+from specs.bound import Reference, rounded
 from specs.case import EinsumConfig
 from specs.double_double import broadcast_to, where
 from specs.einsum import inexact_reference
 from specs.equation import ELLIPSIS, Contraction, Shape, Term, bind, parse
-from specs.formats import Array, DType
+from specs.formats import DTYPES, Array, DType, dtype_name, round_to
 from specs.precision import Precision
 
 
@@ -55,7 +59,7 @@ def reference(
     precision: Precision,
     random: bool,
 ) -> Reference:
-    """Reference of the gradient of operand `of`, for operands and a cotangent of `dtype`.
+    """Reference of the gradient of operand `of`, in the operand's own dtype, for a result and a cotangent of `dtype`.
 
     `random` says that operands hold independent random numbers; the cotangent always does.
     """
@@ -64,7 +68,11 @@ def reference(
     contraction = transposed(forward, of, shape)
     late = summed_late(forward, [operand.shape for operand in operands], parse(config.equation)[0], of)
     factors = [cotangent, *operands[:of], *operands[of + 1 :]]
+    assert dtype.format is not None
+    precision = precision.but(storage=dtype.format.name)  # also where the one given was that of a found reference
     found = inexact_reference(contraction, factors, dtype, precision, random, late)
+    if (own := DTYPES[dtype_name(operands[of].dtype)]) != dtype:
+        found = converted(found, own)
     assert found.error is not None
     term, rank = forward.operands[of], len(contraction.output)
     return replace(
@@ -73,6 +81,25 @@ def reference(
         error=onto_diagonal(found.error, rank, term, shape),
         facts=found.facts | {"gradient_of": f"operand_{of}"},
     )
+
+
+def converted(found: Reference, own: DType) -> Reference:
+    """A gradient in the result's dtype as that of an operand whose dtype is `own`."""
+    precision, value, error = found.precision, found.value, found.error
+    assert precision is not None
+    assert error is not None
+    assert own.format is not None
+    if found.dtype.kind == "complex" and own.kind != "complex":
+        value, error = value[..., 0], np.broadcast_to(error, value.shape)[..., 0]
+    stored = precision.storage
+    with np.errstate(all="ignore"):
+        y = rounded(value)
+        largest = np.abs(y) + error
+        lost = stored.unit_roundoff * (2 if precision.truncates else 1) * largest
+        lost = lost + (stored.tiny if precision.flushes else stored.smallest)
+        kept = (error == 0) & (round_to(y, stored) == y) | ~np.isfinite(y)
+        error = np.where(kept, error, np.where(largest >= stored.max, np.inf, error + lost))
+    return replace(found, dtype=own, value=value, error=error, precision=precision.but(storage=own.format.name))
 
 
 def transposed(forward: Contraction, of: int, shape: Shape) -> Contraction:

@@ -16,19 +16,24 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from specs.case import AttentionConfig, Case, CaseError, EinsumConfig, Mask, Numbers, Recipe
+from specs.attention import allowed_keys
+from specs.attention_fields import Mask
+from specs.case import AttentionConfig, Case, CaseError, EinsumConfig, Memory, Numbers, Recipe
 from specs.equation import bind
 from specs.formats import DTYPES, FLOAT32, Array, DType, cast, dtype_name, round_to
 from specs.shapes import Shape, attention_shapes, einsum_shapes
 
 Float64 = npt.NDArray[np.float64]
 
+LITERAL = ("query", "key", "value")  # what an attention case may state number by number
+
 
 @lru_cache(maxsize=16)  # a worker runs the checks of one case on one backend in a row
 def operands(case: Case, dtype_name: str) -> Mapping[str, Array]:
-    """Operand name → read-only array of the dtype, in the order of `specs.shapes`.
+    """Operand name → read-only array of the dtype, in the order of `specs.shapes`, in memory as the case says.
 
-    Masks of bool and kv_lengths keep their own dtype.  Raises CaseError where data cannot be made as the case asks.
+    Operands to which the case gives a dtype have that; masks of bool and kv_lengths keep their own.  Raises CaseError
+    where data cannot be made as the case asks.
     """
     dtype, config = DTYPES[dtype_name], case.config
     made = (
@@ -36,9 +41,21 @@ def operands(case: Case, dtype_name: str) -> Mapping[str, Array]:
         if isinstance(config, EinsumConfig)
         else (_attention_operands(case, config, dtype))
     )
+    made = {name: in_memory(array, config.memory) for name, array in made.items()}
     for array in made.values():
         array.setflags(write=False)
     return made
+
+
+def in_memory(array: Array, memory: Memory) -> Array:
+    """The same values, with the strides that `Common.memory` describes."""
+    if memory == "contiguous" or array.ndim == 0:
+        return array
+    if memory == "transposed":
+        return np.asfortranarray(array)
+    spread = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+    spread[..., ::2] = array
+    return spread[..., ::2]
 
 
 @lru_cache(maxsize=16)
@@ -64,8 +81,8 @@ def differentiable(operands: Mapping[str, Array]) -> list[str]:
 
 def random_terms(case: Case) -> bool:
     """Whether operands are independent random numbers, so that a bound may rely on rounding errors averaging out."""
-    literal = getattr(case.config, "operands", None) or getattr(case.config, "query", None)
-    return literal is None and case.config.data in ("normal", "uniform")
+    literals = (getattr(case.config, name, None) for name in ("operands", *LITERAL))
+    return all(literal is None for literal in literals) and case.config.data in ("normal", "uniform")
 
 
 class Stream:
@@ -150,14 +167,15 @@ def _master(case: Case, name: str, shape: Shape, dtype: DType, recipe: Recipe | 
 
 def _einsum_operands(case: Case, config: EinsumConfig, dtype: DType) -> dict[str, Array]:
     shapes = einsum_shapes(config)
+    own = [DTYPES[name] for name in config.operand_dtypes] if config.operand_dtypes else [dtype] * len(shapes)
+    dtypes = dict(zip(shapes, own, strict=True))
     if config.operands is not None:
-        return {
-            name: cast(_literal(literal, dtype), dtype) for name, literal in zip(shapes, config.operands, strict=True)
-        }
-    masters = {name: _master(case, name, shape, dtype) for name, shape in shapes.items()}
-    if config.data == "cancelling" and dtype.inexact:
+        literals = zip(dtypes.items(), config.operands, strict=True)
+        return {name: cast(_literal(literal, own), own) for (name, own), literal in literals}
+    masters = {name: _master(case, name, shape, dtypes[name]) for name, shape in shapes.items()}
+    if config.data == "cancelling" and all(own.inexact for own in dtypes.values()):
         _cancel(config.equation, masters)
-    return {name: cast(master, dtype) for name, master in masters.items()}
+    return {name: cast(master, dtypes[name]) for name, master in masters.items()}
 
 
 def _literal(literal: Numbers, dtype: DType) -> Array:
@@ -191,33 +209,74 @@ def _cancel(equation: str, masters: dict[str, Array]) -> None:
 
 
 def _attention_operands(case: Case, config: AttentionConfig, dtype: DType) -> dict[str, Array]:
+    shapes = attention_shapes(config)
     made: dict[str, Array] = {}
-    for name, shape in attention_shapes(config).items():
-        stream = Stream(case.id, name)
-        literal = getattr(config, name, None) if name in ("query", "key", "value") else None
-        if literal is not None:
-            master: Array = np.array(literal, np.float64)
-        elif name == "kv_lengths":
+    for name, shape in shapes.items():
+        if name == "kv_lengths":
             made[name] = np.array(config.kv_lengths, np.int32)
-            continue
         elif name == "mask":
             assert config.mask is not None
-            made[name] = _mask(config.mask, stream, shape, dtype)
-            continue
-        elif name == "bias" and config.bias == "alibi":
-            master = _alibi(shape)
-        elif name.endswith("_weight"):
-            # Unit variance in, unit variance out; `large` leaves the weights standard normal, as seed 002 has them
-            fan_in = shape[-1] if config.projections and config.projections.kind == "linear" else shape[-2]
-            master = stream.normal(shape) if config.data == "large" else stream.normal(shape) / math.sqrt(fan_in)
-        elif name in ("query", "key", "value", "input"):
-            scaled_by_weights = config.projections is not None and config.data == "large"
-            scaled = config.data == "large" and (name != "query" or scaled_by_weights)
-            master = stream.normal(shape) if scaled else _master(case, name, shape, dtype)
+            made[name] = _mask(config.mask, Stream(case.id, name), shape, dtype)
         else:
-            master = stream.normal(shape)
-        made[name] = cast(master, dtype)
+            made[name] = cast(_attention_master(case, config, name, shape, dtype), dtype)
+    if config.data == "cancelling":
+        _pair_off(config, made, dtype)
+    if config.unseen:
+        _fill_unseen(config, made)
     return made
+
+
+def _attention_master(case: Case, config: AttentionConfig, name: str, shape: Shape, dtype: DType) -> Array:
+    """Values of a floating operand before rounding."""
+    stream = Stream(case.id, name)
+    literal = getattr(config, name) if name in LITERAL else None
+    if literal is not None:
+        return np.array(literal, np.float64)
+    if name == "bias" and config.bias == "alibi":
+        return _alibi(shape)
+    if name.startswith("rotary_"):
+        return _rotary(config, shape, np.cos if name == "rotary_cos" else np.sin)
+    if name.endswith("_weight"):
+        # Unit variance in, unit variance out; `large` leaves the weights standard normal, as seed 002 has them
+        fan_in = shape[-1] if config.projections and config.projections.kind == "linear" else shape[-2]
+        return stream.normal(shape) if config.data == "large" else stream.normal(shape) / math.sqrt(fan_in)
+    if name not in (*LITERAL, "input", "past_key", "past_value"):
+        return stream.normal(shape)
+    if config.data == "large" and (name != "query" or config.projections is not None):
+        return stream.normal(shape)  # scores become large by the query alone, or by the weights
+    return _master(case, name, shape, dtype)
+
+
+def _rotary(config: AttentionConfig, shape: Shape, function: Callable[[Float64], Float64]) -> Float64:
+    """One row for each position, one column for each pair; as float32, for libraries differ in a cosine's last bit."""
+    assert config.rotary is not None
+    positions, pairs = np.arange(shape[0])[:, None], np.arange(shape[1])
+    return round_to(function(positions * config.rotary.base ** (-2.0 * pairs / config.rotary_dims)), FLOAT32)
+
+
+def _pair_off(config: AttentionConfig, made: dict[str, Array], dtype: DType) -> None:
+    """The second half of the keys repeats the first; their values are negated, and off by one part in 64."""
+    if "key" not in made or config.new_len < 2:
+        raise CaseError("syntax", "cancelling data needs two keys of its own: no self_attention, new keys beyond past")
+    axis, half = config.layout.index("s"), config.new_len // 2
+    for name, factor in (("key", 1.0), ("value", -1.0 - 2.0**-6)):
+        along = np.moveaxis(made[name], axis, 0)  # a view: the operand is changed
+        along[half : 2 * half] = cast(factor * along[:half].astype(np.float64), dtype)
+
+
+def _fill_unseen(config: AttentionConfig, made: dict[str, Array]) -> None:
+    """NaN or infinity in keys and values, past ones included, where no query of any head may see them."""
+    seen = np.broadcast_to(allowed_keys(config, made), (config.batch, config.num_heads, config.q_len, config.kv_len))
+    hidden = np.asarray(~seen.any(axis=(1, 2)))
+    if not hidden.any():
+        raise CaseError("syntax", "unseen needs a key that no query may see: every key is seen")
+    past, layout = config.past or 0, config.layout if "b" in config.layout else f"b{config.layout}"
+    for name in ("key", "value"):
+        for operand, at in ((f"past_{name}", slice(past)), (name, slice(past, None))):
+            if operand in made:
+                batched = made[operand] if "b" in config.layout else made[operand][None]
+                by_key = np.moveaxis(batched, (layout.index("b"), layout.index("s")), (0, 1))  # a view
+                by_key[hidden[:, at]] = float(str(config.unseen))
 
 
 def _mask(mask: Mask, stream: Stream, shape: Shape, dtype: DType) -> Array:

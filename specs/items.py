@@ -50,6 +50,7 @@ class Plan:
     backend     a backend by its name, imported when it is first asked for
     deviations  what is recorded for each backend
     defaults    the modes of each backend that run without being asked for
+    on_request  its implementations that do not
     versions    of each backend
     adapters    of the backends that a user adds, the file without which they cannot be asked for
     cache       folder in which references are kept, if pytest has a cache
@@ -64,14 +65,17 @@ class Plan:
     adapters: Mapping[str, str] = field(default_factory=dict)
     cache: Path | None = None
     shard: Shard | None = None
+    on_request: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def command(self, check: Check, nodeid: str) -> str:
         """The shell command that runs this check and nothing else."""
-        mode = [] if check.mode in self.defaults.get(check.backend, ()) else ["--mode", check.mode]
+        asked = [] if check.mode in self.defaults.get(check.backend, ()) else ["--mode", check.mode]
+        if check.implementation in self.on_request.get(check.backend, ()) and not check.case.config.implementations:
+            asked += ["--implementation", check.implementation]
         # As two words pytest would take the path for that of a test
         adapter = [f"--adapter={self.adapters[check.backend]}"] if check.backend in self.adapters else []
         front = ["conftest.py"] if nodeid.startswith("../") else []  # for a file elsewhere pytest would not look here
-        return shlex.join(["pytest", *front, nodeid, *mode, *adapter])
+        return shlex.join(["pytest", *front, nodeid, *asked, *adapter])
 
 
 PLAN = pytest.StashKey[Plan]()
@@ -222,8 +226,12 @@ def fields(check: Check) -> str:
     """What the case says, in one line."""
     aside = {"about", "source", "dtypes", "modes", "implementations"}
     said = check.case.config.model_dump(exclude_unset=True, exclude=aside)
-    line = ", ".join(f"{name}: {json.dumps(value)}" for name, value in said.items())
+    line = ", ".join(f"{name}: {json.dumps(value, default=_complex)}" for name, value in said.items())
     return line if len(line) <= LONGEST else line[:LONGEST] + " …"
+
+
+def _complex(number: complex) -> str:
+    return str(number).strip("()")
 
 
 @dataclass(frozen=True)

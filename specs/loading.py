@@ -18,7 +18,8 @@ from pydantic import Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from specs import yaml12
-from specs.case import AttentionConfig, Case, EinsumConfig, Model
+from specs.case import AttentionConfig, Case, EinsumConfig
+from specs.model import Model
 from specs.problems import CaseFileError, Complaint, Problem, complaints
 from specs.semantics import contradiction
 from specs.yaml12 import Document, Flaw, Position

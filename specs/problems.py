@@ -59,6 +59,7 @@ _EXPECTED = {
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
+    "is_instance_of": "a complex number",  # the only class that a field of ours is held to
     "string_type": "text",
     "list_type": "a list",
     "dict_type": "a mapping",

@@ -20,6 +20,7 @@ from cachetools import LRUCache
 from specs import attention_bound, einsum, gradient, inputs
 from specs.bound import Reference, rounded
 from specs.case import AttentionConfig, Case, CaseError, EinsumConfig
+from specs.comparison import components
 from specs.double_double import DoubleDouble
 from specs.formats import DTYPES, Array, DType
 from specs.precision import Precision, declared
@@ -88,11 +89,15 @@ def _check_literal(case: Case, dtype: DType, computed: Reference) -> None:
     held against the formula on the operands that they really receive.
     """
     assert case.config.expect is not None
-    stated = np.array(case.config.expect.value, None if dtype.inexact else object)  # 64 bits would not fit a float
-    if dtype.inexact and dtype.name != "float64":
-        wide = DTYPES["float64"]
-        computed = _evaluate(case, wide, inputs.operands(case, "float64"), declared(wide))
-    value = rounded(computed.value) if computed.error is not None else np.asarray(computed.value).astype(object)
+    # Integers as such, for not every one of 64 bits fits a float
+    stated = np.array(case.config.expect.value, dtype.wide.numpy if dtype.inexact else object)
+    if dtype.inexact:
+        if dtype != dtype.wide:
+            wide = inputs.operands(case, dtype.wide.name)
+            computed = _evaluate(case, dtype.wide, wide, declared(dtype.wide))
+        stated, value = components(stated), rounded(computed.value)
+    else:
+        value = np.asarray(computed.value).astype(object)
     if stated.shape != value.shape:
         raise CaseError("shape_mismatch", f"expect.value has shape {stated.shape}, the result has {value.shape}")
     if computed.error is None:

@@ -13,19 +13,24 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from specs.loading import ENTRIES, CaseFile
+from specs.yaml12 import COMPLEX
 
 SCHEMA_PATH = Path(__file__).with_name("case.schema.json")
+_COMPLEX = {"type": "string", "pattern": f"^{COMPLEX.pattern}$"}
 _HEX_FLOAT = {"type": "string", "pattern": r"^[-+]?0x[0-9a-fA-F]+(\.[0-9a-fA-F]*)?p[-+]?[0-9]+$"}
 
 
 class _EditorSchema(GenerateJsonSchema):
-    """JSON Schema as an editor needs it: no titles beside the names, and hex floats, which an editor reads as text."""
+    """JSON Schema as an editor needs it: no titles beside the names; what it reads as text, but is a number here."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
     def float_schema(self, schema: Any) -> dict[str, Any]:
         return {"anyOf": [super().float_schema(schema), _HEX_FLOAT]}
+
+    def complex_schema(self, schema: Any) -> dict[str, Any]:
+        return _COMPLEX
 
 
 def build() -> dict[str, Any]:

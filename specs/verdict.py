@@ -19,9 +19,10 @@ from specs.bound import Reference
 from specs.case import Case, Config
 from specs.check import Check
 from specs.comparison import Comparison, compare
-from specs.deviation import Observed, Recorded, shows
+from specs.deviation import Observed, Recorded
 from specs.diagnosis import consistent_with
 from specs.formats import DTYPES, Array
+from specs.observation import shows
 from specs.precision import Precision
 from specs.record import ACCEPTED, RAISED, REFUSED, STALE, Measurement, Record, Verdict
 from specs.reference import reference
@@ -33,7 +34,9 @@ LONGEST_MESSAGE = 500
 class Computes(Protocol):
     """What a verdict needs of a backend."""
 
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None: ...
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None: ...
     def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision: ...
     def run(self, case: Case, implementation: str, mode: str, operands: Mapping[str, Array], device: str) -> Array: ...
     def gradient(
@@ -70,7 +73,9 @@ def judge(
         implementation=check.implementation, mode=check.mode, dtype=check.dtype, direction=check.direction,
         verdict="unsupported",
     )  # fmt: skip
-    lacking = backend.unsupported(case.config, check.implementation, check.mode, check.dtype, check.device)
+    lacking = backend.unsupported(
+        case.config, check.implementation, check.mode, check.dtype, check.device, check.direction
+    )
     if lacking:
         return replace(record, reason=lacking)
     trial = _Trial(check, backend, work)
@@ -120,14 +125,18 @@ class _Trial:
         return None if self.check.case.config.expected_error else self.reference(name)
 
     def reference(
-        self, name: str | None, precision: Precision | None = None, config: Config | None = None
+        self,
+        name: str | None,
+        precision: Precision | None = None,
+        config: Config | None = None,
+        dtype: str | None = None,
     ) -> Reference:
-        """Under the declared precision and the case's own statement, unless others are given."""
+        """Under the declared precision, the case's own statement and the check's dtype, unless others are given."""
         c = self.check
         case = c.case if config is None else replace(c.case, config=config)
         if precision is None and DTYPES[c.dtype].inexact:
             precision = self.backend.precision(case.kind, c.implementation, c.mode, c.dtype, c.device)
-        return reference(case, c.dtype, inputs.operands(c.case, c.dtype), precision, self.work, name)
+        return reference(case, dtype or c.dtype, inputs.operands(c.case, c.dtype), precision, self.work, name)
 
     def compare(self, outcome: Results | Exception) -> tuple[Verdict, str, Measurement]:
         expected_error = self.check.case.config.expected_error

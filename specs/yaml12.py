@@ -2,7 +2,7 @@
 
 PyYAML reads YAML 1.1, in which `no` and `on` are booleans, `1_000` and `12:30` are numbers and `1e-5` is text.  So only
 its parser is used, and what a scalar means is decided here: the core schema of YAML 1.2, plus hexadecimal floats
-(`0x1.8p-3`), because a case file has to be able to state exact bits.
+(`0x1.8p-3`), because a case file has to be able to state exact bits, and complex numbers (`1.5-2j`, `.nan+0j`).
 
 The data is built from the parser's events rather than with `compose()`: that one recurses in C, and a file of nothing
 but brackets ends the process.  Events also say where an alias stands.  Anchors, aliases, merge keys and tags are
@@ -39,6 +39,8 @@ _NUMBER = re.compile(
       | (?P<bits>[-+]?0x[0-9a-fA-F]+(\.[0-9a-fA-F]*)?p[-+]?[0-9]+)""",
     re.VERBOSE,
 )
+_PART = r"([-+]?(?:\.inf|(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)|\+?\.nan)"
+COMPLEX = re.compile(rf"(?:{_PART}(?=[-+]))?{_PART}j")
 _BASES = {"decimal": 10, "octal": 8, "hexadecimal": 16}
 
 
@@ -97,9 +99,11 @@ def parse(content: bytes) -> Document:
 
 
 def scalar(text: str) -> Any:
-    """What a plain (unquoted) scalar means: `no` is text, `0o17` is 15, `1e-5` and `0x1.8p-3` are floats."""
+    """What a plain (unquoted) scalar means: `no` is text, `0o17` an integer, `1e-5` a float, `1-2j` complex."""
     if text in _WORDS:
         return _WORDS[text]
+    if text.endswith("j") and (parts := COMPLEX.fullmatch(text)):
+        return complex(*(float(scalar((part or "0").removeprefix("+"))) for part in parts.groups()))
     match = _NUMBER.fullmatch(text)
     if match is None or match.lastgroup is None:
         return text

@@ -9,7 +9,6 @@ Masks are made of comparisons in the framework itself: what is tested is what a 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -21,12 +20,24 @@ Operands = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Execution:
+    """How a case is executed: what a capability can depend on beside the config; terms are those of a check."""
+
+    mode: str
+    dtype: str
+    device: str
+    direction: str
+
+
+@dataclass(frozen=True)
 class Primitives:
     """What the formulations need of a framework, called with positional arguments only.
 
     einsum   (equation, *tensors)
     permute  (x, axes)
     reshape  (x, shape)
+    spread   (x, shape): broadcast to it
+    join     (tensors, axis): one behind the other
     repeat   (x, times, axis): each entry `times` times in a row, a a b b
     where    (condition, x, y): x and y tensors or numbers
     any      (x, axis): the axis stays, with size 1
@@ -39,6 +50,8 @@ class Primitives:
     einsum: Callable[..., Tensor]
     permute: Callable[[Tensor, tuple[int, ...]], Tensor]
     reshape: Callable[[Tensor, tuple[int, ...]], Tensor]
+    spread: Callable[[Tensor, tuple[int, ...]], Tensor]
+    join: Callable[[list[Tensor], int], Tensor]
     repeat: Callable[[Tensor, int, int], Tensor]
     where: Callable[[Tensor, Tensor, Tensor], Tensor]
     any: Callable[[Tensor, int], Tensor]
@@ -49,10 +62,14 @@ class Primitives:
 
 
 class Equations(NamedTuple):
-    """The labels of one layout; `per_head` by the rank of the weight: 2 if all heads share it, else 3."""
+    """The labels of one layout; `per_head` by the rank of the weight: 2 if all heads share it, else 3.
+
+    seen_weighted has values of their own for each query, heads first.
+    """
 
     scores: str
     weighted: str
+    seen_weighted: str
     relative_scores: str
     relative_weighted: str
     per_head: Mapping[int, str]
@@ -62,6 +79,7 @@ EQUATIONS = {
     "bshd": Equations(
         scores="bqhd,bkhd->bhqk",
         weighted="bhqk,bkhd->bqhd",
+        seen_weighted="bhqk,bhqkd->bqhd",
         relative_scores="bqhd,qkhd->bhqk",
         relative_weighted="bhqk,qkhd->bqhd",
         per_head={3: "bshd,hde->bshe", 2: "bshd,de->bshe"},
@@ -69,13 +87,23 @@ EQUATIONS = {
     "bhsd": Equations(
         scores="bhqd,bhkd->bhqk",
         weighted="bhqk,bhkd->bhqd",
+        seen_weighted="bhqk,bhqkd->bhqd",
         relative_scores="bhqd,qkhd->bhqk",
         relative_weighted="bhqk,qkhd->bhqd",
         per_head={3: "bhsd,hde->bhse", 2: "bhsd,de->bhse"},
     ),
+    "sbhd": Equations(
+        scores="qbhd,kbhd->bhqk",
+        weighted="bhqk,kbhd->qbhd",
+        seen_weighted="bhqk,bhqkd->qbhd",
+        relative_scores="qbhd,qkhd->bhqk",
+        relative_weighted="bhqk,qkhd->qbhd",
+        per_head={3: "sbhd,hde->sbhe", 2: "sbhd,de->sbhe"},
+    ),
     "ds": Equations(
         scores="dq,dk->kq",
         weighted="kq,dk->dq",
+        seen_weighted="kq,qkd->dq",
         relative_scores="dq,qkd->kq",
         relative_weighted="kq,qkd->dq",
         per_head={},  # with one head it is linear
@@ -83,14 +111,16 @@ EQUATIONS = {
 }
 
 
-class Attention(ABC):
-    """Projections, attention, output projection for one config; calling it with the operands computes them.
+class Attention:
+    """Projections, positions, cache, attention and output projection of one config, called with the operands.
 
-    axes   in which `attend` takes query, key and value and returns the output: `bshd` or `bhsd`;
-           None is the case's own (packed features split into `bshd`, columns left as `ds`)
-    lacks  config field → why this implementation has no such thing
+    devices  where it is offered: patterns as of file names
+    axes     in which `attend` takes query, key and value and returns the output: `bshd` or `bhsd`;
+             None is the case's own (packed features split into `bshd`, columns left as `ds`)
+    lacks    config field → why this implementation has no such thing
     """
 
+    devices: ClassVar[tuple[str, ...]] = ("*",)
     axes: ClassVar[str | None] = None
     lacks: ClassVar[Mapping[str, str]] = {}
 
@@ -101,23 +131,29 @@ class Attention(ABC):
         self.working_axes = self.axes or self.own_axes
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig) -> str | None:
-        """Why `config` cannot be expressed, or None."""
-        return next((reason for field, reason in cls.lacks.items() if _uses(config, field)), None)
+    def distinct(cls, config: AttentionConfig) -> bool:
+        """Whether this is another way to compute `config` than the rest."""
+        return True
+
+    @classmethod
+    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+        """Why `config` cannot be expressed, or not be executed like this; None if it can."""
+        return first({reason: _uses(config, field) for field, reason in cls.lacks.items()})
 
     def __call__(self, operands: Operands) -> Tensor:
         c = self.config
-        query = self.projected("query", c.num_heads, operands)
-        key = self.projected("key", c.num_kv_heads, operands)
+        query = self.turned(self.projected("query", c.num_heads, operands), c.query_offset, operands)
+        key = self.turned(self.projected("key", c.num_kv_heads, operands), c.past or 0, operands)
         value = self.projected("value", c.num_kv_heads, operands)
+        key, value = self.with_past("key", key, operands), self.with_past("value", value, operands)
         output = self.merged(self.attend(query, key, value, operands))
         if c.projections and c.projections.output:
             output = self.linear(output, operands["output_weight"], operands["output_bias"])
         return output
 
-    @abstractmethod
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         """The attention itself, from and to `axes`; key and value have num_kv_heads heads."""
+        raise NotImplementedError  # by what computes the projections too, and so overrides __call__
 
     # Projections and layout ---------------------------------------------------------------------------------------
 
@@ -145,7 +181,7 @@ class Attention(ABC):
         if self.own_axes == "ds":
             x = self.ops.permute(x, (1, 0))
             return x[None, None] if self.working_axes == "bhsd" else x[None, :, None]
-        return self.ops.permute(x, (0, 2, 1, 3))
+        return self.permuted(x, self.own_axes, self.working_axes)
 
     def merged(self, x: Tensor) -> Tensor:
         """From the working axes back to the case's layout."""
@@ -153,10 +189,14 @@ class Attention(ABC):
         if self.working_axes != self.own_axes:
             if self.own_axes == "ds":
                 return self.ops.permute(x[0, 0] if self.working_axes == "bhsd" else x[0, :, 0], (1, 0))
-            x = self.ops.permute(x, (0, 2, 1, 3))
+            x = self.permuted(x, self.working_axes, self.own_axes)
         if c.layout == "bsd":
             x = self.ops.reshape(x, (c.batch, c.q_len, c.num_heads * c.value_dim))
         return x
+
+    def permuted(self, x: Tensor, axes: str, wanted: str) -> Tensor:
+        """`x` with its axes, which are `axes`, in the order of `wanted`."""
+        return x if axes == wanted else self.ops.permute(x, tuple(map(axes.index, wanted)))
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """x W^T + b over packed features; W x + b where tokens are columns."""
@@ -178,11 +218,52 @@ class Attention(ABC):
     def per_head_product(self, x: Tensor, weight: Tensor) -> Tensor:
         return self.ops.einsum(EQUATIONS[self.working_axes].per_head[len(weight.shape)], x, weight)
 
+    # Positions and cache ------------------------------------------------------------------------------------------
+
+    def turned(self, x: Tensor, first: int, operands: Operands) -> Tensor:
+        """Queries or keys in the working axes, turned by their rotary positions from `first` on."""
+        rotary, dims, axis = self.config.rotary, self.config.rotary_dims, self.working_axes.index("d")
+        if rotary is None:
+            return x
+        cos, sin = (self.by_position(operands[f"rotary_{name}"], first, x) for name in ("cos", "sin"))
+        if rotary.pairing == "half":
+            x1, x2 = self.features(x, 0, dims // 2), self.features(x, dims // 2, dims)
+            parts = [x1 * cos - x2 * sin, x2 * cos + x1 * sin]
+        else:
+            x1, x2 = self.features(x, 0, dims, 2), self.features(x, 1, dims, 2)
+            pairs = [x1 * cos - x2 * sin, x2 * cos + x1 * sin]
+            shape = tuple(x1.shape)
+            apart = [self.ops.reshape(each, (*shape[: axis + 1], 1, *shape[axis + 1 :])) for each in pairs]
+            parts = [self.ops.reshape(self.ops.join(apart, axis + 1), (*shape[:axis], dims, *shape[axis + 1 :]))]
+        rest = [] if dims == self.config.head_dim else [self.features(x, dims, self.config.head_dim)]
+        return self.ops.join([*parts, *rest], axis)
+
+    def by_position(self, table: Tensor, first: int, like: Tensor) -> Tensor:
+        """Rows of a table (positions, pairs) from `first` on, as they broadcast against `like` in the working axes."""
+        sizes = dict(zip(self.working_axes, like.shape, strict=True)) | {"d": table.shape[1], "b": 1, "h": 1}
+        rows = table[first : first + sizes["s"]]
+        if self.working_axes == "ds":
+            return self.ops.permute(rows, (1, 0))
+        return self.ops.reshape(rows, tuple(sizes[axis] for axis in self.working_axes))
+
+    def features(self, x: Tensor, start: int, stop: int, step: int = 1) -> Tensor:
+        along = (slice(start, stop, step) if axis == "d" else slice(None) for axis in self.working_axes)
+        return x[tuple(along)]
+
+    def with_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
+        """Keys or values in the working axes, behind those of the cache."""
+        if self.config.past is None:
+            return x
+        past = self.split(operands[f"past_{name}"], self.config.num_kv_heads)
+        return self.ops.join([past, x], self.working_axes.index("s"))
+
     # What is added to the scores, and which keys a query sees --------------------------------------------------------
 
     def added(self, operands: Operands) -> Tensor | None:
-        """Bias plus additive mask: what an operation that knows one additive term is given."""
+        """Bias plus additive mask: what an operation that knows one additive term to scaled scores is given."""
         bias, mask = operands.get("bias"), self.mask("additive", operands)
+        if bias is not None and self.config.bias_at == "products":
+            bias = bias * self.config.score_scale
         return mask if bias is None else bias if mask is None else bias + mask
 
     def visible(self, operands: Operands, like: Tensor) -> Tensor | None:
@@ -217,8 +298,7 @@ class Attention(ABC):
     def aligned_positions(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """For each query (as a column) the key at its own place, and the position of each key."""
         c = self.config
-        first = c.kv_len - c.q_len if c.causal == "bottom_right" else 0
-        return self.ops.arange(c.q_len, like)[:, None] + first, self.ops.arange(c.kv_len, like)
+        return self.ops.arange(c.q_len, like)[:, None] + c.query_offset, self.ops.arange(c.kv_len, like)
 
 
 def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
@@ -226,10 +306,13 @@ def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return b if a is None else a if b is None else a & b
 
 
+def first(reasons: Mapping[str, bool]) -> str | None:
+    """The first reason that holds."""
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
 def _uses(config: AttentionConfig, field: str) -> bool:
     """Whether a case asks for more than every attention offers, in this field."""
-    if field == "scale_at":
-        return config.scale_at == "weights"
     if field == "value_dim":
         return config.value_dim != config.head_dim
-    return getattr(config, field) is not None
+    return bool(getattr(config, field) != AttentionConfig.model_fields[field].default)

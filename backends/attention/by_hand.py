@@ -7,7 +7,7 @@ There are two formulations, because people write two: `Einsum` with labels in th
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any
 
 from backends.attention.base import EQUATIONS, Attention, Operands, Primitives, Tensor, both
@@ -15,7 +15,7 @@ from specs.case import AttentionConfig
 from specs.shapes import attention_shapes
 
 
-class ByHand(Attention):
+class ByHand(Attention, ABC):
     """The formula, step by step; subclasses say how its two products are written."""
 
     keys_axis: int = -1  # of the scores
@@ -25,9 +25,11 @@ class ByHand(Attention):
         key, value = self.for_query_heads(key), self.for_query_heads(value)
 
         scores = self.scores(query, key, operands.get("relative_keys"))
+        if c.bias and c.bias_at == "products":
+            scores = scores + self.like_scores(operands["bias"])
         if c.scale_at == "scores":
             scores = scores * c.score_scale
-        if c.bias:
+        if c.bias and c.bias_at == "scores":
             scores = scores + self.like_scores(operands["bias"])
         if c.softcap:
             scores = c.softcap * ops.tanh(scores / c.softcap)
@@ -37,19 +39,35 @@ class ByHand(Attention):
             scores = scores + self.like_scores(mask)
             if c.mask and c.mask.fill is not None:
                 keep = both(keep, mask != -math.inf)  # hides a key as a boolean mask does; in float16 -1e9 is -inf
-        if keep is None:
-            weights = ops.softmax(scores, self.keys_axis)
-        else:
+        if keep is not None:
             keep = self.like_scores(keep)
             # A row of equal finite scores averages all values; a row of -inf is 0 / 0.
             hidden = ops.lowest(scores) if c.fully_masked == "mean" else -math.inf
-            weights = ops.softmax(ops.where(keep, scores, hidden), self.keys_axis)
-            if c.fully_masked == "zeros":
-                weights = ops.where(ops.any(keep, self.keys_axis), weights, 0.0)
+            scores = ops.where(keep, scores, hidden)
+        weights = self.with_sink(scores, operands["sink"]) if c.sink else ops.softmax(scores, self.keys_axis)
+        if keep is not None and c.fully_masked == "zeros":
+            weights = ops.where(ops.any(keep, self.keys_axis), weights, 0.0)
 
         if c.scale_at == "weights":
             weights = weights * c.scale
-        return self.weighted(weights, value, operands.get("relative_values"))
+        output = self.weighted(weights, value, operands.get("relative_values"), self.hides(keep))
+        # Nothing to sum is 0, where softmax of a row of -inf would be NaN
+        return output * math.nan if c.kv_len == 0 and c.fully_masked == "nan" else output
+
+    def with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
+        """Weights of a softmax over the keys and one more logit for each head, which gets no value."""
+        c, ops, axis = self.config, self.ops, self.keys_axis
+        shape = list(scores.shape)
+        shape[axis] = 1
+        beside = ops.spread(self.like_scores(ops.reshape(sink, (c.num_heads, 1, 1))), tuple(shape))
+        weights = ops.softmax(ops.join([scores, beside], axis), axis)
+        return weights[: c.kv_len] if axis == 0 else weights[..., : c.kv_len]
+
+    def hides(self, keep: Tensor | None) -> Tensor | None:
+        """Where values count at all, if any of them is not finite and 0 times it would be felt; None: everywhere."""
+        if keep is None or self.config.finite_values or self.config.masked_values == "spread":
+            return None
+        return keep | ~self.ops.any(keep, self.keys_axis) if self.config.fully_masked == "mean" else keep
 
     def for_query_heads(self, x: Tensor) -> Tensor:
         """Keys or values with every head repeated for each of the consecutive query heads that it serves."""
@@ -69,8 +87,11 @@ class ByHand(Attention):
         """q_i . (k_j + a_ij), unscaled; `relative` is a, (q, k, heads, head_dim)."""
 
     @abstractmethod
-    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None) -> Tensor:
-        """sum_j w_ij (v_j + a_ij); `relative` is a, (q, k, heads, value_dim)."""
+    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None, seen: Tensor | None) -> Tensor:
+        """sum_j w_ij (v_j + a_ij); `relative` is a, (q, k, heads, value_dim).
+
+        With `seen`, which broadcasts to the weights, every query has values of its own: 0 where it is false.
+        """
 
 
 class Einsum(ByHand):
@@ -91,8 +112,15 @@ class Einsum(ByHand):
             return scores
         return scores + self.ops.einsum(self.equations.relative_scores, query, self.of_only_head(relative))
 
-    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None) -> Tensor:
-        output = self.ops.einsum(self.equations.weighted, weights, value)
+    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None, seen: Tensor | None) -> Tensor:
+        if seen is None:
+            output = self.ops.einsum(self.equations.weighted, weights, value)
+        else:
+            heads_first = self.permuted(value, self.working_axes, "sd" if self.columns else "bhsd")
+            seen = self.ops.spread(seen, tuple(weights.shape))
+            seen = self.ops.permute(seen, (1, 0)) if self.columns else seen
+            own = self.ops.where(seen[..., None], heads_first[..., None, :, :], 0.0)
+            output = self.ops.einsum(self.equations.seen_weighted, weights, own)
         if relative is None:
             return output
         return output + self.ops.einsum(self.equations.relative_weighted, weights, self.of_only_head(relative))
@@ -120,10 +148,14 @@ class Matmul(ByHand):
         keys = key[:, :, None] + self.ops.permute(relative, (2, 0, 1, 3))  # (b, h, q, k, d)
         return (query[:, :, :, None] @ self.ops.permute(keys, (0, 1, 2, 4, 3)))[:, :, :, 0]
 
-    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None) -> Tensor:
-        if relative is None:
+    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None, seen: Tensor | None) -> Tensor:
+        if relative is None and seen is None:
             return weights @ value
-        values = value[:, :, None] + self.ops.permute(relative, (2, 0, 1, 3))  # (b, h, q, k, d)
+        values = value[:, :, None]  # (b, h, q, k, d)
+        if relative is not None:
+            values = values + self.ops.permute(relative, (2, 0, 1, 3))
+        if seen is not None:
+            values = self.ops.where(self.ops.spread(seen, tuple(weights.shape))[..., None], values, 0.0)
         return (weights[:, :, :, None] @ values)[:, :, :, 0]
 
 
@@ -131,10 +163,8 @@ class LinearLayer(Matmul):
     """Like `Matmul`, with linear projections computed by the framework's own layer holding the case's weights."""
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig) -> str | None:
-        if config.projections is None or config.projections.kind != "linear":
-            return "without linear projections a linear layer has nothing to compute"
-        return super().unsupported(config)
+    def distinct(cls, config: AttentionConfig) -> bool:
+        return config.projections is not None and config.projections.kind == "linear"
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)

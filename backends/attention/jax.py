@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib.metadata import version
+from typing import Any, ClassVar, Literal
 
-from backends.attention.base import Attention, Operands, Tensor, both
+from backends.attention.base import Attention, Execution, Operands, Tensor, both, first
+from specs.case import AttentionConfig
 
 
 class DotProductAttention(Attention):
-    """jax.nn.dot_product_attention, with its own arguments wherever they mean what the case says."""
+    """jax.nn.dot_product_attention, with its own arguments wherever they mean what the case says.
 
+    kernel   its argument `implementation`
+    """
+
+    kernel: ClassVar[Literal["xla", "cudnn"]] = "xla"
+    aborts: ClassVar[frozenset[str]] = frozenset({"0.10.2"})  # versions of jaxlib; any other is asked again
     axes = "bshd"
     lacks = {
         "softcap": "jax.nn.dot_product_attention has no softcap",
+        "sink": "jax.nn.dot_product_attention has no sink",
         "relative": "jax.nn.dot_product_attention has no relative positions",
         "scale_at": "jax.nn.dot_product_attention scales the scores only",
         "value_dim": "jax.nn.dot_product_attention takes values of the keys' shape only",
     }
+
+    @classmethod
+    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+        """What ends the whole process is not run; seen at 1024 pairs of one feature and two heads, not at 576."""
+        c, on_cpu = config, execution.device == "cpu"
+        narrow = execution.dtype == "bfloat16" and c.head_dim == 1 and c.num_heads > 1
+        large = execution.mode == "jit" and c.q_len * c.kv_len >= 1024
+        return super().unsupported(c, execution) or first(
+            {
+                "compiled for the CPU, jaxlib aborts the process (ynn_emitter.cc: Check failed: reshape vs. bitcast)": (
+                    on_cpu and narrow and large and version("jaxlib") in cls.aborts
+                )
+            }
+        )
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         import jax
@@ -39,4 +61,31 @@ class DotProductAttention(Attention):
             is_causal=is_causal,
             key_value_seq_lengths=operands.get("kv_lengths"),
             local_window_size=window,
+            implementation=self.kernel,
+        )
+
+
+class CudnnAttention(DotProductAttention):
+    """The same by cuDNN; its conditions are those of jax/_src/cudnn/fused_attention_stablehlo.py."""
+
+    kernel = "cudnn"
+    devices = ("cuda:*",)
+
+    @classmethod
+    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+        c = config
+        return super().unsupported(c, execution) or first(
+            {
+                "jax's cuDNN attention computes in float16 and bfloat16": execution.dtype
+                not in ("float16", "bfloat16"),
+                "jax's cuDNN attention needs multiples of 8 features, at most 128": bool(
+                    c.head_dim % 8 or c.head_dim > 128
+                ),
+                "jax's cuDNN attention has windows to the right only in causal attention": bool(
+                    c.window and c.causal == "none" and c.window.right != 0
+                ),
+                "jax's cuDNN attention needs two queries and two keys at a time to differentiate a bias": bool(
+                    execution.direction == "grad" and c.bias and (c.q_len % 2 or c.kv_len % 2)
+                ),
+            }
         )

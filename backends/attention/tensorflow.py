@@ -33,6 +33,7 @@ class KerasAttention(Attention):
     axes = "bshd"
     lacks = {
         "softcap": "keras.ops.dot_product_attention has a softcap on JAX's TPUs only",
+        "sink": "keras.ops.dot_product_attention has no sink",
         "relative": "keras.ops.dot_product_attention has no relative positions",
         "scale_at": "keras.ops.dot_product_attention scales the scores only",
         "value_dim": "keras.ops.dot_product_attention takes values of the keys' shape only",

@@ -89,7 +89,9 @@ def script(check: Check, title: str) -> str:
     if check.backend not in DIALECTS:
         raise ScriptError(f"how a program makes tensors of {check.backend} is not known: {Path(__file__).name}")
     backend = registry.get(check.backend)
-    if lacking := backend.unsupported(check.case.config, check.implementation, check.mode, check.dtype, check.device):
+    if lacking := backend.unsupported(
+        check.case.config, check.implementation, check.mode, check.dtype, check.device, check.direction
+    ):
         raise ScriptError(f"there is nothing to show: {lacking}")
     operands = dict(inputs.operands(check.case, check.dtype))
     cotangent = inputs.cotangent(check.case, check.dtype) if check.direction == "grad" else None
@@ -281,7 +283,7 @@ def _body(check: Check, backend: Backend, trace: Trace, dialect: Dialect) -> Ite
 def _expected(check: Check, backend: Backend, name: str, got: Array) -> str:
     """The entry of one result."""
     precision = None
-    if DTYPES[check.dtype].inexact:
+    if DTYPES[check.dtype].inexact:  # the dtype of the result, whatever the operands have
         precision = backend.precision(check.case.kind, check.implementation, check.mode, check.dtype, check.device)
     operands = inputs.operands(check.case, check.dtype)
     of = None if check.direction == "forward" else name

@@ -194,12 +194,12 @@ def _bits(found: Comparison) -> Section:
 
 def _speed(found: Comparison) -> Section:
     title, yardstick = "Speed changed", found.speed.yardstick
+    if yardstick is None:
+        why = "no backend ran that kept its version, so how busy the machine was is not known"
+        return Section(title, f"Speed is not compared: {why}.")
     if not found.speed.shifts:
         return Section(title, "No group of checks clearly became slower or faster.")
-    if yardstick is None:
-        said = "Without a backend that kept its version the machine may have been busier on one side, or less busy."
-    else:
-        said = f"Measured against backends that kept their version, which took {yardstick:.2f} times as long as before."
+    said = f"Measured against backends that kept their version, which took {yardstick:.2f} times as long as before."
     heads = ("times as long", "checks", "agreeing", "on", "median before", "median after")
     ordered = sorted(found.speed.shifts, key=lambda shift: -shift.factor)
     rows = [

@@ -5,8 +5,8 @@ smaller by chance; the seconds of one check hold a compilation and whatever else
 made of a group, from the median over its checks, and only where most of them agree.
 
 Seconds are those of the backend's call, compilation included.  How busy the machine was is not known from one run each;
-backends whose versions are the same on both sides tell how it moved, and are the yardstick.  Where there is none, only
-what is large is said, and said with that doubt.
+backends whose versions are the same on both sides tell how it moved, and are the yardstick.  Where there is none,
+nothing is said: on a busy machine a whole run of one and the same version can take twice as long as another.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ AGREE = 0.8  # share of them that must have moved in the median's direction
 ERROR_FLOOR, ERROR_FACTOR = 0.01, 2.0
 # A median over calls that take microseconds moves by some tenths from run to run on a quiet machine
 SPEED_FACTOR = 1.3  # against the yardstick
-SPEED_FACTOR_ALONE = 2.0  # without one
 
 BITS = ("family", "backend", "implementation", "dtype")
 ERRORS = ("backend", "device", "implementation", "mode", "dtype", "direction")
@@ -93,14 +92,13 @@ def speed(pairs: Iterable[Pair], same_version: Collection[str]) -> Speed:
     timed = [pair for pair in pairs if pair[0]["seconds"] > 0 and pair[1]["seconds"] > 0]
     unchanged = [pair for pair in timed if pair[1]["backend"] in same_version]
     others = [pair for pair in timed if pair[1]["backend"] not in same_version]
-    yardstick = None
-    if len(unchanged) >= FEWEST:
-        yardstick = math.exp(median(math.log(new["seconds"] / old["seconds"]) for old, new in unchanged))
-    needed = SPEED_FACTOR_ALONE if yardstick is None else SPEED_FACTOR
+    if len(unchanged) < FEWEST:
+        return Speed((), None)
+    yardstick = math.exp(median(math.log(new["seconds"] / old["seconds"]) for old, new in unchanged))
     shifts = tuple(
         shift
-        for shift in _shifts(others, SPEED, lambda record: record["seconds"], yardstick or 1.0)
-        if not 1 / needed < shift.factor < needed and shift.share >= AGREE
+        for shift in _shifts(others, SPEED, lambda record: record["seconds"], yardstick)
+        if not 1 / SPEED_FACTOR < shift.factor < SPEED_FACTOR and shift.share >= AGREE
     )
     return Speed(shifts, yardstick)
 

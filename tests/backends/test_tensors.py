@@ -10,8 +10,9 @@ import pytest
 
 from backends import registry
 from backends.base import Backend
-from specs.case import Case, EinsumConfig
+from specs.case import Case, EinsumConfig, Memory
 from specs.formats import DTYPES, Array
+from specs.inputs import in_memory
 
 SHAPES = [(), (0,), (3, 0, 2), (1,), (7,), (2, 3, 4)]
 
@@ -85,6 +86,16 @@ def test_any_memory_layout(name: str) -> None:
     array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     for view in (array.T, array[:, ::-1], array[..., 1:3], np.broadcast_to(array[0, 0], (5, 4))):
         np.testing.assert_array_equal(backend.to_numpy(backend.from_numpy(view, "cpu")), view, strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("memory", ["contiguous", "transposed", "strided"])
+def test_tensors_lie_in_memory_as_their_arrays_do_where_they_have_strides(memory: Memory, dtype: str) -> None:
+    array = in_memory(telling(dtype, (2, 3, 4)), memory)
+    elements = tuple(stride // array.itemsize for stride in array.strides)
+    if dtype in framework("numpy").dtypes("cpu"):
+        assert framework("numpy").from_numpy(array, "cpu").strides == array.strides
+    assert framework("torch").from_numpy(array, "cpu").stride() == elements
 
 
 @pytest.mark.parametrize("name", registry.names())

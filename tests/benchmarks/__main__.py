@@ -28,13 +28,20 @@ TYPICAL = ["cases/einsum/products.yaml", "cases/attention/lengths.yaml"]
 def runnable(backend: Backend, files: list[Path]) -> list[Check]:
     """The checks of the backend's default modes that compute something, on its first device."""
     device = backend.devices()[0]
-    place = Place(backend.name, device, dict(backend.implementations), backend.default_modes)
+    place = Place(
+        backend.name,
+        device,
+        {kind: backend.offered(kind, device) for kind in backend.implementations},
+        backend.default_modes,
+    )
     found = [check for file in files for case in load(file, ROOT) for check in checks(case, [place])]
     return [
         check
         for check in found
         if check.case.config.expected_error is None
-        and not backend.unsupported(check.case.config, check.implementation, check.mode, check.dtype, device)
+        and not backend.unsupported(
+            check.case.config, check.implementation, check.mode, check.dtype, device, check.direction
+        )
     ]
 
 

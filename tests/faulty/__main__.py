@@ -1,30 +1,41 @@
-"""`python -m tests.faulty [--all] [FAULT ...]`: each fault and what catches it; exit code 1 if a check misses it."""
+"""Which checks catch which fault, and how the suite's verdict compares with other policies.
+
+python -m tests.faulty [--all] [FAULT ...]      each fault and what catches it; exit code 1 if a check misses it
+python -m tests.faulty --correct N              false alarms over right backends, N sets of inputs for each check
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from backends.numpy import Numpy
-from specs.check import Place, checks
-from specs.loading import discover
-from tests.faulty.fault import ROOT, Fault, cases_of, caught, verdict_on
+from tests.faulty.detection import OURS, Count, of_correct_backends, of_faults
+from tests.faulty.fault import Fault, caught
 from tests.faulty.faults import FAULTS
+from tests.faulty.policies import POLICIES
+
+COLUMNS = (OURS, *POLICIES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faulty", description="Which checks catch which fault.")
     parser.add_argument("faults", nargs="*", metavar="FAULT", help="only these (default: all)")
-    parser.add_argument("--all", action="store_true", help="try every check that NumPy has, and count by case file")
+    parser.add_argument("--all", action="store_true", help="try every check that NumPy has, not only those named")
+    parser.add_argument("--correct", type=int, metavar="N", help="count false alarms instead: N inputs for each check")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
     options = parser.parse_args(arguments)
     if unknown := set(options.faults) - {fault.name for fault in FAULTS}:
         parser.error(f"no such fault: {', '.join(sorted(unknown))}")
+    if options.correct:
+        return false_alarms(options.correct, options.jobs)
     chosen = [fault for fault in FAULTS if not options.faults or fault.name in options.faults]
     missed = sum(named(fault) for fault in chosen)
-    if options.all:
-        counted(chosen)
+    print()
+    table(of_faults([fault.name for fault in chosen], options.all, options.jobs), "refused, of the trials it changes")
     print(f"{len(chosen)} faults, {sum(len(fault.caught_by) for fault in chosen)} named checks, {missed} missed")
     return 1 if missed else 0
 
@@ -42,23 +53,27 @@ def named(fault: Fault) -> int:
     return missed
 
 
-def counted(faults: Sequence[Fault]) -> None:
-    """Print of each case file how many of the checks that NumPy passes catch each fault."""
-    right, wrong = Numpy(), {fault.name: fault.backend() for fault in faults}
-    place = Place("numpy", "cpu", Numpy.implementations, ("eager",))
-    hits: dict[str, Counter[str]] = {name: Counter() for name in wrong}
-    tried: Counter[str] = Counter()
-    for file in discover([], ROOT):
-        topic = file.relative_to(ROOT / "cases").with_suffix("").as_posix()
-        for check in (check for case in cases_of(file).values() for check in checks(case, [place])):
-            if verdict_on(right, check).verdict != "pass":
-                continue
-            tried[topic] += 1
-            for name, backend in wrong.items():
-                hits[name][topic] += verdict_on(backend, check).verdict != "pass"
-    for name, by_topic in hits.items():
-        told = ", ".join(f"{topic} {count}/{tried[topic]}" for topic, count in by_topic.items() if count)
-        print(f"{name}: {by_topic.total()} of {tried.total()}: {told or 'nothing'}")
+def false_alarms(repetitions: int, jobs: int) -> int:
+    """Print how often each policy refuses a right backend; 1 if the suite ever does."""
+    total = table(of_correct_backends(repetitions, jobs), "right results refused")
+    return 1 if total.refused[OURS] else 0
+
+
+def table(counts: Iterable[Count], what: str) -> Count:
+    """Print a row for each count, and their sum, which is returned."""
+    total = Count("all", 0, Counter())
+    print(f"{what:<44}{'trials':>8}" + "".join(f"{name:>15}" for name in COLUMNS))
+    for count in counts:
+        total = replace(total + count, name="all")
+        print(_row(count), flush=True)
+    print(_row(total))
+    return total
+
+
+def _row(count: Count) -> str:
+    shares = (f"{count.refused[name] / count.trials:15.2%}" if count.trials else f"{'-':>15}" for name in COLUMNS)
+    name = count.name if len(count.name) < 44 else f"{count.name[:41]}..."
+    return f"{name:<44}{count.trials:>8}" + "".join(shares)
 
 
 if __name__ == "__main__":

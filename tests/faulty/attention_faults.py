@@ -323,8 +323,8 @@ class RelativeTransposed(ByHand):
 class RelativeValuesForgotten(ByHand):
     """Relative positions enter the scores only, as most libraries have it; seed 003 adds them to the values too."""
 
-    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None) -> Tensor:
-        return super().weighted(weights, value, None)
+    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None, seen: Tensor | None) -> Tensor:
+        return super().weighted(weights, value, None, seen)
 
 
 @fault(

@@ -8,7 +8,7 @@ from backends.numpy import Numpy
 from specs.equation import ELLIPSIS, Term, bind, parse
 from specs.formats import Array
 from tests.faulty.fault import fault
-from tests.faulty.wrong import Einsum, LongestSum, WrongEinsum, explicit, spelled
+from tests.faulty.wrong import AnotherEinsum, Einsum, LongestSum, explicit, spelled
 
 # Terms ----------------------------------------------------------------------------------------------------------------
 
@@ -24,7 +24,7 @@ from tests.faulty.wrong import Einsum, LongestSum, WrongEinsum, explicit, spelle
         "einsum/long_sums::exact_floats[einsum-optimized-float32]",
     ],
 )
-class TermDroppedFromSum(WrongEinsum):
+class TermDroppedFromSum(AnotherEinsum):
     """The loop over a summed label ends one term early."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -40,7 +40,7 @@ class TermDroppedFromSum(WrongEinsum):
         "attention/lengths::longer_than_a_block[einsum-float32]",
     ],
 )
-class TailOfBlocksDropped(WrongEinsum):
+class TailOfBlocksDropped(AnotherEinsum):
     """A kernel for blocks of 128 terms forgets those that do not fill a block; shorter sums take another way."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -70,7 +70,7 @@ class NanReplacedByZero(Numpy):
         "einsum/products::zero_times_infinity[einsum-optimized-float64]",
     ],
 )
-class ZerosSkipped(WrongEinsum):
+class ZerosSkipped(AnotherEinsum):
     """Terms whose right factor is zero are skipped, so 0 * inf adds 0: the reference BLAS did, sparse kernels do."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -96,7 +96,7 @@ class ZerosSkipped(WrongEinsum):
         "einsum/empty::one_operand_summed[einsum-float32]",
     ],
 )
-class EmptySumNotWritten(WrongEinsum):
+class EmptySumNotWritten(AnotherEinsum):
     """A kernel that returns at once where there is nothing to add, and leaves the result as it was allocated."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -111,7 +111,7 @@ class EmptySumNotWritten(WrongEinsum):
         "einsum/products::complex[einsum-optimized-complex128]",
     ],
 )
-class LeftFactorConjugated(WrongEinsum):
+class LeftFactorConjugated(AnotherEinsum):
     """The inner product of BLAS's zdotc and of vdot, which conjugate, where einsum only multiplies."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -130,7 +130,7 @@ class LeftFactorConjugated(WrongEinsum):
         "attention/lengths::equal[einsum-float32]",
     ],
 )
-class OutputDtypeWidened(WrongEinsum):
+class OutputDtypeWidened(AnotherEinsum):
     """The wider type in which sums are held is returned, as np.sum does with small integers."""
 
     wider = {"float16": np.float32, "float32": np.float64, "int32": np.int64}
@@ -151,7 +151,7 @@ class OutputDtypeWidened(WrongEinsum):
         "seeds/seed_000_einsum::attention_scores[einsum-float32]",
     ],
 )
-class OutputTransposed(WrongEinsum):
+class OutputTransposed(AnotherEinsum):
     """The product is computed as its transpose, B'A', and the transposition of the result is forgotten."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -171,7 +171,7 @@ class OutputTransposed(WrongEinsum):
         "seeds/seed_000_einsum::batched_product_second_slice[einsum-int32]",
     ],
 )
-class ColumnMajorReadAsRowMajor(WrongEinsum):
+class ColumnMajorReadAsRowMajor(AnotherEinsum):
     """The buffer that a Fortran routine filled by columns is read by rows: the right shape, and other elements."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -189,7 +189,7 @@ class ColumnMajorReadAsRowMajor(WrongEinsum):
         "einsum/scalars::identity[einsum-float32]",
     ],
 )
-class ScalarWithAnAxis(WrongEinsum):
+class ScalarWithAnAxis(AnotherEinsum):
     """A full contraction has shape (1,), as a kernel that writes into a buffer leaves it."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -206,7 +206,7 @@ class ScalarWithAnAxis(WrongEinsum):
         "seeds/seed_000_einsum::diagonal[einsum-float32]",
     ],
 )
-class DiagonalAsOuterProduct(WrongEinsum):
+class DiagonalAsOuterProduct(AnotherEinsum):
     """`ij,ij->i` computed as A B', of which it is the diagonal: a label that is kept and repeated is taken for two."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -233,7 +233,7 @@ class DiagonalAsOuterProduct(WrongEinsum):
         "seeds/seed_000_einsum::diagonal[einsum-float32]",
     ],
 )
-class RepeatedLabelSummed(WrongEinsum):
+class RepeatedLabelSummed(AnotherEinsum):
     """`ii->i` computed as `ij->i`: in an operand that repeats a label, its second axis is summed on its own."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -252,7 +252,7 @@ class RepeatedLabelSummed(WrongEinsum):
         "einsum/ellipsis_broadcasting::elementwise[einsum-float32]",
     ],
 )
-class EllipsisAlignedFromTheLeft(WrongEinsum):
+class EllipsisAlignedFromTheLeft(AnotherEinsum):
     """Unnamed axes are matched from the first one, where broadcasting matches them from the last."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -275,7 +275,7 @@ class EllipsisAlignedFromTheLeft(WrongEinsum):
         "einsum/ellipsis_implicit::axes_last[einsum-float32]",
     ],
 )
-class ImplicitOutputByAppearance(WrongEinsum):
+class ImplicitOutputByAppearance(AnotherEinsum):
     """Without an arrow, labels come out in the order in which they appear, not in that of the alphabet."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -297,7 +297,7 @@ class ImplicitOutputByAppearance(WrongEinsum):
         "invalid/size_mismatch::in_batch[einsum-float32]",
     ],
 )
-class MismatchedSizesTruncated(WrongEinsum):
+class MismatchedSizesTruncated(AnotherEinsum):
     """A label's loop runs to the smallest of its sizes, as zip and np.diagonal do; seed 001 takes one label for two."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -317,7 +317,7 @@ class MismatchedSizesTruncated(WrongEinsum):
         "invalid/einsum::repeated_output_label[einsum-optimized-float32]",
     ],
 )
-class OutputLabelsOverlooked(WrongEinsum):
+class OutputLabelsOverlooked(AnotherEinsum):
     """Labels of the output that no operand has, or that it repeats, are left out without a word."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:

@@ -22,6 +22,7 @@ from specs.check import Check
 from specs.loading import load
 from specs.record import Record
 from specs.verdict import judge
+from tests.faulty.wrong import formulated
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECK = re.compile(r"(?P<case>(?P<file>[^:]+)::[^\[]+)\[(?P<implementation>.+)-(?P<dtype>\w+)\]")
@@ -63,21 +64,12 @@ def fault(name: str, **caught: Sequence[str]) -> Callable[[Wrong], Wrong]:
     """
 
     def record(wrong: Wrong) -> Wrong:
-        backend = wrong if issubclass(wrong, Numpy) else _formulated(wrong)
+        backend = wrong if issubclass(wrong, Numpy) else formulated(wrong)
         caught_by = {check: Finding[finding.upper()] for finding, checks in caught.items() for check in checks}
         FAULTS.append(Fault(name, " ".join((wrong.__doc__ or "").split()), backend, caught_by))
         return wrong
 
     return record
-
-
-def _formulated(step: type[ByHand]) -> type[Numpy]:
-    """NumPy whose formulations all take the methods that `step` overrides."""
-    formulations = {
-        name: type(f"{step.__name__}In{right.__name__}", (step, right), {})
-        for name, right in Numpy.formulations.items()
-    }
-    return type(step.__name__, (Numpy,), {"formulations": formulations})
 
 
 # Checks by name -------------------------------------------------------------------------------------------------------
@@ -97,7 +89,8 @@ def check_named(name: str) -> Check:
     case = cases_of(file).get(parts["case"]) if file.exists() else None
     if case is None or dtype not in case.config.dtypes:
         raise LookupError(f"no case has the check {name}")
-    if implementation not in Numpy.implementations[case.kind]:
+    offered = implementation in Numpy.implementations[case.kind]
+    if not offered or not Numpy.distinct(case.config, implementation, "cpu"):
         raise LookupError(f"NumPy has no implementation {implementation!r} of {name}")
     return Check(case, "numpy", "cpu", implementation, "eager", dtype)
 

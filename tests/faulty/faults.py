@@ -1,6 +1,23 @@
 """All faults, in the order in which their files state them."""
 
-from tests.faulty import attention_faults, einsum_faults, mask_faults, precision_faults
+from tests.faulty import (
+    attention_faults,
+    dtype_faults,
+    einsum_faults,
+    mask_faults,
+    position_faults,
+    precision_faults,
+    score_faults,
+)
 from tests.faulty.fault import FAULTS
 
-__all__ = ["FAULTS", "attention_faults", "einsum_faults", "mask_faults", "precision_faults"]
+__all__ = [
+    "FAULTS",
+    "attention_faults",
+    "dtype_faults",
+    "einsum_faults",
+    "mask_faults",
+    "position_faults",
+    "precision_faults",
+    "score_faults",
+]

@@ -94,10 +94,10 @@ class MaskedAfterSoftmax(ByHand):
         self.keep = super().visible(operands, like)
         return None
 
-    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None) -> Tensor:
+    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None, seen: Tensor | None) -> Tensor:
         if self.keep is not None:
             weights = self.ops.where(self.like_scores(self.keep), weights, weights.dtype.type(0))
-        return super().weighted(weights, value, relative)
+        return super().weighted(weights, value, relative, seen)
 
 
 @fault(
@@ -210,8 +210,7 @@ class LengthsSwapped(ByHand):
 
     def aligned_positions(self, like: Tensor) -> tuple[Tensor, Tensor]:
         c = self.config
-        first = c.q_len - c.kv_len if c.causal == "bottom_right" else 0
-        return self.ops.arange(c.q_len, like)[:, None] + first, self.ops.arange(c.kv_len, like)
+        return self.ops.arange(c.q_len, like)[:, None] - c.query_offset, self.ops.arange(c.kv_len, like)
 
 
 @fault(

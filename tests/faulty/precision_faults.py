@@ -13,12 +13,12 @@ from backends.numpy import Numpy, softmax
 from specs.case import AttentionConfig
 from specs.formats import Array
 from tests.faulty.fault import fault
-from tests.faulty.wrong import Einsum, LongestSum, Misread, WrongEinsum
+from tests.faulty.wrong import AnotherEinsum, Einsum, LongestSum, Misread
 
 # Operands -------------------------------------------------------------------------------------------------------------
 
 
-class NarrowFloat32(WrongEinsum):
+class NarrowFloat32(AnotherEinsum):
     """float32 outside, products of something narrower inside."""
 
     narrow: Callable[[Array], Array]
@@ -76,7 +76,7 @@ class Tf32BehindFloat32(NarrowFloat32):
         "einsum/long_sums::inner/65536[einsum-float64]",
     ],
 )
-class Float64ThroughFloat32(WrongEinsum):
+class Float64ThroughFloat32(AnotherEinsum):
     """float64 computed in float32 and cast back: JAX without x64, or a cast that nobody asked for."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -87,7 +87,7 @@ class Float64ThroughFloat32(WrongEinsum):
 # Sums -----------------------------------------------------------------------------------------------------------------
 
 
-class Float16Sums(WrongEinsum):
+class Float16Sums(AnotherEinsum):
     """Sums of a block each are right, and are then added in float16."""
 
     outside: type[np.floating]
@@ -140,7 +140,7 @@ class Float16SumsBehindFloat16(Float16Sums):
         "einsum/products::integers_beyond_float32[einsum-optimized-int64]",
     ],
 )
-class IntegersThroughFloat32(WrongEinsum):
+class IntegersThroughFloat32(AnotherEinsum):
     """Integers multiplied as float32, because the fast matrix product has no integers: odd results from 2**24 on."""
 
     through: type[np.floating] = np.float32
@@ -172,7 +172,7 @@ class IntegersThroughFloat64(IntegersThroughFloat32):
         "einsum/products::subnormal[einsum-optimized-float32]",
     ],
 )
-class SubnormalsFlushed(WrongEinsum):
+class SubnormalsFlushed(AnotherEinsum):
     """Subnormal results are zero although nothing declares it: flush-to-zero left on by a library built for speed."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:

@@ -12,8 +12,9 @@ import numpy as np
 
 from backends.attention.base import Primitives
 from backends.attention.by_hand import ByHand
-from backends.base import Computation, Contraction
-from backends.numpy import EINSUMS, Numpy
+from backends.base import Computation
+from backends.contraction import Contraction
+from backends.numpy import EINSUMS, Numpy, asking
 from specs.case import AttentionConfig, EinsumConfig
 from specs.equation import ELLIPSIS, Term, bind, parse
 from specs.formats import Array
@@ -21,14 +22,15 @@ from specs.formats import Array
 Einsum = Callable[..., Array]
 
 
-class WrongEinsum(Numpy):
+class AnotherEinsum(Numpy):
     """NumPy with `contract` for its einsum, in contractions and in attention alike."""
 
     def __init__(self) -> None:
         self.primitives = replace(Numpy.primitives, einsum=partial(self.contract, np.einsum))
 
     def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
-        return Contraction(partial(self.contract, EINSUMS[implementation]), config.equation)
+        einsum = partial(EINSUMS[implementation], **dict(asking(config)))
+        return Contraction(partial(self.contract, einsum), config.equation)
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
         """The contraction, made of calls of the right `einsum`."""
@@ -56,16 +58,25 @@ class LongestSum:
         self.length = bound.sizes.get(self.label, 0)
         self.terms, self.operands = bound.operands, operands
 
-    def part(self, start: int, stop: int) -> list[Array]:
+    def part(self, start: int | None, stop: int | None, step: int = 1) -> list[Array]:
         """The operands of these terms alone; an axis of size 1 broadcasts, and stays."""
 
         def cut(label: str, size: int) -> slice:
-            return slice(start, stop) if label == self.label and size > 1 else slice(None)
+            return slice(start, stop, step) if label == self.label and size > 1 else slice(None)
 
         return [x[tuple(map(cut, term, x.shape))] for term, x in zip(self.terms, self.operands, strict=True)]
 
     def blocks(self, size: int) -> Iterator[list[Array]]:
         return (self.part(start, min(start + size, self.length)) for start in range(0, self.length, size))
+
+
+def formulated(step: type[ByHand]) -> type[Numpy]:
+    """NumPy whose formulations all take the methods that `step` overrides."""
+    formulations = {
+        name: type(f"{step.__name__}In{right.__name__}", (step, right), {})
+        for name, right in Numpy.formulations.items()
+    }
+    return type(step.__name__, (Numpy,), {"formulations": formulations})
 
 
 def explicit(equation: str, operands: tuple[Array, ...]) -> tuple[list[Term], Term, Iterator[str]]:

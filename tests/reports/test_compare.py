@@ -253,12 +253,12 @@ def test_a_busy_machine_is_not_a_slower_framework() -> None:
     assert shift.group["backend"] == "jax"
 
 
-def test_without_a_yardstick_only_much_slower_is_said_and_never_a_regression() -> None:
+def test_without_a_yardstick_nothing_is_said_of_speed() -> None:
     old = many(60)
     newer = {"jax": {"status": "ready", "versions": {"jax": "0.8.2"}}}
-    assert compare(side(*old), side(*slower(old, 1.6), backends=newer)).speed.shifts == ()
     found = compare(side(*old), side(*slower(old, 4), backends=newer))
-    assert (len(found.speed.shifts), found.regressed) == (1, False)
+    assert (found.speed.shifts, found.regressed) == ((), False)
+    assert any(section.said.startswith("Speed is not compared") for section in sections(found))
 
 
 # Shown ----------------------------------------------------------------------------------------------------------------

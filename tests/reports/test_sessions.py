@@ -19,7 +19,7 @@ from reports.read import read
 ROOT = Path(__file__).resolve().parents[2]
 
 ADAPTER = """
-import itertools, os, time
+import itertools, os, signal, time
 import numpy as np
 from backends.base import Backend
 
@@ -68,6 +68,9 @@ BODIES = {
     "lossless": "",
     "forgotten": "",
     "aborting": "if config.equation == 'ij->ji': os.abort()",
+    "segfaulting": "if config.equation == 'ij->ji': os.kill(os.getpid(), signal.SIGSEGV)",
+    "leaving": "if config.equation == 'ij->ji': os._exit(3)",
+    "always_aborting": "os.abort()",
     "hanging": "while config.equation == 'ij->ji': time.sleep(0.01)",
     "stuck": "if config.equation == 'ij->ji': sum(itertools.repeat(0))",  # hears no signal
     "slow": "time.sleep(0.3)",
@@ -254,6 +257,27 @@ def test_gradients_are_checked_where_the_backend_differentiates(project: Project
 
 def test_a_mode_that_is_not_a_default_can_be_asked_for(project: Project) -> None:
     assert project.collected("right", "--mode=jit") == ids(*NAMES, mode="jit")
+
+
+ON_REQUEST = """
+    on_request = frozenset({"einsum-again"})
+
+    @classmethod
+    def distinct(cls, config, implementation, device):
+        return implementation == "einsum" or config.equation != "ij->ji"
+"""
+
+
+def test_an_implementation_that_runs_on_request(project: Project) -> None:
+    text = (project.fakes / "wrong.py").read_text().replace('name = "wrong"', 'name = "asked"')
+    (project.fakes / "asked.py").write_text(text.replace("    modes =", ON_REQUEST + "    modes ="))
+    project.write("cases/products.yaml", PRODUCTS.replace(", implementations: [einsum]", ""))
+    again = [name.replace("einsum", "einsum-again") for name in ids(*NAMES, backend="asked") if "transpose" not in name]
+    assert project.collected("asked") == ids(*NAMES, backend="asked")
+    assert project.collected("asked", "--implementation=einsum-again") == again
+    result = project.run("asked", "--implementation=einsum-again", "-k", "long_sums and not 16")
+    (command,) = re.findall(r"^ +again +(pytest .*)$", result.stdout.str(), re.MULTILINE)
+    assert "--implementation einsum-again" in command
 
 
 def test_a_case_file_outside_the_cases_can_be_named(project: Project) -> None:
@@ -486,6 +510,22 @@ def test_a_crash_is_recorded_and_the_rest_goes_on(project: Project) -> None:
         ["cases/products.yaml:6: products::transpose", "  error *(SIGABRT)", "  again *pytest *transpose*"]
     )
     assert project.facts()["complete"]
+
+
+@pytest.mark.parametrize(("name", "told"), [("segfaulting", "SIGSEGV"), ("leaving", "exit status 3")])
+def test_a_worker_can_end_in_other_ways_too(project: Project, name: str, told: str) -> None:
+    assert project.run(name, "-n", "1").parseoutcomes()["passed"] == 3
+    crashed = project.records()[ids("transpose", backend=name)[0]]
+    assert (crashed["verdict"], crashed["reason"]) == ("error", f"its worker process died while running it ({told})")
+
+
+def test_a_framework_that_aborts_every_time_costs_each_check_its_own_verdict_and_no_other(project: Project) -> None:
+    result = project.run("always_aborting right", "-n", "1")
+    assert (result.parseoutcomes()["passed"], result.parseoutcomes()["errors"]) == (4, 4)
+    verdicts = {id: record["verdict"] for id, record in project.records().items()}
+    assert verdicts == dict.fromkeys(ids(*NAMES), "pass") | dict.fromkeys(
+        ids(*NAMES, backend="always_aborting"), "error"
+    )
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

@@ -10,7 +10,7 @@ import pytest
 from narrow_arithmetic import Rounding, pairwise, sequential, worst
 
 from specs import inputs
-from specs.attention import allowed_keys, attention, to_heads, to_layout
+from specs.attention import allowed_keys, attention, rotary_pairs, to_heads, to_layout, with_past
 from specs.attention_bound import reference
 from specs.bound import Reference, rounded
 from specs.case import AttentionConfig, Case
@@ -75,11 +75,25 @@ class Computed:
         product = self.stored(self.matmul(x, weight.T))
         return product if bias is None else self.stored(product + bias)
 
+    def turned(self, c: AttentionConfig, given: Mapping[str, Array], x: Array, first: int) -> Array:
+        """Rotary positions as they are written by hand: every product stored, and their sum."""
+        if c.rotary is None:
+            return x
+        at, (one, two), out = slice(first, first + x.shape[2]), rotary_pairs(c), x.copy()
+        cos, sin = given["rotary_cos"][at], given["rotary_sin"][at]
+        out[..., one] = self.stored(self.stored(x[..., one] * cos) - self.stored(x[..., two] * sin))
+        out[..., two] = self.stored(self.stored(x[..., two] * cos) + self.stored(x[..., one] * sin))
+        return out
+
     def attend(self, c: AttentionConfig, operands: Mapping[str, Array]) -> Array:
         given = {name: array.astype(np.float64) for name, array in operands.items()}
-        query = self.projected(c, given, "query")
+        query = self.turned(c, given, self.projected(c, given, "query"), c.query_offset)
+        key = self.turned(c, given, self.projected(c, given, "key"), c.past or 0)
         group = c.num_heads // c.num_kv_heads
-        keys, values = (np.repeat(self.projected(c, given, name), group, axis=1) for name in ("key", "value"))
+        keys, values = (
+            np.repeat(with_past(c, given, name, x), group, axis=1)
+            for name, x in (("key", key), ("value", self.projected(c, given, "value")))
+        )
         relative_keys, relative_values = (
             given[f"relative_{name}"].transpose(2, 0, 1, 3) if f"relative_{name}" in given else None
             for name in ("keys", "values")
@@ -89,7 +103,8 @@ class Computed:
         if c.fully_masked == "mean":
             nothing = ~allowed.any(axis=-1, keepdims=True)
             scores, allowed = np.where(nothing, 0.0, scores), allowed | nothing
-        heads = self.heads(c, scores, allowed, values, relative_values)
+        sink = given["sink"][:, None, None] if c.sink else None
+        heads = self.heads(c, scores, allowed, values, relative_values, sink)
         if c.fully_masked == "nan":
             heads = np.where(allowed.any(axis=-1, keepdims=True), heads, np.nan)
         output = to_layout(c, heads)
@@ -112,8 +127,12 @@ class Computed:
         else:
             own = self.stored(k[:, :, None] + relative)
             raw = kept(self.matmul(q[..., None, :], own.swapaxes(-1, -2))[..., 0, :])
-        scores = raw if self.prescaled else kept(raw * scale)
-        if c.bias:
+        if c.bias_at == "products":
+            scores = kept(raw + self.stored(given["bias"] * scale)) if self.prescaled else raw
+            scores = scores if self.prescaled else kept(kept(raw + given["bias"]) * scale)
+        else:
+            scores = raw if self.prescaled else kept(raw * scale)
+        if c.bias and c.bias_at == "scores":
             scores = kept(scores + given["bias"])
         if c.softcap:
             bounded = kept(self.unsure(np.tanh(kept(scores / c.softcap)), self.p.accumulate))
@@ -127,21 +146,31 @@ class Computed:
         noise = np.random.default_rng(0).uniform(-1, 1, values.shape)
         return round_to(values * (1 + 2 * noise * format.unit_roundoff), format)
 
-    def heads(self, c: AttentionConfig, scores: Array, allowed: Array, values: Array, relative: Array | None) -> Array:
+    def heads(
+        self,
+        c: AttentionConfig,
+        scores: Array,
+        allowed: Array,
+        values: Array,
+        relative: Array | None,
+        sink: Array | None,
+    ) -> Array:
         p, factor = self.p, c.scale if c.scale_at == "weights" else None
         if relative is not None and not self.apart:
             values, relative = self.stored(values[:, :, None] + relative), None
         if self.fused and values.ndim == 4:
-            heads = self.online(scores, allowed, values)
+            heads = self.online(scores, allowed, values, sink)
             return self.stored(heads if factor is None else self.rounding(p.accumulate)(heads * factor))
         narrow = self.rounding(p.softmax)
         masked = narrow(np.where(allowed, scores, -np.inf))
+        if sink is not None:
+            masked = np.concatenate([masked, np.broadcast_to(narrow(sink), (*masked.shape[:-1], 1))], axis=-1)
         largest = np.max(masked, axis=-1, keepdims=True, initial=-np.inf)
-        shifted = narrow(np.where(allowed, masked - np.where(np.isfinite(largest), largest, 0.0), -np.inf))
+        shifted = narrow(masked - np.where(np.isneginf(largest), 0.0, largest))
         numerator = self.unsure(np.exp(shifted), p.softmax)
         denominator = self.total(np.moveaxis(numerator, -1, 0), p.softmax)[..., None]
         weights = narrow(numerator / np.where(denominator == 0, 1.0, denominator))
-        weights = round_to(weights, p.weights)
+        weights = round_to(weights, p.weights)[..., : c.kv_len]
         if factor is not None:
             weights = round_to(weights * factor, p.weights)
         if values.ndim == 5:
@@ -151,11 +180,16 @@ class Computed:
             return self.stored(heads)
         return self.stored(self.stored(heads) + self.stored(self.matmul(weights[..., None, :], relative)[..., 0, :]))
 
-    def online(self, scores: Array, allowed: Array, values: Array) -> Array:
-        """Milakov & Gimelshein 2018: the running sum and output are rescaled whenever the maximum grows."""
+    def online(self, scores: Array, allowed: Array, values: Array, sink: Array | None) -> Array:
+        """Milakov & Gimelshein 2018: the running sum and output are rescaled whenever the maximum grows.
+
+        A sink is where the running maximum and sum begin.
+        """
         p, rnd = self.p, self.rounding(self.p.softmax)
         shape = (*scores.shape[:-1], 1)
         largest, total = np.full(shape, -np.inf), np.zeros(shape)
+        if sink is not None:
+            largest, total = np.broadcast_to(sink, shape), np.ones(shape)
         output = np.zeros((*scores.shape[:-1], values.shape[-1]))
         for start in range(0, scores.shape[-1], self.fused):
             block = slice(start, start + self.fused)
@@ -197,6 +231,23 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "alibi": BASE | {"bias": "alibi"},
     "small softcap": BASE | {"softcap": 1.5},
     "large softcap": BASE | {"softcap": 20.0, "scale": 1.0},
+    "sink": BASE | {"sink": True},
+    "sink, grouped and causal": BASE
+    | {"sink": True, "num_heads": 4, "num_kv_heads": 2, "causal": "top_left", "value_dim": 3},
+    "sink, a length of zero": BASE | {"sink": True, "kv_lengths": [7, 0], "softcap": 1.5},
+    "bias of the products": BASE | {"bias": "random", "bias_at": "products", "scale": 0.3},
+    "past": BASE | {"past": 30, "q_len": 3, "causal": "bottom_right"},
+    "past, projected": PACKED | {"past": 4, "projections": {"kind": "linear", "bias": True}, "self_attention": True},
+    "rotary": BASE | {"rotary": {}},
+    "rotary of neighbours": BASE | {"rotary": {"pairing": "interleaved", "dims": 6}, "layout": "sbhd"},
+    "rotary, one key": BASE | {"rotary": {}, "kv_len": 1},
+    "rotary and past": BASE | {"rotary": {}, "past": 20, "num_heads": 4, "num_kv_heads": 1, "softcap": 1.5},
+    "rotary and sink": BASE | {"rotary": {}, "sink": True, "causal": "bottom_right"},
+    "rotary of projections": PACKED
+    | {"rotary": {}, "projections": {"kind": "linear", "output": True}, "self_attention": True, "q_len": 9},
+    "cancelling": BASE | {"data": "cancelling"},
+    "shared projections": PACKED
+    | {"projections": {"kind": "per_head", "shared": True, "output": True}, "num_kv_heads": 1, "value_dim": 5},
     "relative keys": PACKED | {"relative": {"values": False}},
     "relative values": PACKED | {"relative": {"keys": False}, "causal": "bottom_right"},
     "relative, one key": PACKED | {"relative": {}, "kv_len": 1},
@@ -388,6 +439,78 @@ def test_bfloat16_behind_float32_is_outside_the_bound_for_any_data_too(name: str
     expected = expectation(case, p, "float32")
     assert expected.facts["form"] == "any data"
     assert worst(Computed(p.but(**narrower)).attend(config, inputs.operands(case, "float32")), expected) > 1
+
+
+# Numbers that are not finite, and ranges that overflow ---------------------------------------------------------------
+
+LITERAL = {"batch": 1, "num_heads": 1, "head_dim": 1, "value_dim": 1, "scale": 1.0}
+
+
+def column(*numbers: float) -> list[list[list[list[float]]]]:
+    """A tensor bshd of one head and one feature."""
+    return [[[[number]] for number in numbers]]
+
+
+def outcome(dtype: str, **fields: Any) -> Reference:
+    _, case = made("plain", **LITERAL | fields)
+    return expectation(case, declared(DTYPES[dtype]), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_what_is_not_finite_has_one_right_result_and_the_rest_keeps_its_bound(dtype: str) -> None:
+    keys, values = column(1.0, 2.0, 3.0), column(1.0, np.nan, 2.0)
+    found = outcome(dtype, q_len=3, kv_len=3, causal="top_left", key=keys, value=values)
+    assert np.isnan(rounded(found.value)).ravel().tolist() == [False, True, True]
+    assert found.error is not None
+    assert np.isfinite(found.error).all()
+    infinite = outcome(dtype, q_len=1, kv_len=2, query=column(0.0), value=column(np.inf, 1.0))
+    assert rounded(infinite.value).ravel().tolist() == [np.inf]
+    assert infinite.error is not None
+    assert infinite.error.ravel().tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("masked_values", "expected"), [("ignored", [1.0, np.nan]), ("spread", [np.nan, np.nan])])
+def test_a_masked_value_counts_for_nothing_or_as_zero_times_it(masked_values: str, expected: list[float]) -> None:
+    values = column(1.0, np.nan)
+    found = outcome("float32", q_len=2, kv_len=2, causal="top_left", value=values, masked_values=masked_values)
+    np.testing.assert_array_equal(rounded(found.value).ravel(), expected)
+
+
+def test_an_infinite_value_whose_weight_may_vanish_leaves_no_bound() -> None:
+    found = outcome("float32", q_len=1, kv_len=2, query=column(1.0), key=column(0.0, 200.0), value=column(np.inf, 1.0))
+    assert found.error is not None
+    assert np.isinf(found.error).all()
+
+
+def test_a_product_that_may_be_minus_infinity_in_float16_only_loses_its_own_weight() -> None:
+    fields = {"q_len": 1, "kv_len": 2, "query": column(300.0), "key": column(-300.0, 0.0), "value": column(5.0, 2.0)}
+    found = outcome("float16", **fields)
+    assert found.error is not None
+    assert found.error.max() < 0.01
+    every = outcome("float16", **fields | {"key": column(-300.0, -301.0)})
+    assert every.error is not None
+    assert np.isinf(every.error).all()
+
+
+def test_behind_a_softcap_an_overflowing_product_is_the_cap() -> None:
+    fields = {"q_len": 1, "kv_len": 2, "query": column(300.0), "key": column(300.0, 0.0), "value": column(5.0, 2.0)}
+    found = outcome("float16", **fields, softcap=1.0)
+    assert found.error is not None
+    assert found.error.max() < 0.01
+
+
+@pytest.mark.parametrize("name", ["linear", "linear with bias and output", "per head", "rotary", "relative keys"])
+def test_random_data_narrow_the_bound_of_what_is_projected_turned_or_relative(name: str) -> None:
+    _, case = made(name, kv_len=64)
+    p = declared(DTYPES["bfloat16"])
+    operands = inputs.operands(case, "bfloat16")
+    assert isinstance(case.config, AttentionConfig)
+    random, any_data = (
+        reference(case.config, DTYPES["bfloat16"], operands, p, random=random).error for random in (True, False)
+    )
+    assert random is not None
+    assert any_data is not None
+    assert np.median(random / any_data) < 0.75
 
 
 def test_scores_beyond_float16_leave_no_bound_and_others_keep_theirs() -> None:

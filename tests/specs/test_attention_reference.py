@@ -24,6 +24,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "plain": BASE,
     "one of all": {"q_len": 1, "head_dim": 1},
     "layout bhsd": BASE | {"layout": "bhsd"},
+    "layout sbhd": BASE | {"layout": "sbhd", "value_dim": 2},
     "layout bsd": PACKED,
     "layout ds": FLAT,
     "values of another size": BASE | {"value_dim": 5},
@@ -53,9 +54,31 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "lengths": BASE | {"kv_lengths": [4, 2]},
     "a length of zero": BASE | {"kv_lengths": [0, 2]},
     "bias": BASE | {"bias": "random"},
+    "bias of the products": BASE | {"bias": "random", "bias_at": "products", "scale": 0.3},
     "alibi": BASE | {"bias": "alibi", "causal": "bottom_right"},
     "softcap": BASE | {"softcap": 1.5},
     "softcap after bias, before mask": BASE | {"softcap": 2.0, "bias": "random", "mask": {"type": "additive"}},
+    "sink": BASE | {"sink": True, "num_heads": 4, "num_kv_heads": 2},
+    "sink, masked row": BASE | {"sink": True, "mask": {"type": "bool", "pattern": "masked_row"}},
+    "sink without keys": BASE | {"sink": True, "kv_len": 0},
+    "past": BASE | {"past": 3, "value_dim": 2},
+    "past, packed": PACKED | {"past": 1, "num_heads": 4, "num_kv_heads": 2, "projections": {"kind": "linear"}},
+    "past in columns": FLAT | {"past": 4},
+    "past of self attention": PACKED
+    | {"past": 1, "self_attention": True, "causal": "bottom_right", "projections": {"kind": "linear"}},
+    "rotary by halves": BASE | {"head_dim": 4, "rotary": {}},
+    "rotary of neighbours": BASE | {"head_dim": 4, "rotary": {"pairing": "interleaved", "base": 10.0}},
+    "rotary of some features": BASE | {"head_dim": 7, "rotary": {"dims": 4}, "num_kv_heads": 1},
+    "rotary of some neighbours": BASE | {"head_dim": 5, "rotary": {"dims": 2, "pairing": "interleaved"}},
+    "rotary and past": BASE | {"head_dim": 4, "rotary": {}, "past": 3, "q_len": 1, "causal": "bottom_right"},
+    "rotary of projections": PACKED
+    | {"head_dim": 4, "rotary": {}, "projections": {"kind": "linear", "input_dim": 3, "bias": True}},
+    "unseen": BASE | {"kv_lengths": [2, 4], "unseen": "nan"},
+    "unseen in a cache": BASE | {"kv_lengths": [0, 2], "unseen": "inf", "past": 3, "layout": "sbhd"},
+    "unseen that spreads": BASE | {"kv_lengths": [2, 4], "unseen": "inf", "masked_values": "spread"},
+    "in other memory": BASE | {"memory": "transposed"},
+    "in strided memory": PACKED | {"memory": "strided", "kv_lengths": [4, 2]},
+    "cancelling": BASE | {"data": "cancelling", "kv_len": 7},
     "relative keys": BASE | {"relative": {"values": False}},
     "relative values": BASE | {"relative": {"keys": False}, "value_dim": 2},
     "relative both, grouped": BASE | {"relative": {}, "num_heads": 4, "num_kv_heads": 2},
@@ -110,10 +133,28 @@ class Formula:
             return tensor[d, s]
         if self.c.layout == "bsd":
             return tensor[b, s, h * features + d]
+        if self.c.layout == "sbhd":
+            return tensor[s, b, h, d]
         return tensor[b, s, h, d] if self.c.layout == "bshd" else tensor[b, h, s, d]
 
     def source(self, name: str, b: int, h: int, s: int, d: int, features: int) -> Any:
-        """Query, key or value, after its projection."""
+        """Query, or key or value of those in the cache and the new ones: projected, and turned by its position."""
+        past = (self.c.past or 0) if name != "query" else 0
+        if s < past:
+            return self.element(self.number[f"past_{name}"], b, h, s, d, features)
+        if self.c.rotary is None or name == "value" or d >= self.c.rotary_dims:
+            return self.projected(name, b, h, s - past, d, features)
+        half = self.c.rotary_dims // 2
+        if self.c.rotary.pairing == "half":
+            pair, first, other = d % half, d < half, (d + half) % (2 * half)
+        else:
+            pair, first, other = d // 2, d % 2 == 0, d ^ 1
+        at = s + (self.c.query_offset if name == "query" else 0)
+        own, beside = (self.projected(name, b, h, s - past, i, features) for i in (d, other))
+        turn = self.number["rotary_sin"][at, pair] * beside
+        return own * self.number["rotary_cos"][at, pair] + (-turn if first else turn)
+
+    def projected(self, name: str, b: int, h: int, s: int, d: int, features: int) -> Any:
         p = self.c.projections
         tensor = self.number["input" if self.c.self_attention else name]
         if p is None:
@@ -159,9 +200,11 @@ class Formula:
             if "relative_keys" in self.number:
                 key = key + self.number["relative_keys"][i, j, h, d]
             total += self.source("query", b, h, i, d, c.head_dim) * key
+        if c.bias_at == "products":
+            total += self.number["bias"][h, i, j]
         if c.scale_at == "scores":
             total *= arb(1 / math.sqrt(c.head_dim) if c.scale is None else c.scale)
-        if c.bias:
+        if c.bias and c.bias_at == "scores":
             total += self.number["bias"][h, i, j]
         if c.softcap:
             total = (total / arb(c.softcap)).tanh() * arb(c.softcap)
@@ -178,7 +221,7 @@ class Formula:
             return [arb("nan")] * c.value_dim
         if not keys and c.fully_masked == "mean":
             weight = {j: arb(1) for j in range(c.kv_len)}
-        total, out = sum(weight.values(), arb(0)), []
+        total, out = sum(weight.values(), self.number["sink"][h].exp() if c.sink else arb(0)), []
         for d in range(c.value_dim):
             element = arb(0)
             for j, w in weight.items():
@@ -186,6 +229,9 @@ class Formula:
                 if "relative_values" in self.number:
                     value = value + self.number["relative_values"][i, j, h, d]
                 element += w / total * value
+            if c.masked_values == "spread":  # 0 times a value
+                masked = (self.source("value", b, kv, j, d, c.value_dim) for j in range(c.kv_len) if j not in weight)
+                element = arb("nan") if any(not value.is_finite() for value in masked) else element
             out.append(element * arb(c.scale) if c.scale_at == "weights" else element)
         return out
 
@@ -196,6 +242,8 @@ class Formula:
             heads[b, i, h] = self.head(b, h, i)
         if c.layout == "bhsd":
             return heads.transpose(0, 2, 1, 3)
+        if c.layout == "sbhd":
+            return heads.transpose(1, 0, 2, 3)
         if c.layout == "bshd":
             return heads
         merged = heads.reshape(c.batch, c.q_len, c.num_heads * c.value_dim)

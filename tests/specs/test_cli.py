@@ -59,11 +59,55 @@ def test_without_paths_the_projects_cases_are_checked(file, capsys, monkeypatch,
     assert capsys.readouterr().out.startswith("project/cases/einsum/bad.yaml:1:1: missing field 'cases'")
 
 
+DEVIATION = """\
+- match: {case: [good::one, %s], dtype: %s}
+  versions: {%s: ">=1"}
+  observed: {error: True}
+  grade: bug
+  reason: It is not known why.
+"""
+
+
+def test_deviations_are_checked_beside_the_cases_they_name(file, capsys):
+    paths = [file("good.yaml", GOOD), file("deviations/some.yaml", DEVIATION % ('"go*::t?o"', "float32", "numpy"))]
+    assert main(["check", *paths]) == 0
+    assert capsys.readouterr().out == "2 cases and 1 deviation in 2 files: no problem found\n"
+
+
+def test_a_deviation_may_name_any_case_of_the_project(file, capsys):
+    named = DEVIATION.replace("good::one", "einsum/products::matrix_product") % ("einsum/*", '"*"', "jax")
+    assert main(["check", file("deviations/some.yaml", named)]) == 0
+    assert capsys.readouterr().out == "1 deviation in 1 file: no problem found\n"
+
+
+def test_what_a_deviation_names_must_exist(file, capsys):
+    paths = [file("good.yaml", GOOD), file("deviations/some.yaml", DEVIATION % ('"good::t"', "float23", "nunpy"))]
+    assert main(["check", *paths]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "deviations/some.yaml:1:3: match.case: 'good::t' matches no case",
+        "deviations/some.yaml:1:3: match.dtype: 'float23' matches no dtype",
+        "deviations/some.yaml:1:3: versions: 'nunpy' is no package that is required or installed",
+        "3 problems in 1 file",
+    ]
+
+
+def test_a_mistake_in_a_deviation_is_told_at_its_place(file, capsys):
+    wrong = DEVIATION.replace("bug", "bugg") % ("good::two", "float32", "numpy")
+    assert main(["check", file("deviations/some.yaml", wrong)]) == 1
+    assert "deviations/some.yaml:4:10: grade is the text 'bugg'" in capsys.readouterr().out
+
+
+def test_cases_of_a_file_that_cannot_be_used_are_not_missed(file, capsys):
+    paths = [file("good.yaml", BAD), file("deviations/some.yaml", DEVIATION % ("good::two", "float32", "numpy"))]
+    assert main(["check", *paths]) == 1
+    assert "matches no" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["check", "nowhere.yaml"], "no such file or directory: nowhere.yaml"),
-        (["check", "."], "no case file (*.yaml) there"),
+        (["check", "."], "no file (*.yaml) there"),
         (["schema", "--chekc"], "unrecognized arguments"),
         ([], "the following arguments are required: command"),
     ],
@@ -98,7 +142,10 @@ def test_checking_imports_no_framework(file):
         "print(code, sorted({'numpy', 'ml_dtypes', 'torch', 'jax', 'tensorflow', 'keras'} & set(sys.modules)))"
     )
     path = Path(file("good.yaml", GOOD)).resolve()
-    result = subprocess.run([sys.executable, "-c", script, path], cwd=ROOT, capture_output=True, text=True, check=True)
+    file("deviations/some.yaml", DEVIATION % ("good::two", "float32", "numpy"))
+    result = subprocess.run(
+        [sys.executable, "-c", script, path.parent], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert result.stdout.splitlines()[-1] == "0 []"
 
 

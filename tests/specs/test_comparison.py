@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from specs import einsum
 from specs.bound import Reference
+from specs.case import EinsumConfig
 from specs.comparison import Comparison, compare, digest
 from specs.double_double import DoubleDouble
 from specs.formats import DTYPES, Array, cast, round_to
@@ -185,6 +187,40 @@ def test_float64_is_judged_by_the_digits_beyond_float64() -> None:
     needed = float(Fraction(half) * Fraction(1, 4))
     assert compared([1 + 2 * half], value, needed * 1.01, "float64").problem == ""
     assert compared([1 + 2 * half], value, needed * 0.99, "float64").problem
+
+
+# Signs of zeros -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, "complex64", "complex128"])
+@pytest.mark.parametrize("equation", ["ij->ji", "ii->i", "...->..."])
+def test_a_copied_zero_keeps_its_sign(equation: str, dtype: str) -> None:
+    expected = expected_of_zeros(equation, dtype)
+    right = np.full(expected.shape, -0.0, DTYPES[dtype].numpy)  # of a complex number, both parts have a sign
+    if right.dtype.kind == "c":
+        right.imag = 0.0
+    assert compare(right, expected).problem == ""
+    wrong = right.copy()
+    wrong.flat[0] = 0.0
+    assert compare(wrong, expected).problem.endswith("values are zeros of the other sign")
+    assert compare(wrong, expected).measurement.error_ratio == np.inf
+
+
+@pytest.mark.parametrize("equation", ["ij->i", "ij,ij->ij", "ij,kl->ijkl"])
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_a_zero_that_is_a_sum_or_a_product_has_either_sign(equation: str, zero: float) -> None:
+    expected = expected_of_zeros(equation, "float32")
+    assert compare(np.full(expected.shape, zero, np.float32), expected).problem == ""
+
+
+def expected_of_zeros(equation: str, dtype: str) -> Reference:
+    """Of a contraction of negative zeros, the imaginary part of complex ones positive."""
+    known, operands = DTYPES[dtype], equation.count(",") + 1
+    config = EinsumConfig(equation=equation, shapes=[[2, 2]] * operands)
+    zeros = np.full((2, 2), -0.0, known.numpy)
+    if known.kind == "complex":
+        zeros.imag = 0.0
+    return einsum.reference(config, known, [zeros] * operands, declared(known), False)
 
 
 # What is told about it ----------------------------------------------------------------------------------------------

@@ -260,6 +260,20 @@ def test_a_flushed_operand_takes_its_product_along_even_where_that_is_exact() ->
     assert [compare(r, keeps).problem == "" for r in (right, flushed)] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "small", "flushes"), [("float32", -40, True), ("float32", -60, False), ("float16", -14, False)]
+)
+def test_a_partial_product_may_be_lost_though_the_result_is_a_normal_number(
+    dtype: str, small: int, flushes: bool
+) -> None:
+    first = -100 if dtype == "float32" else -14
+    operands = [cast(np.array(2.0**e), DTYPES[dtype]) for e in (first, small, -small)]
+    expected = reference(",,->", operands, declared(DTYPES[dtype], flushes=flushes), dtype, random=False)
+    for got in (0.0, 2.0**first):
+        assert compare(cast(np.array(got), DTYPES[dtype]), expected).problem == ""
+    assert compare(cast(np.array(1.0), DTYPES[dtype]), expected).problem
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 def test_the_order_of_contraction_decides_what_becomes_of_an_infinity(dtype: str) -> None:
     # inf * (1 * 2 + 1 * -1) is inf, inf * 1 * 2 + inf * 1 * -1 is NaN; the other row has neither, the last a NaN
@@ -276,3 +290,9 @@ def test_a_single_sum_of_products_has_one_pattern_of_infinities() -> None:
     expected = reference("ij,jk->ik", operands, declared(DTYPES["float32"]), "float32", random=False)
     assert compare(np.array([[np.inf]], np.float32), expected).problem == ""
     assert compare(np.array([[np.nan]], np.float32), expected).problem
+
+
+def test_so_many_roundings_that_nothing_is_certain_are_a_wide_bound_and_no_error() -> None:
+    ones = np.ones(2**20, np.float32)
+    narrow = declared(DTYPES["float32"], accumulate="bfloat16")
+    assert reference("i,i->", [ones, ones], narrow, "float32", random=False).error > 1e300

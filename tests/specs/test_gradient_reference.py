@@ -427,7 +427,9 @@ class Fake:
     pulled: Pulled | Exception
     formats: Mapping[str, str | bool] = field(default_factory=dict)
 
-    def unsupported(self, config: Config, implementation: str, mode: str, dtype: str, device: str) -> str | None:
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
         return None
 
     def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision:

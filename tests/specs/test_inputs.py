@@ -188,8 +188,8 @@ def test_random_terms_are_those_of_independent_random_recipes() -> None:
     yes = [einsum(), einsum(data="uniform"), attention()]
     no = [einsum(data=r) for r in ("integers", "wide", "cancelling", "large", "sparse", "nonfinite")]
     no.append(einsum(equation="i", shapes=None, operands=[[1.0]]))
-    no.append(attention(query=[1.0]))
-    assert [inputs.random_terms(case) for case in yes + no] == [True] * 3 + [False] * 8
+    no += [attention(**{name: [1.0]}) for name in ("query", "key", "value")]
+    assert [inputs.random_terms(case) for case in yes + no] == [True] * 3 + [False] * 10
 
 
 # Literals -----------------------------------------------------------------------------------------------------------
@@ -278,6 +278,67 @@ def test_alibi_is_minus_slope_times_distance_aligned_at_the_last_query() -> None
     distance = [[1, 0, 1], [2, 1, 0]]
     slopes = [1 / 4, 1 / 16, 1 / 64, 1 / 256]
     assert got.tolist() == [[[-s * d for d in row] for row in distance] for s in slopes]
+
+
+def test_rotary_tables_hold_cosines_and_sines_of_position_times_frequency() -> None:
+    case = attention(q_len=2, kv_len=5, head_dim=8, causal="bottom_right", rotary={"dims": 4, "base": 100.0})
+    got = inputs.operands(case, "float64")
+    angle = np.arange(5)[:, None] * np.array([1.0, 0.1])
+    np.testing.assert_allclose(got["rotary_cos"], np.cos(angle), atol=1e-7)
+    np.testing.assert_allclose(got["rotary_sin"], np.sin(angle), atol=1e-7)
+    single = {name: array.astype(np.float32) for name, array in got.items()}
+    assert all((single[name] == got[name]).all() for name in ("rotary_cos", "rotary_sin"))
+
+
+def test_rotary_tables_reach_the_last_query_though_there_are_fewer_keys() -> None:
+    got = inputs.operands(attention(q_len=9, kv_len=5, head_dim=4, rotary={}), "float32")
+    assert got["rotary_cos"].shape == (9, 2)
+
+
+@pytest.mark.parametrize("layout", ["bshd", "bhsd", "sbhd", "bsd"])
+@pytest.mark.parametrize("past", [None, 2])
+def test_what_no_query_may_see_is_filled_and_nothing_else(layout: str, past: int | None) -> None:
+    case = attention(q_len=2, kv_len=5, kv_lengths=[1, 4], layout=layout, past=past, unseen="nan")
+    got = inputs.operands(case, "float32")
+    for name in ("key", "value"):
+        parts = [got[part] for part in (f"past_{name}", name) if part in got]
+        joined = np.concatenate(parts, axis=layout.index("s"))
+        by_key = np.moveaxis(joined, (layout.index("b"), layout.index("s")), (0, 1)).reshape(2, 5, -1)
+        filled = np.isnan(by_key)
+        assert filled.all(axis=-1).tolist() == [[False] + 4 * [True], 4 * [False] + [True]]
+        assert (filled.any(axis=-1) == filled.all(axis=-1)).all()
+    assert not np.isnan(got["query"]).any()
+
+
+def test_where_every_key_is_seen_none_can_be_filled() -> None:
+    with pytest.raises(CaseError, match="every key is seen"):
+        inputs.operands(attention(unseen="inf"), "float32")
+
+
+def test_cancelling_attention_has_equal_keys_whose_values_nearly_cancel() -> None:
+    got = inputs.operands(attention(data="cancelling", kv_len=6), "float64")
+    key, value = got["key"], got["value"]
+    np.testing.assert_array_equal(key[:, 3:], key[:, :3])
+    np.testing.assert_array_equal(value[:, 3:], value[:, :3] * -(1 + 2**-6))
+
+
+@pytest.mark.parametrize("fields", [{"kv_len": 1}, {"past": 3, "kv_len": 4}])
+def test_cancelling_attention_needs_two_keys(fields: dict[str, Any]) -> None:
+    with pytest.raises(CaseError, match="two keys"):
+        inputs.operands(attention(data="cancelling", **fields), "float64")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_memory_changes_strides_and_no_value(dtype: str) -> None:
+    plain, reversed_axes, spread = (
+        inputs.operands(attention(memory=memory), dtype)["key"] for memory in ("contiguous", "transposed", "strided")
+    )
+    assert plain.flags.c_contiguous
+    assert reversed_axes.flags.f_contiguous
+    assert spread.strides[-1] == 2 * spread.itemsize
+    for other in (reversed_axes, spread):
+        np.testing.assert_array_equal(other.astype(float), plain.astype(float))
+        assert not other.flags.writeable
 
 
 def test_large_logits_come_from_large_queries() -> None:

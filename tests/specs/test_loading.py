@@ -298,8 +298,8 @@ def test_all_problems_of_a_file_are_found_at_once_each_at_its_place(problems_of)
         "7:33: shapes[2] is 4 (expected a list)",
         "8:3: 'Second' is not a name (expected snake_case, such as 'two_by_three')",
         "8:22: equation is 3 (expected text)",
-        "8:44: operands[0][1][1] is the text 'x' (expected a number, true or false, or a list)",
-        "8:49: operands[1] is the text 'y' (expected a number, true or false, or a list)",
+        "8:44: operands[0][1][1] is the text 'x' (expected a number, true or false, a complex number, or a list)",
+        "8:49: operands[1] is the text 'y' (expected a number, true or false, a complex number, or a list)",
         "9:43: the key 'sizes' is given twice (the first is on line 9)",
         "9:66: modes[0] is the text 'egaer' (expected 'eager', 'jit' or 'xla'; did you mean 'eager'?)",
         "10:10: cases.fourth is empty (expected a mapping)",
@@ -325,7 +325,7 @@ def test_all_problems_of_a_file_are_found_at_once_each_at_its_place(problems_of)
         ("{head_dim: 4, q_len: 1, requires: {disk: 1}}", "3:43: unknown key 'disk' (expected 'memory_gib')"),
         ("{head_dim: 4, q_len: 1, expect: {}}", "3:40: expect: give exactly one of: value, error"),
         ("{head_dim: 4, q_len: 1, query: [[1, x]]}", "3:44: query[0][1] is the text 'x' (expected a number, true or "
-         "false, or a list)"),
+         "false, a complex number, or a list)"),
         ("{head_dim: 4, q_len: 1, mask: {shape: qk}}", "3:32: missing field 'type' (expected: bool: true lets a key "
          "take part. additive: added to the scores)"),
         ("{head_dim: 4, q_len: 1, mask: {type: additive, fill: lowst}}", "3:61: mask.fill is the text 'lowst' "
@@ -450,6 +450,14 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path):
         ("{equation: 'ij,jk->ik', shapes: [[2, 3], [4, 5]]}", "size_mismatch"),
         ("{equation: 'i#->i', shapes: [[2]]}", "syntax"),
         ("{equation: 'i->i', shapes: [[2]], expect: {error: size_mismatch}}", "the case has a meaning"),
+        (
+            "{equation: 'i->i', operands: [[1, 2j]], dtypes: [complex64, int8]}",
+            "2j is a complex number, which int8 cannot",
+        ),
+        (
+            "{equation: 'i->i', operands: [[1, 2]], expect: {value: [1, 2-1j]}}",
+            "2-1j is a complex number, which float64",
+        ),
         ("{equation: 'i->j', shapes: [[2]], expect: {error: syntax}}", "unknown_label; expect.error is syntax"),
         ("{equation: 'i,j->ij', sizes: {i: 2}}", "unknown_label"),
     ],

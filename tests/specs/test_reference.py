@@ -24,6 +24,8 @@ STATED = [
     ("float64", [[INF, 1], [0, 1]], [NAN, 1], [INF, 1]),
     ("bfloat16", [[1, 2], [1, 2]], [1, 4], [NAN, 4]),
     ("complex64", [[1, 2], [1, 2]], [1, 4], None),
+    ("complex64", [[0.1 + 2j, 1j], [1j, 1j]], [-2 + 0.1j, -1], [-2 - 0.1j, -1]),
+    ("complex128", [[1j, 2], [1, complex(0, INF)]], [1j, complex(NAN, INF)], [-1j, complex(NAN, INF)]),
 ]
 
 

@@ -116,6 +116,14 @@ def test_bad_files_are_refused(validator, text):
     assert not validator.is_valid(yaml12.parse(text.encode()).data)
 
 
+@pytest.mark.parametrize(
+    ("number", "valid"), [("1-2j", True), (".nan+1e5j", True), ("-2j", True), ("1 - 2j", False), ("j", False)]
+)
+def test_complex_numbers_are_numbers_though_editors_read_them_as_text(validator, number, valid):
+    fields = {"equation": "i->i", "operands": [[1, number]], "expect": {"value": [1, number]}}
+    assert validator.is_valid({"kind": "einsum", "cases": {"a": fields}}) is valid
+
+
 @pytest.mark.parametrize(("bits", "valid"), [("0x1.8p-3", True), ("-0x1p4", True), ("0x1.8", False), ("big", False)])
 def test_hex_floats_are_numbers_though_editors_read_them_as_text(validator, bits, valid):
     einsum = {"kind": "einsum", "cases": {"a": {"equation": "i->", "operands": [[1, bits]]}}}

@@ -50,6 +50,10 @@ def flaw(text: str | bytes) -> Flaw:
         ("0x1.8p-3", 0.1875),
         ("-0x1p-1074", -5e-324),
         ("0x1p3", 8.0),
+        ("1-2j", 1 - 2j),
+        ("2j", 2j),
+        ("-1.5e-3+.5e2j", -1.5e-3 + 50j),
+        (".inf-.infj", complex(math.inf, -math.inf)),
     ],
 )
 def test_a_plain_scalar_means_what_the_core_schema_says(text, value):
@@ -76,6 +80,11 @@ def test_a_plain_scalar_means_what_the_core_schema_says(text, value):
         "+",
         ".",
         "ij,jk->ik",
+        "j",
+        "1 - 2j",
+        "1-2i",
+        "1-2j,3j",
+        "-.nanj",
     ],
 )
 def test_what_other_versions_of_yaml_take_for_something_else_is_text(text):
@@ -86,12 +95,18 @@ def test_not_a_number():
     assert math.isnan(parse(b".nan").data)
 
 
+def test_the_parts_of_a_complex_number_keep_their_signs_and_nan():
+    first, second = parse(b"[-0.0-0.0j, 1+.nanj]").data
+    assert (math.copysign(1, first.real), math.copysign(1, first.imag)) == (-1, -1)
+    assert (second.real, math.isnan(second.imag)) == (1, True)
+
+
 @pytest.mark.parametrize("text", ["'12'", '"true"', '"~"', "'1e-5'"])
 def test_what_is_quoted_is_text(text):
     assert parse(text.encode()).data == text[1:-1]
 
 
-@pytest.mark.parametrize("number", ["1e999", "-0x1p9999", "9" * 5000])
+@pytest.mark.parametrize("number", ["1e999", "-0x1p9999", "1+1e999j", "9" * 5000])
 def test_a_number_that_no_float_can_hold_does_not_become_infinite(number):
     assert "is too large (write .inf for infinity)" in flaw(f"a: {number}").message
 

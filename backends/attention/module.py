@@ -1,0 +1,74 @@
+"""What the multi-head modules of all frameworks share: projections are a part of them.
+
+Their home are cases with linear projections of the inputs and the output.  Elsewhere identity matrices would have to
+stand in, which hide how a module reads its weights, so it says that it has no such thing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from backends.attention.base import Attention, Execution, Operands, Tensor, both, first
+from specs.case import AttentionConfig
+
+
+class Visible(NamedTuple):
+    """Which keys a query sees, in the two parts that modules ask for; None where nothing is masked.
+
+    keys    (batch or 1, keys): what no query sees is padding
+    pairs   what depends on the query: (queries, keys), or (batch or 1, heads or 1, queries or 1, keys)
+    """
+
+    keys: Tensor | None
+    pairs: Tensor | None
+
+
+class Module(Attention):
+    """A multi-head module that holds the case's weights and biases."""
+
+    lacks = {
+        "softcap": "the module has no softcap",
+        "sink": "the module has no sink",
+        "rotary": "the module has no rotary positions",
+        "past": "the module takes no projected keys",
+        "relative": "the module has no relative positions",
+        "scale_at": "the module scales the scores only",
+    }
+
+    @classmethod
+    def distinct(cls, config: AttentionConfig) -> bool:
+        return config.projections is not None and config.projections.kind == "linear"
+
+    @classmethod
+    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+        p = config.projections
+        return super().unsupported(config, execution) or first(
+            {
+                "the module has linear projections of its inputs and its output, with biases": not (
+                    p and p.kind == "linear" and p.bias and p.output
+                ),
+                "the module takes (batch, sequence, features)": config.layout != "bsd",
+                "the module's scale is head_dim ** -0.5": not math.isclose(config.score_scale, config.head_dim**-0.5),
+            }
+        )
+
+    def inputs(self, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value; of self-attention one and the same object, by which modules know it."""
+        if self.config.self_attention:
+            return (operands["input"],) * 3
+        return operands["query"], operands["key"], operands["value"]
+
+    def visible_parts(self, operands: Operands, positions: Tensor | None, like: Tensor) -> Visible:
+        """The boolean mask and the lengths, with the `positions` that a query sees."""
+        c = self.config
+        lengths, mask = self.lengths(operands, like), self.mask("bool", operands)
+        keys = None if lengths is None else lengths[:, 0, 0]
+        if mask is None or not of_keys_alone(c):
+            return Visible(keys, both(positions, mask))
+        return Visible(both(keys, self.ops.reshape(mask, (-1, c.kv_len))), positions)
+
+
+def of_keys_alone(config: AttentionConfig) -> bool:
+    """Whether the mask operand is the same for all heads and queries."""
+    return config.mask is not None and set(config.mask.shape[-3:-1]) <= {"1"}

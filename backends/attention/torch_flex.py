@@ -1,0 +1,122 @@
+"""torch.nn.attention.flex_attention; torch is imported when it is first used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from backends.attention.base import Attention, Execution, Operands, Tensor, both, first
+from specs.case import AttentionConfig
+
+ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]  # score, batch, head, query, key
+MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # batch, head, query, key
+
+
+class FlexAttention(Attention):
+    """torch.nn.attention.flex_attention, with functions of one score and of one (batch, head, query, key)."""
+
+    axes = "bhsd"
+    lacks = {
+        "relative": "flex_attention gives its functions a score and not the query",
+        "scale_at": "flex_attention scales the scores only",
+    }
+
+    @classmethod
+    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+        compiled_here = execution.mode == "jit" and execution.device == "cpu"
+        return super().unsupported(config, execution) or first(
+            {
+                "flex_attention has no gradient on the CPU": execution.direction == "grad"
+                and execution.device == "cpu",
+                "flex_attention compiled for the CPU has no float64": compiled_here and execution.dtype == "float64",
+                "flex_attention compiled for the CPU returns no sum for a sink": compiled_here and config.sink,
+            }
+        )
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
+        from torch.nn.attention.flex_attention import AuxRequest, create_block_mask, flex_attention
+
+        c = self.config
+        mask_mod = self.mask_mod(operands, query)
+        block_mask = None
+        if mask_mod is not None:
+            block_mask = create_block_mask(mask_mod, c.batch, c.num_heads, c.q_len, c.kv_len, device=query.device)
+        with _traced_by_no_compiler():
+            computed: Any = flex_attention(
+                query,
+                key,
+                value,
+                score_mod=self.score_mod(operands),
+                block_mask=block_mask,
+                scale=c.scale,
+                enable_gqa=c.num_heads != c.num_kv_heads,
+                return_aux=AuxRequest(lse=c.sink),
+            )
+        output, aux = computed
+        if not c.sink:
+            return output
+        # exp(lse) is the sum of all exponentials, to which the sink's is added
+        kept = (aux.lse - operands["sink"][:, None].to(aux.lse.dtype)).sigmoid()
+        return (output * kept[..., None]).to(output.dtype)
+
+    def score_mod(self, operands: Operands) -> ScoreMod | None:
+        """From the scaled product of one query and one key to its score; None where they are the same."""
+        import torch
+
+        bias, softcap = operands.get("bias"), self.config.softcap
+        factor = self.config.score_scale if self.config.bias_at == "products" else 1.0
+        mask = self.of_every_pair(self.mask("additive", operands))
+        if bias is None and softcap is None and mask is None:
+            return None
+
+        def score(product: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            if bias is not None:
+                product = product + bias[h, i, j].to(product.dtype) * factor
+            if softcap is not None:
+                product = softcap * torch.tanh(product / softcap)
+            return product if mask is None else product + mask[b, h, i, j]
+
+        return score
+
+    def mask_mod(self, operands: Operands, like: Tensor) -> MaskMod | None:
+        """Whether a query sees a key; None where it sees all."""
+        c = self.config
+        lengths, mask = operands.get("kv_lengths"), self.of_every_pair(self.mask("bool", operands))
+        if c.causal == "none" and c.window is None and lengths is None and mask is None:
+            return None
+        left, right = (c.window.left, c.window.right) if c.window else (None, None)
+
+        def sees(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            position = i + c.query_offset
+            seen = None if c.causal == "none" else j <= position
+            seen = both(seen, None if left is None else j >= position - left)
+            seen = both(seen, None if right is None else j <= position + right)
+            seen = both(seen, None if lengths is None else j < lengths[b])
+            seen = both(seen, None if mask is None else mask[b, h, i, j])
+            return j >= 0 if seen is None else seen
+
+        return sees
+
+    def of_every_pair(self, mask: Tensor | None) -> Tensor | None:
+        """As it is indexed by batch, head, query and key."""
+        c = self.config
+        return None if mask is None else mask.expand(c.batch, c.num_heads, c.q_len, c.kv_len)
+
+
+@contextmanager
+def _traced_by_no_compiler() -> Iterator[None]:
+    """Called eagerly it would have torch.compile trace the same unfused operations on each call, for 0.2 s each."""
+    import torch
+    from torch.nn.attention import flex_attention as module
+
+    if torch.compiler.is_compiling():
+        yield
+        return
+    attributes: Any = module
+    before = attributes._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG
+    attributes._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
+    try:
+        yield
+    finally:
+        attributes._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = before

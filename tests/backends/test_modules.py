@@ -1,0 +1,181 @@
+"""Fused operations and modules: each is what it is called, knows what it refuses, and passes gradients on.
+
+Whether they are accurate is the suite's question, and which arguments they get is that of `test_by_hand`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends import registry
+from backends.attention.base import Execution
+from backends.attention.jax import DotProductAttention
+from backends.attention.torch import FlashAttention
+from backends.base import Backend
+from specs.case import AttentionConfig, Case
+from specs.inputs import differentiable
+from specs.inputs import operands as operands_of
+
+PLAIN = {"batch": 2, "q_len": 4, "kv_len": 6, "num_heads": 2, "head_dim": 8}
+MODULE = PLAIN | {
+    "layout": "bsd",
+    "kv_len": 4,
+    "self_attention": True,
+    "projections": {"kind": "linear", "bias": True, "output": True},
+}
+ADDED = {"mask": {"type": "additive", "shape": "qk"}}
+MODULES = [
+    ("torch", "multihead"),
+    ("torch", "multihead-weights"),
+    ("tensorflow", "keras-multihead"),
+    ("tensorflow", "keras-multihead-scores"),
+    ("tensorflow", "keras-grouped-query"),
+    ("tensorflow", "keras-grouped-query-scores"),
+]
+EAGER = Execution("eager", "float32", "cpu", "forward")
+
+
+def case_of(fields: dict[str, Any]) -> Case:
+    return Case("tests/modules::case", "case", Path(__file__), 1, AttentionConfig(**fields))
+
+
+def framework(name: str) -> Backend:
+    try:
+        return registry.get(name)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{name} is not installed: {error}")
+
+
+def run(name: str, implementation: str, fields: dict[str, Any], mode: str = "eager") -> Any:
+    case = case_of(fields)
+    return framework(name).run(case, implementation, mode, operands_of(case, "float32"), "cpu")
+
+
+# Where they are offered -----------------------------------------------------------------------------------------------
+
+
+def test_kernels_of_gpus_are_offered_on_gpus_only() -> None:
+    for name, of_gpus in (("torch", {"sdpa-efficient", "sdpa-cudnn"}), ("jax", {"dot-product-attention-cudnn"})):
+        declared = registry.declare(name)
+        assert declared.offered("attention", "cuda:0") == declared.implementations["attention"]
+        assert set(declared.offered("attention", "cpu")) == set(declared.implementations["attention"]) - of_gpus
+
+
+def test_metal_has_no_flash_kernel() -> None:
+    assert "sdpa-flash" not in registry.declare("torch").offered("attention", "mps")
+
+
+# What they refuse -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"value_dim": 5}, {"layout": "ds", "batch": 1, "num_heads": 1}, {"memory": "strided"}, {"memory": "transposed"}],
+    ids=str,
+)
+def test_the_flash_kernel_of_the_cpu_refuses_what_is_declared(fields: dict[str, Any]) -> None:
+    assert FlashAttention.unsupported(AttentionConfig(**PLAIN | fields), EAGER)
+    with pytest.warns(UserWarning, match="kernel not used"), pytest.raises(RuntimeError, match="No available kernel"):
+        run("torch", "sdpa-flash", PLAIN | fields)
+
+
+def test_the_flash_kernel_has_no_gradient_of_a_mask() -> None:
+    backward = Execution("eager", "float32", "cpu", "grad")
+    assert FlashAttention.unsupported(AttentionConfig(**PLAIN), backward) is None
+    assert "gradient" in str(FlashAttention.unsupported(AttentionConfig(**PLAIN | ADDED), backward))
+    torch: Any = framework("torch")
+    case = case_of(PLAIN | ADDED)
+    result = run("torch", "sdpa", PLAIN)
+    with pytest.warns(UserWarning, match="kernel not used"), pytest.raises(RuntimeError, match="No available kernel"):
+        torch.gradient(case, "sdpa-flash", "eager", operands_of(case, "float32"), np.ones_like(result), "cpu")
+
+
+def test_an_abort_of_the_process_is_declared_for_the_version_that_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = AttentionConfig(q_len=64, num_heads=2, head_dim=1)
+    jitted = Execution("jit", "bfloat16", "cpu", "forward")
+    for version, aborts in (("0.10.2", True), ("0.10.3", False)):
+        monkeypatch.setattr("backends.attention.jax.version", lambda package, version=version: version)
+        assert bool(DotProductAttention.unsupported(narrow, jitted)) == aborts
+    monkeypatch.undo()
+    assert DotProductAttention.unsupported(narrow, EAGER) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"scale": 0.3}, {"projections": None, "self_attention": False}, {"layout": "ds", "batch": 1, "num_heads": 1}],
+    ids=str,
+)
+@pytest.mark.parametrize(("name", "implementation"), MODULES)
+def test_modules_say_what_they_cannot_hold(name: str, implementation: str, fields: dict[str, Any]) -> None:
+    formulation = registry.declare(name).formulations[implementation]
+    assert formulation.unsupported(AttentionConfig(**MODULE), EAGER) is None
+    assert formulation.unsupported(AttentionConfig(**MODULE | fields), EAGER)
+
+
+# What they are --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("implementation", ["multihead", "multihead-weights", "multihead-fast"])
+def test_only_one_implementation_takes_the_fast_path(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    framework("torch")
+    import torch
+
+    calls = []
+    native = torch._native_multi_head_attention
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return native(*arguments)
+
+    monkeypatch.setattr(torch, "_native_multi_head_attention", counted)
+    run("torch", implementation, MODULE | {"kv_lengths": [3, 4]})
+    assert len(calls) == (implementation == "multihead-fast")
+
+
+@pytest.mark.parametrize(
+    ("implementation", "fused"),
+    [
+        ("keras-multihead", True),
+        ("keras-multihead-scores", False),
+        ("keras-grouped-query", True),
+        ("keras-grouped-query-scores", False),
+    ],
+)
+def test_a_layer_asked_for_its_scores_leaves_the_fused_operation(
+    implementation: str, fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    framework("tensorflow")
+    from keras import ops
+    from keras.src import ops as used_by_layers
+
+    calls = []
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(named)
+        return original(*arguments, **named)
+
+    original = ops.dot_product_attention
+    monkeypatch.setattr(used_by_layers, "dot_product_attention", counted)
+    run("tensorflow", implementation, MODULE)
+    assert len(calls) == fused
+
+
+@pytest.mark.parametrize(("name", "implementation"), MODULES)
+def test_gradients_reach_every_operand(name: str, implementation: str) -> None:
+    case = case_of(MODULE)
+    operands = operands_of(case, "float32")
+    result = run(name, implementation, MODULE)
+    gradients = framework(name).gradient(case, implementation, "eager", operands, np.ones_like(result), "cpu")
+    assert set(gradients) == set(differentiable(operands))
+    assert all(np.abs(gradient).max() > 0 for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("mode", ["jit", "xla"])
+@pytest.mark.parametrize(("name", "implementation"), [each for each in MODULES if each[0] == "tensorflow"])
+def test_layers_are_traced(name: str, implementation: str, mode: str) -> None:
+    traced, eager = (run(name, implementation, MODULE, mode=each) for each in (mode, "eager"))
+    np.testing.assert_allclose(traced, eager, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,145 @@
+"""Both sides of a policy: how many wrong results it refuses, and how many right ones.
+
+A trial is one check on one backend.  A fault is tried where it changes the result's bits and NumPy itself passes; a
+correct backend is tried on inputs that no shipped check has, made from an id of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cache
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from backends.numpy import Numpy
+from specs import inputs
+from specs.bound import rounded
+from specs.check import Check, Place, checks
+from specs.formats import DTYPES, Array, cast
+from specs.loading import discover
+from specs.reference import reference
+from tests.faulty.correct import CORRECT
+from tests.faulty.fault import ROOT, cases_of, check_named, verdict_on
+from tests.faulty.faults import FAULTS
+from tests.faulty.policies import POLICIES, Evidence, accepts
+
+OURS = "this suite"
+
+
+@dataclass(frozen=True)
+class Count:
+    """Of one backend: how many trials there were, and how many results each policy refused."""
+
+    name: str
+    trials: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.name, self.trials + other.trials, self.refused + other.refused)
+
+
+def of_faults(names: Iterable[str], everywhere: bool, jobs: int) -> Iterator[Count]:
+    """For each fault its count, over the checks that it names, or over every check that NumPy has."""
+    yield from _in_processes(_of_fault, [(name, everywhere) for name in names], jobs)
+
+
+def of_correct_backends(repetitions: int, jobs: int) -> list[Count]:
+    """For each correct backend its count, over every check of random numbers, each with this many sets of inputs."""
+    shares = [(repetition, part, jobs) for repetition in range(repetitions) for part in range(jobs)]
+    totals = [Count(" ".join((right.__doc__ or "").split())) for right in CORRECT]
+    for counts in _in_processes(_of_correct, shares, jobs):
+        totals = [total + count for total, count in zip(totals, counts, strict=True)]
+    return totals
+
+
+def _in_processes(count: Callable[[Any], Any], shares: list[Any], jobs: int) -> Iterator[Any]:
+    """Spawned, not forked: torch and NumPy have threads of their own."""
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(count, shares)
+
+
+def _of_fault(share: tuple[str, bool]) -> Count:
+    name, everywhere = share
+    fault = next(fault for fault in FAULTS if fault.name == name)
+    chosen = _every_check() if everywhere else [check_named(named) for named in fault.caught_by]
+    wrong, refused, trials = fault.backend(), Counter[str](), 0
+    for check in chosen:
+        if (evidence := _evidence(check, wrong)) is None or _same_bits(evidence.got, _result(check, Numpy())):
+            continue
+        if verdict_on(Numpy(), check).verdict == "pass":
+            trials += 1
+            refused.update(_refusing(check, wrong, evidence))
+    return Count(name, trials, refused)
+
+
+def _of_correct(share: tuple[int, int, int]) -> list[Count]:
+    """All correct backends in turn on each check, so that its reference is computed once."""
+    repetition, part, parts = share
+    backends = [right() for right in CORRECT]
+    trials, refused = Counter[int](), [Counter[str]() for _ in CORRECT]
+    for check in _every_check()[part::parts]:
+        case = check.case
+        if not DTYPES[check.dtype].inexact or not inputs.random_terms(case):
+            continue
+        fresh = replace(check, case=replace(case, id=f"{case.id}#{repetition}"))
+        for index, right in enumerate(backends):
+            if (evidence := _evidence(fresh, right)) is not None:
+                trials[index] += 1
+                refused[index].update(_refusing(fresh, right, evidence))
+    return [Count("", trials[index], refused[index]) for index in range(len(CORRECT))]
+
+
+def _refusing(check: Check, backend: Numpy, evidence: Evidence) -> Iterator[str]:
+    if verdict_on(backend, check).verdict != "pass":
+        yield OURS
+    yield from (name for name, policy in POLICIES.items() if not accepts(policy, evidence))
+
+
+@cache
+def _every_check() -> list[Check]:
+    """Every check of NumPy that computes something."""
+    place = Place(
+        "numpy", "cpu", Numpy.implementations, ("eager",), on_request=Numpy.on_request, distinct=Numpy.distinct
+    )
+    cases = (case for file in discover([], ROOT) for case in cases_of(file).values())
+    found = (check for case in cases if not case.config.expected_error for check in checks(case, [place]))
+    return [
+        check
+        for check in found
+        if not Numpy().unsupported(check.case.config, check.implementation, check.mode, check.dtype, check.device)
+    ]
+
+
+def _evidence(check: Check, backend: Numpy) -> Evidence | None:
+    """What the other policies judge by; None where the backend refuses, which no policy overlooks."""
+    got = _result(check, backend)
+    if got is None:
+        return None
+    dtype = DTYPES[check.dtype]
+    declared = Numpy().precision(check.case.kind, check.implementation, check.mode, check.dtype, check.device)
+    exact = reference(
+        check.case, check.dtype, inputs.operands(check.case, check.dtype), declared if dtype.inexact else None
+    )
+    value = rounded(exact.value) if dtype.inexact else np.asarray(exact.value)
+    if dtype.kind == "complex":
+        value = value[..., 0] + 1j * value[..., 1]
+    naive = _result(replace(check, implementation="einsum"), Numpy())
+    return None if naive is None else Evidence(got, cast(value, dtype), naive)
+
+
+def _result(check: Check, backend: Numpy) -> Array | None:
+    try:
+        return backend.run(
+            check.case, check.implementation, check.mode, inputs.operands(check.case, check.dtype), check.device
+        )
+    except Exception:  # whatever a wrong backend may raise
+        return None
+
+
+def _same_bits(a: Array, b: Array | None) -> bool:
+    return b is not None and (a.shape, a.dtype, a.tobytes()) == (b.shape, b.dtype, b.tobytes())

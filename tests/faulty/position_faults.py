@@ -1,0 +1,283 @@
+"""Where queries and keys stand, as it is got wrong: rotary positions, caches, windows, lengths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backends.attention.base import Operands, Tensor, both
+from backends.attention.by_hand import ByHand
+from backends.numpy import Numpy
+from specs.case import AttentionConfig
+from specs.formats import Array
+from tests.faulty.fault import fault
+from tests.faulty.wrong import Misread
+
+# Rotary positions -----------------------------------------------------------------------------------------------------
+
+
+@fault(
+    "rotary_pairs_swapped",
+    values=[
+        "attention/rotary::pairing/half[einsum-float32]",
+        "attention/rotary::pairing/interleaved[matmul-float16]",
+        "attention/rotary::of_some_features/halfx6[einsum-float32]",
+        "attention/rotary::projected[matmul-float32]",
+        "attention/rotary::decode[einsum-float32]",
+    ],
+)
+class RotaryPairsSwapped(Misread):
+    """Features i and i + dims/2 turn together where 2i and 2i + 1 should, and the other way round."""
+
+    @staticmethod
+    def misread(config: AttentionConfig) -> dict[str, Any]:
+        other = {"half": "interleaved", "interleaved": "half"}
+        rotary = config.rotary
+        return {"rotary": rotary and rotary.model_copy(update={"pairing": other[rotary.pairing]})}
+
+
+@fault(
+    "rotary_turns_keys_backwards",
+    values=[
+        "attention/rotary::pairing/half[einsum-float64]",
+        "attention/rotary::layouts/bsd[matmul-float32]",
+        "attention/rotary::after_a_cache/interleaved[einsum-float32]",
+    ],
+)
+class RotaryTurnsKeysBackwards(ByHand):
+    """The keys' sine has the wrong sign, so that scores depend on the sum of two positions, not their difference."""
+
+    def with_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
+        if name == "key" and self.config.rotary:  # turned once: turning back twice leaves it turned backwards
+            back = {**operands, "rotary_sin": -operands["rotary_sin"]}
+            for _ in range(2):
+                x = self.turned(x, self.config.past or 0, back)
+        return super().with_past(name, x, operands)
+
+
+@fault(
+    "rotary_from_zero_after_cache",
+    values=[
+        "attention/rotary::after_a_cache/half[einsum-float32]",
+        "attention/rotary::after_a_cache/interleaved[matmul-float32]",
+        "attention/rotary::decode[matmul-float32]",
+    ],
+)
+class RotaryFromZeroAfterCache(ByHand):
+    """New keys and queries are turned as if there were no cache before them."""
+
+    def turned(self, x: Tensor, first: int, operands: Operands) -> Tensor:
+        return super().turned(x, 0, operands)
+
+
+@fault(
+    "rotary_position_off_by_one",
+    values=[
+        "attention/rotary::after_a_cache/half[einsum-float32]",
+        "attention/rotary::fewer_queries[matmul-float32]",
+        "attention/rotary::decode[einsum-float32]",
+    ],
+)
+class RotaryPositionOffByOne(ByHand):
+    """A decoder numbers its new token by the length of the cache less one."""
+
+    def turned(self, x: Tensor, first: int, operands: Operands) -> Tensor:
+        return super().turned(x, max(first - 1, 0), operands)
+
+
+@fault(
+    "rotary_of_values_too",
+    values=[
+        "attention/rotary::pairing/half[einsum-float32]",
+        "attention/rotary::grouped[matmul-float32]",
+        "attention/rotary::columns[einsum-float32]",
+    ],
+)
+class RotaryOfValuesToo(ByHand):
+    """Values are turned like the keys."""
+
+    def with_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
+        return super().with_past(name, self.turned(x, 0, operands) if name == "value" else x, operands)
+
+
+# Cache ----------------------------------------------------------------------------------------------------------------
+
+
+@fault(
+    "cache_behind_new_keys",
+    values=[
+        "attention/cache::chunk[einsum-float32]",
+        "attention/cache::chunk[matmul-float16]",
+        "attention/cache::window[einsum-float32]",
+        "attention/cache::item_lengths[matmul-float32]",
+    ],
+)
+class CacheBehindNewKeys(ByHand):
+    """New keys stand before those of the cache, where masks by position take them for others."""
+
+    def with_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
+        if self.config.past is None:
+            return x
+        past = self.split(operands[f"past_{name}"], self.config.num_kv_heads)
+        return self.ops.join([x, past], self.working_axes.index("s"))
+
+
+@fault(
+    "cache_of_keys_for_values",
+    values=[
+        "attention/cache::chunk[einsum-float32]",
+        "attention/cache::lengths/9[matmul-float32]",
+        "attention/cache::columns[einsum-float32]",
+    ],
+)
+class CacheOfKeysForValues(ByHand):
+    """The cached keys are taken for the cached values too."""
+
+    def with_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
+        return super().with_past("key" if self.config.past else name, x, operands)
+
+
+@fault(
+    "garbage_of_cache_multiplied",
+    nan=[
+        "attention/unseen::beyond_lengths/nan-ignored[einsum-float32]",
+        "attention/unseen::beyond_lengths/inf-ignored[matmul-float32]",
+        "attention/unseen::padding/nan[einsum-float32]",
+        "attention/unseen::in_a_cache[matmul-float32]",
+        "attention/special_values::nan_in_masked_value[einsum-float32]",
+    ],
+)
+class GarbageOfCacheMultiplied(ByHand):
+    """Masked values are multiplied with weight 0, and 0 times NaN is NaN."""
+
+    def hides(self, keep: Tensor | None) -> Tensor | None:
+        return None
+
+
+# Windows --------------------------------------------------------------------------------------------------------------
+
+
+@fault(
+    "window_dropped_with_causal",
+    values=[
+        "attention/windows::decode[einsum-float32]",
+        "attention/windows::grouped[matmul-float32]",
+        "attention/blocks::window_of_ten_in_640[einsum-float32]",
+        "attention/sinks::window[matmul-float32]",
+    ],
+)
+class WindowDroppedWithCausal(Misread):
+    """A causal mask makes the window forgotten."""
+
+    @staticmethod
+    def misread(config: AttentionConfig) -> dict[str, Any]:
+        return {"window": None} if config.causal != "none" else {}
+
+
+@fault(
+    "window_always_from_first_query",
+    values=[
+        "attention/windows::decode[einsum-float32]",
+        "attention/windows::sides/bottom_right-1x2[matmul-float32]",
+        "attention/cache::window[einsum-float32]",
+    ],
+)
+class WindowAlwaysFromFirstQuery(ByHand):
+    """The window is aligned at the first query, though the causal mask is at the last."""
+
+    def window(self, like: Tensor) -> Tensor | None:
+        window = self.config.window
+        if window is None:
+            return None
+        i, j = self.aligned_positions(like)
+        i = i - self.config.query_offset
+        left = None if window.left is None else j >= i - window.left
+        return both(left, None if window.right is None else j <= i + window.right)
+
+
+@fault(
+    "window_to_the_left_only",
+    values=[
+        "attention/windows::sides/none-1x2[einsum-float32]",
+        "attention/windows::sides/none-1[matmul-float32]",
+        "attention/windows::multi_query[einsum-float32]",
+        "attention/blocks::window_of_ten_around_in_640[matmul-float32]",
+    ],
+)
+class WindowToTheLeftOnly(Misread):
+    """What the window allows after the query's own position is taken for unlimited."""
+
+    @staticmethod
+    def misread(config: AttentionConfig) -> dict[str, Any]:
+        return {"window": config.window and config.window.model_copy(update={"right": None})}
+
+
+# Lengths and blocks ---------------------------------------------------------------------------------------------------
+
+
+@fault(
+    "lengths_ignored",
+    values=[
+        "attention/key_lengths::any/1x9[einsum-float32]",
+        "attention/key_lengths::decode[matmul-float32]",
+        "attention/masks::lengths[einsum-float32]",
+        "attention/cache::item_lengths[matmul-float32]",
+    ],
+)
+class LengthsIgnored(Misread):
+    """How many keys of each item take part is not looked at: padding is attended to."""
+
+    @staticmethod
+    def misread(config: AttentionConfig) -> dict[str, Any]:
+        return {"kv_lengths": None}
+
+
+@fault(
+    "lengths_of_first_item",
+    values=[
+        "attention/key_lengths::any/1x9[einsum-float32]",
+        "attention/key_lengths::many[matmul-float32]",
+        "attention/blocks::padded[einsum-float32]",
+    ],
+)
+class LengthsOfFirstItem(ByHand):
+    """All items of a batch get the length of the first."""
+
+    def lengths(self, operands: Operands, like: Tensor) -> Tensor | None:
+        if self.config.kv_lengths is None:
+            return None
+        first = operands["kv_lengths"] * 0 + operands["kv_lengths"][0]
+        return super().lengths({**operands, "kv_lengths": first}, like)
+
+
+@fault(
+    "causal_off_by_one_at_one_row",
+    values=[
+        "attention/blocks::causal/129[einsum-float32]",
+        "attention/causal::aligned/top_left-7-7[matmul-float32]",
+        "attention/designed_data::last_key_wins[einsum-float16]",
+        "attention/designed_data::uniform_weights[matmul-float32]",
+    ],
+)
+class CausalOffByOneAtOneRow(ByHand):
+    """Only the last query but one sees the key after its own: the last row of a kernel's block."""
+
+    def causal(self, like: Tensor) -> Tensor | None:
+        if self.config.causal == "none":
+            return None
+        i, j = self.aligned_positions(like)
+        return j <= i + (self.ops.arange(self.config.q_len, like)[:, None] == self.config.q_len - 2)
+
+
+@fault(
+    "strides_ignored",
+    values=[
+        "attention/memory::layouts/transposed-bshd[einsum-float32]",
+        "attention/memory::grouped[matmul-float32]",
+        "attention/memory::projected/transposed[einsum-float32]",
+    ],
+)
+class StridesIgnored(Numpy):
+    """Operands are read in the order in which they lie in memory, as if they were contiguous."""
+
+    def from_numpy(self, array: Array, device: str) -> Array:
+        return array.ravel(order="K").reshape(array.shape)

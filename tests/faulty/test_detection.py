@@ -1,0 +1,64 @@
+"""The table of detection counts what it says, and right backends of every kind are never refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.faulty import detection
+from tests.faulty.correct import CORRECT
+from tests.faulty.detection import OURS
+from tests.faulty.fault import check_named, verdict_on
+from tests.faulty.policies import POLICIES, Evidence, accepts
+
+CHECKS = [
+    "einsum/products::larger[einsum-float32]",
+    "einsum/products::larger[einsum-float16]",
+    "einsum/many_operands::chain_of_five[einsum-optimized-float32]",
+    "einsum/quantum_chemistry::coupled_cluster_quadratic[einsum-float64]",
+    "attention/lengths::longer_than_a_block[matmul-float16]",
+    "attention/masks::boolean[einsum-float32]",
+]
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("right", CORRECT)
+def test_a_right_backend_passes_on_inputs_of_its_own(right: type, name: str) -> None:
+    check = check_named(name)
+    for repetition in range(4):
+        fresh = replace(check, case=replace(check.case, id=f"{check.case.id}#{repetition}"))
+        record = verdict_on(right(), fresh)
+        assert record.verdict == "pass", record.reason
+
+
+def test_right_backends_compute_something_else_than_numpy() -> None:
+    """A variant that gave NumPy's own bits everywhere would count for nothing."""
+    digests = {
+        right.__name__: [verdict_on(right(), check_named(name)).measurement.digest for name in CHECKS]
+        for right in CORRECT
+    }
+    plain = digests.pop("LoopsOfNumpy")
+    assert [name for name, found in digests.items() if found == plain] == []
+
+
+def test_a_fault_is_counted_where_it_changes_the_result_and_only_there() -> None:
+    count = detection._of_fault(("bfloat16_behind_float32", False))
+    assert count.trials == 7
+    assert count.refused[OURS] == 7
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_policy_accepts_the_reference_and_refuses_another_shape_dtype_or_value(policy: str) -> None:
+    expected = np.array([1.0, -2.0, np.nan, np.inf], np.float32)
+    judge = POLICIES[policy]
+    assert accepts(judge, Evidence(expected.copy(), expected, expected))
+    for wrong in (expected[:2], expected.astype(np.float64), expected * 1.1, np.array([1, -2, 0, np.inf], np.float32)):
+        assert not accepts(judge, Evidence(wrong, expected, expected))
+
+
+def test_twice_the_naive_error_is_the_limit() -> None:
+    expected, naive = np.array([1.0, 2.0], np.float64), np.array([1.0, 2.0 + 2.0**-20], np.float64)
+    assert accepts(POLICIES["2 x naive"], Evidence(expected + 2.0**-20, expected, naive))
+    assert not accepts(POLICIES["2 x naive"], Evidence(expected + 2.0**-18, expected, naive))
