@@ -22,22 +22,30 @@ from backends import registry
 from backends.base import Backend
 from backends.inventory import Finding, probe
 from fuzzing import session as fuzzing
+from reports.baseline import Baseline
+from reports.compare.model import Side
+from reports.compare.runs import side
+from reports.read import RunError, read
 from reports.stale import Stale
 from reports.stream import Stream
+from reports.suite import digests
 from reports.terminal import Summary
 from reports.views import Views
-from specs import items
+from specs import items, sharding
 from specs.case import Mode
 from specs.check import DIRECTIONS, Direction, Place
 from specs.deviation import Recorded
 from specs.formats import DTYPES
 from specs.items import PLAN, Plan, asks_for_cases
 from specs.problems import CaseFileError
+from specs.sharding import Shard
 
 Name = TypeVar("Name", bound=str)
 
 NARROWING = ("backend", "device", "dtype", "mode", "implementation", "direction")
 FINDINGS = pytest.StashKey[dict[str, Finding]]()
+EARLIER = pytest.StashKey[Side | None]()  # the run that this one is compared with
+SHARD = pytest.StashKey[Shard | None]()
 UNMET = pytest.StashKey[dict[str, str]]()  # backends that had to run and cannot, with the reason
 
 
@@ -51,6 +59,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--require", action="append", default=[], metavar="NAME", help=require)
     group.addoption("--report", metavar="DIR", help="where the run goes (default: .conformance)")
     fuzzing.add_options(group)
+    group.addoption("--baseline", metavar="DIR", help="fail for anything that became worse since the run in DIR")
+    group.addoption("--shard", metavar="I/N", help="run only this share of the checks, e.g. 2/3")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,6 +73,12 @@ def pytest_configure(config: pytest.Config) -> None:
         _adapters(config)
     except registry.AdapterError as error:
         raise pytest.UsageError(f"--adapter {error}") from error
+    try:
+        config.stash[SHARD] = sharding.parse(option.shard) if option.shard else None
+        earlier = option.baseline and config.invocation_params.dir / option.baseline
+        config.stash[EARLIER] = side(read(earlier)) if earlier and not _is_worker(config) else None
+    except (ValueError, RunError) as error:
+        raise pytest.UsageError(str(error)) from error
     known = registry.names()
     offers = [registry.declare(name) for name in known]
     _refuse_unknown("backend", option.backend, known)
@@ -86,6 +102,11 @@ def _refuse_unknown(option: str, given: Iterable[str], known: Iterable[str]) -> 
             near = difflib.get_close_matches(name, known, 1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise pytest.UsageError(f"--{option} {name}: unknown{hint}; known: {', '.join(known)}")
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Of pytest-xdist; the runs are the business of the one process that hears all results."""
+    return hasattr(config, "workerinput")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -119,6 +140,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         versions={name: finding.version for name, finding in findings.items()},
         adapters=_adapters(config),
         cache=_cache_folder(config, "references"),
+        shard=config.stash[SHARD],
     )
     folder = config.invocation_params.dir / option.report if option.report else config.rootpath / ".conformance"
     if handed is None and not option.collectonly:
@@ -184,9 +206,10 @@ def _report(config: pytest.Config, folder: Path) -> None:
     """Those who listen to the results, in the one process that hears all of them."""
     option, unmet, places = config.option, config.stash[UNMET], config.stash[PLAN].places
     backends = {name: asdict(finding) for name, finding in config.stash[FINDINGS].items()}
-    narrowed = {name: getattr(option, name) for name in (*NARROWING, "adapter", "require", "keyword")}
+    narrowed = {name: getattr(option, name) for name in (*NARROWING, "adapter", "require", "keyword", "shard")}
     stale = Stale(config.stash[PLAN].deviations)
     facts = {
+        "suite": digests(config.rootpath),
         "backends": backends,
         "unmet": unmet,
         "stale_deviations": stale.found,
@@ -198,6 +221,8 @@ def _report(config: pytest.Config, folder: Path) -> None:
     config.pluginmanager.register(Summary(backends, rows, unmet))
     config.pluginmanager.register(stale)
     config.pluginmanager.register(Views(stream, config.rootpath))
+    if earlier := config.stash[EARLIER]:
+        config.pluginmanager.register(Baseline(earlier, stream))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -79,12 +79,14 @@ class Jax(Backend):
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         import jax
         import jax.numpy as jnp
-        from jax.extend.backend import backends
+        from jax.extend import backend
 
         self.jax: Any = jax
         self.jax.config.update("jax_enable_x64", True)  # without it 64-bit types silently become 32 bits wide
+        # Early versions tell of the default platform only
+        platforms = backend.backends() if hasattr(backend, "backends") else [jax.default_backend()]
         # Only local devices: on several hosts each has its own
-        found = (device for name in backends() for device in jax.local_devices(backend=name))
+        found = (device for platform in platforms for device in jax.local_devices(backend=platform))
         self.places = {_name(device): device for device in found}
         self.primitives = Primitives(
             einsum=jnp.einsum,

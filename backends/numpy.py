@@ -106,7 +106,7 @@ class Numpy(Backend):
         softmax=lambda x, axis: softmax(x, axis),
         tanh=np.tanh,
         arange=lambda length, like: np.arange(length),
-        lowest=lambda like: float(np.finfo(like.dtype).min),
+        lowest=lambda like: np.finfo(like.dtype).min,  # of its dtype: NumPy 1 would widen for a float
     )
 
     @classmethod

@@ -16,4 +16,10 @@ A session writes its run, and everything else reads it:
     markdown       summary.md, for a pull request or the summary of a CI step
     badge          badge.json, for shields.io
     annotations    failing cases at their lines, under GitHub Actions
+
+    compare        what changed between two runs; baseline: the same at the end of a session
+      suite        which state of the suite made a run
+    merge          shards of one run become that run
+    upgrade        environments of two versions, a run in each, and their comparison
+    script         a check as a program of its own (made by `backends.standalone`)
 """

@@ -1,4 +1,4 @@
-"""Command line over runs on disk: `python -m reports page DIR`."""
+"""Command line over runs on disk: `python -m reports compare OLD NEW` and others; `--help` lists them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from reports import views
+from reports import merge, script, upgrade, views
+from reports.compare import command as compare
 from reports.read import RunError
 
 # Each has `add`, which adds its subcommand, and sets `run`: what that does, and returns the exit code of
-COMMANDS = (views,)
+COMMANDS = (views, compare, merge, script, upgrade)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

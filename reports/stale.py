@@ -73,6 +73,6 @@ def _is_whole(config: pytest.Config) -> bool:
     """Whether every case ran on the backends that were asked for, whichever those are."""
     option = config.option
     narrowing = (option.device, option.dtype, option.mode, option.implementation, option.direction)
-    deselecting = (option.keyword, option.markexpr, option.deselect, getattr(option, "lf", False))
+    deselecting = (option.keyword, option.markexpr, option.deselect, getattr(option, "lf", False), option.shard)
     paths = [config.invocation_params.dir / path for path in config.args]
     return not any((*narrowing, *deselecting)) and paths == [config.rootpath / "cases"]

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from specs.bound import Float64, Reference, rounded
 from specs.double_double import DoubleDouble
-from specs.formats import Array, Format, dtype_name, round_to, spacing
+from specs.formats import DTYPES, Array, Format, dtype_name, round_to, spacing
 from specs.precision import Precision
 from specs.record import Measurement, Worst
 
@@ -40,9 +40,13 @@ class Comparison:
 
 def compare(result: Array, reference: Reference) -> Comparison:
     """Compare a backend's result with the reference.  Never raises for what `result` holds."""
+    known = DTYPES.get(dtype_name(result.dtype))
+    numbers = components(result) if known and known.inexact else np.zeros(0)
     measurement = Measurement(
         output_dtype=dtype_name(result.dtype),
         output_shape=tuple(result.shape),
+        nan=int(np.count_nonzero(np.isnan(numbers))),
+        infinite=int(np.count_nonzero(np.isinf(numbers))),
         digest=digest(result),
         bound=_describe(reference),
     )

@@ -28,6 +28,7 @@ from specs.explain import Explained, explain, properties
 from specs.loading import load
 from specs.problems import CaseFileError
 from specs.record import Record, encodable
+from specs.sharding import Shard
 from specs.statement import statement
 from specs.verdict import judge
 
@@ -55,6 +56,7 @@ class Plan:
     versions    of each backend
     adapters    of the backends that a user adds, the file without which they cannot be asked for
     cache       folder in which references are kept, if pytest has a cache
+    shard       the share of the checks that runs here; None is all of them
     """
 
     places: list[Place]
@@ -64,6 +66,7 @@ class Plan:
     versions: Mapping[str, str | None]
     adapters: Mapping[str, str] = field(default_factory=dict)
     cache: Path | None = None
+    shard: Shard | None = None
     on_request: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def command(self, check: Check, nodeid: str) -> str:
@@ -214,10 +217,17 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """One framework after the other, so that a worker imports few of them."""
-    if PLAN in config.stash:
-        backends = list(dict.fromkeys(place.backend for place in config.stash[PLAN].places))
-        items.sort(key=lambda item: backends.index(item.check.backend) if isinstance(item, CheckItem) else -1)
+    """One framework after the other, so that a worker imports few of them; of a shard only what is in it."""
+    if PLAN not in config.stash:
+        return
+    plan = config.stash[PLAN]
+    backends = list(dict.fromkeys(place.backend for place in plan.places))
+    items.sort(key=lambda item: backends.index(item.check.backend) if isinstance(item, CheckItem) else -1)
+    if shard := plan.shard:
+        others = [item for item in items if isinstance(item, CheckItem) and not shard.has(item.nodeid)]
+        config.hook.pytest_deselected(items=others)
+        left_out = set(others)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)

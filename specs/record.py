@@ -13,6 +13,9 @@ SCHEMA_VERSION = 1
 Verdict = Literal["pass", "deviation", "unsupported", "fail", "error"]
 VERDICTS: tuple[Verdict, ...] = ("pass", "deviation", "unsupported", "fail", "error")
 
+# How a reason begins where there is no measurement, or where the verdict alone does not tell that a result is right
+REFUSED, ACCEPTED, RAISED, STALE = "refused: ", "accepted what must be refused ", "raised ", "stale: "
+
 
 @dataclass(frozen=True)
 class Worst:
@@ -31,6 +34,7 @@ class Measurement:
     error_ratio     max over elements of |error| / bound; None where nothing could be compared, inf where a value
                     differs although the bound is zero (JSON has no inf: written as the string "inf")
     max_ulp         largest error in units of the output format's last place; max_abs: largest absolute error
+    nan, infinite   how many numbers of the result are (a complex value has two)
     digest          of the result's bytes: two equal digests are the same bits
     bound           how the bound was derived: precision formats, contraction length …
     """
@@ -41,6 +45,8 @@ class Measurement:
     worst: Worst | None = None
     output_dtype: str | None = None
     output_shape: tuple[int, ...] | None = None
+    nan: int | None = None
+    infinite: int | None = None
     digest: str | None = None
     bound: dict[str, Any] = field(default_factory=dict)
 
@@ -76,8 +82,10 @@ class Record:
 
 
 def plain(value: Any) -> Any:
-    """JSON's own types: tuples become lists, non-finite and complex numbers become text,
-    and text is such as can be written.
+    """JSON's own types: tuples become lists, non-finite and complex numbers text, and text is such as can be written.
+
+    Integers of more than 32 bits become text too: execnet fails on large negative ones, and the numbers of a page's
+    script have 53 bits.
     """
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
@@ -89,6 +97,8 @@ def plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, complex):
         return str(value).strip("()")
+    if isinstance(value, int) and abs(value) >= 2**31:
+        return str(value)
     return value
 
 

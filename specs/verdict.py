@@ -24,7 +24,7 @@ from specs.diagnosis import consistent_with
 from specs.formats import DTYPES, Array
 from specs.observation import shows
 from specs.precision import Precision
-from specs.record import Measurement, Record, Verdict
+from specs.record import ACCEPTED, RAISED, REFUSED, STALE, Measurement, Record, Verdict
 from specs.reference import reference
 
 OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resource exhausted")
@@ -142,12 +142,12 @@ class _Trial:
         expected_error = self.check.case.config.expected_error
         if expected_error:
             if isinstance(outcome, Exception):
-                return "pass", f"refused: {_told(outcome)}", Measurement()
-            reason = f"accepted what must be refused ({expected_error}): result has shape {outcome[None].shape}"
+                return "pass", f"{REFUSED}{_told(outcome)}", Measurement()
+            reason = f"{ACCEPTED}({expected_error}): result has shape {outcome[None].shape}"
             return "fail", reason, Measurement()
         if isinstance(outcome, Exception):
             self.reference(self.names[0])  # a case that contradicts itself is told as such
-            return "fail", f"raised {_told(outcome)}", Measurement()
+            return "fail", f"{RAISED}{_told(outcome)}", Measurement()
         found = self.comparisons(outcome)
         problems = [self.told(name, outcome, comparison) for name, comparison in found.items() if comparison.problem]
         return ("fail" if problems else "pass"), "; ".join(problems), _worst(list(found.values()))
@@ -205,7 +205,7 @@ def _with_deviations(
         gone = next((entry for entry in entries if entry.must_show), None)
         if gone is None:
             return record
-        reason = f"stale: {gone.place} records `{gone.deviation.observed}`, but the result is right; remove the entry"
+        reason = f"{STALE}{gone.place} records `{gone.deviation.observed}`, but the result is right; remove the entry"
         return replace(record, verdict="fail", reason=reason)
     for entry in entries:
         if trial.shows(entry.deviation.observed, outcome):

@@ -1,11 +1,16 @@
 """What all tests of the suite share."""
 
-import pytest
-from hypothesis import settings
+from importlib.util import find_spec
 
-# How long an example takes says how busy the machine is, and nothing about the suite
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+import pytest
+
+# `pytest` without a path loads this file too, in environments that have only what the cases need
+if find_spec("hypothesis"):
+    from hypothesis import settings
+
+    # How long an example takes says how busy the machine is, and nothing about the suite
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

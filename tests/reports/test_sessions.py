@@ -328,6 +328,15 @@ def test_a_crash_is_recorded_and_the_rest_goes_on(project: Project) -> None:
     assert project.facts()["complete"]
 
 
+def test_integers_of_any_size_come_from_a_worker(project: Project) -> None:
+    """execnet, which carries reports, cannot write an integer below -2**31."""
+    smallest = (
+        "kind: einsum\ncases: {sum: {equation: 'i->', operands: [[-9223372036854775808, 1.0]], dtypes: [float64]}}\n"
+    )
+    project.write("cases/smallest.yaml", smallest)
+    assert project.run("right", "cases/smallest.yaml", "-n", "1").parseoutcomes()["passed"] == 2
+
+
 @pytest.mark.parametrize(("name", "told"), [("segfaulting", "SIGSEGV"), ("leaving", "exit status 3")])
 def test_a_worker_can_end_in_other_ways_too(project: Project, name: str, told: str) -> None:
     assert project.run(name, "-n", "1").parseoutcomes()["passed"] == 3

@@ -1,0 +1,70 @@
+"""`python -m reports script ID`: a check as a program that needs only its framework, for a report of a bug."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from backends import registry
+from backends.standalone.program import ScriptError, script
+from reports.read import read
+from specs.check import DIRECTIONS, Check, Place, checks
+from specs.explain import fields
+from specs.loading import load
+from specs.problems import CaseFileError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser("script", help="a check as a program that needs only its framework")
+    parser.add_argument("id", help="as in a record: FILE::CASE[BACKEND-DEVICE-IMPLEMENTATION-MODE-DTYPE]")
+    parser.add_argument("--run", dest="folder", type=Path, metavar="DIR", help="say what this run found of the check")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    try:
+        check = find(options.id, ROOT)
+        told = [options.id, f"{check.case.kind}: {fields(check)}"]
+        if options.folder:
+            told += _found(options.folder, options.id)
+        print(script(check, "\n".join(told)), end="")
+    except ScriptError as error:
+        print(f"script: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _found(folder: Path, id: str) -> list[str]:
+    """What a run says of the check; raises RunError where there is no run."""
+    found = read(folder)
+    record = next((each for each in found.records() if each["id"] == id), None)
+    if record is None:
+        raise ScriptError(f"{folder} has no record of {id}")
+    versions = found.facts["backends"].get(record["backend"], {}).get("versions") or {}
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    told = [f"{named} on Python {found.facts['python']}, {found.facts['platform']}"]
+    return [*told, f"{record['verdict']}: {record['reason']}".rstrip(": ")]
+
+
+def find(id: str, root: Path) -> Check:
+    """The check that an id names, on whatever device it says; raises ScriptError where there is none."""
+    file, _, name = id.partition("::")
+    where = name.rpartition("[")[2].rstrip("]").split("-")
+    if not name or len(where) < 5:
+        raise ScriptError(f"{id}: an id is FILE::CASE[BACKEND-DEVICE-IMPLEMENTATION-MODE-DTYPE], as in a record")
+    if where[0] not in registry.names():
+        raise ScriptError(f"{id}: no backend is called {where[0]!r} (known: {', '.join(registry.names())})")
+    try:
+        cases = load(root / file, root)
+    except (OSError, CaseFileError) as error:
+        raise ScriptError(f"{id}: its cases cannot be read: {error}") from error
+    declared = registry.declare(where[0])
+    place = Place(where[0], where[1], dict(declared.implementations), declared.modes, DIRECTIONS)
+    found = next((check for case in cases for check in checks(case, [place]) if check.name == name), None)
+    if found is None:
+        raise ScriptError(f"{id}: {file} has no such check")
+    return found

@@ -1,0 +1,109 @@
+"""The stand-alone program of a check shows what its record says, on every backend."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backends import registry
+from backends.standalone.program import ScriptError, script
+from reports.__main__ import main
+from reports.script import find
+from specs.record import Record
+from specs.verdict import judge
+
+ROOT = Path(__file__).resolve().parents[2]
+PRODUCT, MASKS = "cases/einsum/products.yaml::matrix_product", "cases/attention/masks.yaml"
+COMPLEX, DIAGONAL = "cases/einsum/complex_numbers.yaml::matrix_product", "cases/einsum/diagonals.yaml::diagonal"
+ATTENTION = "cases/attention/causal.yaml::grouped"
+LINEAR, COLUMNS = "cases/seeds/seed_002_linear.yaml", "cases/seeds/seed_002_columns.yaml::moderate_logits"
+ROW = f"{MASKS}::fully_masked_row"
+
+
+def judged(id: str) -> Record:
+    check = find(id, ROOT)
+    backend = registry.get(check.backend)
+    return judge(check, backend, id, "", registry.deviations(check.backend))
+
+
+def ran(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """As a user runs it: elsewhere, with nothing of the suite in reach."""
+    file = folder / "program.py"
+    file.write_text(program)
+    quiet = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run([sys.executable, "-I", file], cwd=folder, env=quiet, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        f"{PRODUCT}[numpy-cpu-einsum-eager-float64]",
+        "cases/einsum/integers.yaml::matrix_product[numpy-cpu-einsum-optimized-eager-int32]",
+        f"{ROW}[numpy-cpu-matmul-eager-float16]",
+        f"{PRODUCT}[torch-cpu-einsum-eager-bfloat16-grad]",
+        f"{COLUMNS}[torch-cpu-einsum-eager-float32]",
+        f"{LINEAR}::scale_before_softmax[torch-cpu-linear-layer-eager-float32]",
+        f"{ATTENTION}[torch-cpu-sdpa-eager-float16]",
+        f"{PRODUCT}[torch-cpu-einsum-jit-float32]",
+        f"{PRODUCT}[jax-cpu-einsum-jit-bfloat16-grad]",
+        f"{COMPLEX}[jax-cpu-einsum-eager-complex64-grad]",
+        f"{ATTENTION}[jax-cpu-einsum-jit-float64]",
+        f"{ROW}[jax-cpu-dot-product-attention-eager-float32]",
+        f"{COMPLEX}[tensorflow-cpu-einsum-eager-complex64-grad]",
+        f"{PRODUCT}[tensorflow-cpu-einsum-jit-float16-grad]",
+        f"{PRODUCT}[tensorflow-cpu-einsum-xla-float32]",
+        f"{LINEAR}::scale_before_softmax[tensorflow-cpu-linear-layer-jit-bfloat16]",
+        f"{ATTENTION}[tensorflow-cpu-keras-eager-float64]",
+    ],
+)
+def test_a_program_shows_the_worst_number_and_the_verdict_of_the_record(id: str, tmp_path: Path) -> None:
+    record = judged(id)
+    ended = ran(script(find(id, ROOT), id), tmp_path)
+    assert ended.returncode == (0 if record.verdict == "pass" else 1), ended.stderr
+    worst = record.measurement.worst
+    name = record.measurement.bound.get("gradient_of", "result")
+    of_worst = re.search(rf"^{name}: .*\n((?:  .*\n)+)", ended.stdout, re.MULTILINE)
+    assert of_worst, ended.stdout
+    if worst is not None:
+        said = rf"^  {re.escape(str(list(worst.index)))} \w* expected {re.escape(worst.expected)}, got {worst.got},"
+        assert re.search(said, of_worst[1], re.MULTILINE), ended.stdout
+
+
+def test_a_program_of_a_refusal_shows_the_refusal(tmp_path: Path) -> None:
+    ended = ran(
+        script(find("cases/invalid/syntax.yaml::arrow_doubled[numpy-cpu-einsum-eager-float32]", ROOT), ""), tmp_path
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "refused: ValueError" in ended.stdout
+
+
+def test_a_program_of_a_computation_that_raises_raises(tmp_path: Path) -> None:
+    id = "cases/attention/layouts.yaml::bshd[jax-cpu-dot-product-attention-jit-float16]"
+    record = judged(id)
+    assert record.deviation is not None
+    ended = ran(script(find(id, ROOT), id), tmp_path)
+    assert ended.returncode == 1
+    assert record.deviation["observed"]["error"] in ended.stderr
+
+
+def test_what_has_no_program_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for id, told in (
+        ("products", "an id is FILE::CASE[BACKEND-DEVICE-IMPLEMENTATION-MODE-DTYPE]"),
+        (f"{PRODUCT}[nunpy-cpu-einsum-eager-float64]", "no backend is called 'nunpy'"),
+        (f"{PRODUCT}[numpy-cpu-einsum-lazy-float64]", "has no such check"),
+        (f"{PRODUCT}[numpy-cpu-einsum-eager-bfloat16]", "nothing to show: numpy has no bfloat16"),
+    ):
+        assert main(["script", id]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_a_title_cannot_end_the_text_that_it_stands_in() -> None:
+    program = script(find(f"{PRODUCT}[numpy-cpu-einsum-eager-float64]", ROOT), 'a """ b \\')
+    compile(program, "program", "exec")
+    with pytest.raises(ScriptError):
+        find("nothing", ROOT)

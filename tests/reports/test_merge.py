@@ -1,0 +1,107 @@
+"""Shards and their union; the records are planted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.__main__ import main
+from reports.read import read
+from specs.sharding import Shard, parse
+from tests.reports.planted import record, write
+
+RECORDS = [record(f"sums::{number}", seconds=0.01 * number) for number in range(30)]
+
+
+def shards(folder: Path, count: int = 3, **said: Any) -> list[str]:
+    made = []
+    for index in range(1, count + 1):
+        own = [each for each in RECORDS if Shard(index, count).has(each["id"])]
+        selection = {"paths": ["cases"], "shard": f"{index}/{count}"}
+        made.append(str(write(folder / str(index), *own, selection=selection, **said)))
+    return made
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_each_check_is_in_exactly_one_shard(count: int) -> None:
+    division = [Shard(index, count) for index in range(1, count + 1)]
+    assert all(sum(shard.has(each["id"]) for shard in division) == 1 for each in RECORDS)
+
+
+def test_shards_are_about_equal() -> None:
+    sizes = [sum(Shard(index, 4).has(f"check {number}") for number in range(10_000)) for index in range(1, 5)]
+    assert all(2350 < size < 2650 for size in sizes)
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "1/0", "a/b", "-1/3"])
+def test_what_is_no_shard_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a shard is I/N"):
+        parse(text)
+
+
+def test_shards_become_the_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["merge", str(tmp_path / "whole"), *shards(tmp_path)]) == 0
+    whole = read(tmp_path / "whole")
+    assert sorted(each["id"] for each in whole.records()) == sorted(each["id"] for each in RECORDS)
+    assert whole.facts["complete"]
+    assert "shard" not in whole.facts["selection"]
+    assert whole.facts["verdicts"]["pass"] == 30
+    assert [each["shard"] for each in whole.facts["shards"]] == ["1/3", "2/3", "3/3"]
+    assert "30 pass" in capsys.readouterr().out
+
+
+def test_a_missing_shard_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, _, third = shards(tmp_path)
+    assert main(["merge", str(tmp_path / "part"), first, third]) == 1
+    assert "shard 2/3 is missing" in capsys.readouterr().out
+    assert not read(tmp_path / "part").facts["complete"]
+
+
+def test_a_shard_that_stopped_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = shards(tmp_path, complete=False)
+    assert main(["merge", str(tmp_path / "part"), *made]) == 1
+    assert f"{made[0]} is not complete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"packages": {"jax": "0.8.2"}}, "packages.jax is '0.8.1' in one and '0.8.2' in the other"),
+        ({"python": "3.12.0"}, "python is '3.11.7'"),
+        ({"suite": {"cases": "b"}}, "suite"),
+        ({"selection": {"paths": ["cases/a.yaml"], "shard": "2/2"}}, "selection.paths"),
+        ({"selection": {"paths": ["cases"], "shard": "2/3"}}, "shards of different divisions: 1/2, 2/3"),
+    ],
+)
+def test_runs_that_do_not_belong_together_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], other: dict[str, Any], told: str
+) -> None:
+    one = write(tmp_path / "one", record(), selection={"paths": ["cases"], "shard": "1/2"})
+    said = {"selection": {"paths": ["cases"], "shard": "2/2"}} | other
+    another = write(tmp_path / "another", record("sums::2"), **said)
+    with pytest.raises(SystemExit) as ended:
+        main(["merge", str(tmp_path / "out"), str(one), str(another)])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_overlapping_checks_must_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, same = write(tmp_path / "one", record()), write(tmp_path / "same", record(seconds=5.0))
+    assert main(["merge", str(tmp_path / "out"), str(one), str(same)]) == 0
+    assert len(list(read(tmp_path / "out").records())) == 1
+    other = write(tmp_path / "other", record(digest="zz"))
+    with pytest.raises(SystemExit):
+        main(["merge", str(tmp_path / "again"), str(one), str(other)])
+    assert "disagree on cases/products.yaml::matrix" in capsys.readouterr().err
+
+
+def test_a_run_is_not_joined_into_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = write(tmp_path / "one", record())
+    with pytest.raises(SystemExit):
+        main(["merge", str(one), str(one)])
+    assert "give another folder" in capsys.readouterr().err
+    assert json.loads((one / "records.jsonl").read_text())["id"] == record()["id"]

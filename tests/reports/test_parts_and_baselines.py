@@ -1,0 +1,120 @@
+"""Sessions of pytest with `--shard` and `--baseline`, on NumPy and a backend that changes between two sessions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from reports.__main__ import main
+from reports.read import read
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PRODUCTS = """\
+kind: einsum
+defaults: {dtypes: [float64, float32], implementations: [einsum]}
+cases:
+  product: {equation: "ij,jk->ik", shapes: [[2, 3], [3, 4]]}
+  transpose: {equation: "ij->ji", shapes: [[2, 3]]}
+  long_sums:
+    equation: i,i->
+    sweep: {sizes: [{i: 1}, {i: 16}, {i: 1024}]}
+"""
+ADAPTER = """
+import numpy as np
+from backends.numpy import Numpy as _Numpy
+
+class Changing(_Numpy):
+    name = "changing"
+
+    def run(self, case, implementation, mode, operands, device):
+        result = super().run(case, implementation, mode, operands, device)
+        return np.asarray({result})
+"""
+CORRECT, WRONG = "result", "result + 1"
+IMPRECISE = "result + 600 * np.finfo(result.dtype).eps"  # of 1,024 products of about 1 the bound is 877 of these
+
+
+class Project:
+    """A project of one case file, in which sessions are run as a user runs them."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester, self.path = pytester, pytester.path
+        for name in ("conftest.py", "pyproject.toml"):
+            shutil.copy(ROOT / name, self.path)
+        (self.path / "cases").mkdir()
+        (self.path / "cases" / "products.yaml").write_text(PRODUCTS)
+
+    def run(self, *arguments: str, result: str | None = None) -> pytest.RunResult:
+        """On NumPy; with `result` on a backend that returns this instead of NumPy's result."""
+        on = ["--backend=numpy"]
+        if result:
+            (self.path / "changing.py").write_text(ADAPTER.format(result=result))
+            on = ["--adapter=changing.py", "--backend=changing"]
+        return self.pytester.runpytest_subprocess("-p", "no:hypothesispytest", *on, *arguments)
+
+    def ids(self, folder: str) -> list[str]:
+        return [record["id"] for record in read(self.path / folder).records()]
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(pytester.path)]))
+    monkeypatch.setenv("COLUMNS", "120")
+    return Project(pytester)
+
+
+def test_shards_are_disjoint_and_their_union_is_the_whole(project: Project) -> None:
+    project.run("--report=whole")
+    for index in (1, 2):
+        assert project.run(f"--shard={index}/2", f"--report=s{index}", "-n2").ret == pytest.ExitCode.OK
+    parts = [project.ids(f"s{index}") for index in (1, 2)]
+    assert all(parts)
+    assert sorted(parts[0] + parts[1]) == sorted(project.ids("whole"))
+    facts = read(project.path / "s2").facts
+    assert (facts["selection"]["shard"], facts["complete"]) == ("2/2", True)
+
+    assert main(["merge", *(str(project.path / name) for name in ("merged", "s1", "s2"))]) == 0
+    assert main(["compare", str(project.path / "whole"), str(project.path / "merged")]) == 0
+
+
+def test_what_is_no_shard_or_no_run_is_a_usage_error(project: Project) -> None:
+    for option, told in (("--shard=3/2", "*3/2: a shard is I/N*"), ("--baseline=nowhere", "*nowhere holds no run*")):
+        result = project.run(option)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([told])
+
+
+def test_a_session_that_is_as_before_passes(project: Project) -> None:
+    project.run("--report=earlier")
+    result = project.run("--baseline=earlier", "-n2", "cases/products.yaml")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        ["*compared with *earlier*", "Safe: all 10 checks that ran in both runs behave as before."]
+    )
+
+
+def test_a_run_can_be_compared_with_the_one_that_it_replaces(project: Project) -> None:
+    project.run(result=CORRECT)
+    result = project.run("--baseline=.conformance", result=WRONG)
+    result.stdout.fnmatch_lines(["Not safe: 10 checks newly fail; 10 checks compared."])
+
+
+def test_an_error_that_grew_fails_the_session_though_every_check_passes(project: Project) -> None:
+    part = ["-k", "long_sums/1024"]
+    assert project.run("--report=earlier", *part, result=CORRECT).ret == pytest.ExitCode.OK
+    result = project.run("--baseline=earlier", *part, result=IMPRECISE)
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["Not safe: 2 checks have a larger error; 2 checks compared.", "*error grown*"])
+
+
+def test_a_part_is_compared_with_that_part(project: Project) -> None:
+    project.run("--report=earlier", result=WRONG)
+    result = project.run("--baseline=earlier", "cases/products.yaml::product", result=CORRECT)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["Safe: nothing became worse in the 2 checks that ran in both runs*"])
+    result.stdout.no_fnmatch_line("*ran in the old run only*")
