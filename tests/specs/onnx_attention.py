@@ -1,0 +1,159 @@
+"""Attention cases in the terms of ONNX's Attention operator, and their value by ONNX's reference evaluator.
+
+The operator stands in https://onnx.ai/onnx/operators/onnx__Attention.html.  Where it counts the positions of queries
+from depends on what it is given: from key 0; behind `past_key`; or, with `nonpad_kv_seqlen`, so that each item's last
+query stands at its last key that is not padding.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from specs.case import AttentionConfig
+from specs.formats import Array
+
+ELEMENTS = {
+    "float32": TensorProto.FLOAT,
+    "float64": TensorProto.DOUBLE,
+    "bool": TensorProto.BOOL,
+    "int64": TensorProto.INT64,
+}
+INPUTS = ["Q", "K", "V", "attn_mask", "past_key", "past_value", "nonpad_kv_seqlen"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One application of the operator: named inputs and attributes, of the first opset that has them all."""
+
+    inputs: Mapping[str, Array]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def opset(self) -> int:
+        if any(name.endswith("_window_size") for name in self.attributes):
+            return 25
+        return 24 if "nonpad_kv_seqlen" in self.inputs else 23
+
+
+def inexpressible(config: AttentionConfig, dtype: str) -> str | None:
+    """Why the operator cannot say what the case says, or None."""
+    c = config
+    parts = {
+        "projections": c.projections, "relative positions": c.relative, "rotary positions": c.rotary, "a sink": c.sink
+    }  # fmt: skip
+    for name, part in parts.items():
+        if part:
+            return f"{name} are not part of the operator"
+    if c.scale_at == "weights":
+        return "the scale applies to the scores only"
+    if c.fully_masked != "zeros":
+        return "a query without any key yields zeros"
+    if c.bias and (c.bias_at == "products" or c.softcap):
+        return "what is added is added after scale and softcap"
+    if c.bias and c.mask and c.mask.type == "additive":
+        return "there is one operand to add"
+    numbers = [x for x in (c.scale, c.softcap) if x is not None]
+    if dtype == "float64" and any(float(np.float32(x)) != x for x in numbers):
+        return "attributes are float32"
+    if positioned(c) and c.kv_lengths is not None and {n - c.q_len for n in c.kv_lengths} != {c.query_offset}:
+        return "with lengths each item's last query stands at its own last key"
+    return None
+
+
+def positioned(config: AttentionConfig) -> bool:
+    """Whether it matters where queries stand."""
+    return config.causal != "none" or config.window is not None
+
+
+def call(config: AttentionConfig, operands: Mapping[str, Array]) -> Call:
+    """The operator's inputs and attributes for an expressible case."""
+    c = config
+    tensors = {name: tensor(c, operands[name]) for name in ("query", "key", "value")}
+    given = dict(zip(INPUTS, tensors.values(), strict=False))
+    attributes: dict[str, Any] = {}
+    if given["Q"].ndim == 3:
+        attributes |= {"q_num_heads": c.num_heads, "kv_num_heads": c.num_kv_heads}
+    if c.past is not None:
+        past = {name: by_head(c, tensor(c, operands[name])) for name in ("past_key", "past_value")}
+        given |= past
+        if c.kv_lengths is not None or (positioned(c) and c.query_offset != c.past):
+            given |= joined(c, given)
+            del given["past_key"], given["past_value"]
+    if c.kv_lengths is not None:
+        given["nonpad_kv_seqlen"] = np.array(c.kv_lengths, np.int64)
+    elif positioned(c) and c.query_offset and "past_key" not in given:
+        given["nonpad_kv_seqlen"] = np.full(c.batch, c.kv_len, np.int64)
+    if (mask := added(c, operands)) is not None:
+        given["attn_mask"] = mask
+    attributes |= {"is_causal": 1} if c.causal != "none" else {}
+    attributes |= {"scale": c.scale} if c.scale is not None else {}
+    attributes |= {"softcap": c.softcap} if c.softcap is not None else {}
+    if c.window:
+        sides = {"left_window_size": c.window.left, "right_window_size": c.window.right}
+        attributes |= {name: -1 if side is None else side for name, side in sides.items()}
+    return Call(given, attributes)
+
+
+def tensor(config: AttentionConfig, array: Array) -> Array:
+    """Query, key or value as the operator takes it: bsd as it is (and ds as one item of it), all else as bhsd."""
+    if config.layout == "ds":
+        return array.T[None]
+    if config.layout == "bsd":
+        return array
+    return array.transpose([config.layout.index(axis) for axis in "bhsd"])
+
+
+def by_head(config: AttentionConfig, array: Array) -> Array:
+    """Past keys or values, which are bhsd beside a packed query too."""
+    if array.ndim == 4:
+        return array
+    batch, length, packed = array.shape
+    heads = config.num_kv_heads
+    return array.reshape(batch, length, heads, packed // heads).swapaxes(1, 2)
+
+
+def joined(config: AttentionConfig, given: Mapping[str, Array]) -> dict[str, Array]:
+    """Keys and values behind the past ones, as a cache outside the operator holds them."""
+    both: dict[str, Array] = {}
+    for name, past in (("K", given["past_key"]), ("V", given["past_value"])):
+        whole = np.concatenate([past, by_head(config, given[name])], axis=2)
+        packed = whole.swapaxes(1, 2).reshape(config.batch, config.kv_len, -1)
+        both[name] = packed if given[name].ndim == 3 else whole
+    return both
+
+
+def added(config: AttentionConfig, operands: Mapping[str, Array]) -> Array | None:
+    """Mask and bias as one `attn_mask`.  Its last axis is as long as the keys, for a shorter one would be padded."""
+    mask, bias = operands.get("mask"), operands.get("bias")
+    if bias is not None:
+        return bias if mask is None else np.where(mask, bias, bias.dtype.type(-np.inf))
+    return None if mask is None else np.broadcast_to(mask, (*mask.shape[:-1], config.kv_len))
+
+
+def evaluated(asked: Call) -> Array:
+    """What the reference evaluator makes of it: bhsd, or bsd of packed inputs."""
+    names = [name if name in asked.inputs else "" for name in INPUTS]
+    while not names[-1]:
+        names.pop()
+    outputs = ["Y"] if "past_key" not in asked.inputs else ["Y", "present_key", "present_value"]
+    node = helper.make_node("Attention", names, outputs, **asked.attributes)
+    described = [
+        helper.make_tensor_value_info(name, ELEMENTS[array.dtype.name], array.shape)
+        for name, array in asked.inputs.items()
+    ]
+    output = helper.make_tensor_value_info("Y", ELEMENTS[asked.inputs["Q"].dtype.name], None)
+    graph = helper.make_graph([node], "attention", described, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", asked.opset)])
+    with np.errstate(all="ignore"):
+        return ReferenceEvaluator(model).run(None, {k: np.ascontiguousarray(v) for k, v in asked.inputs.items()})[0]
+
+
+def in_layout(config: AttentionConfig, output: Array) -> Array:
+    """The operator's output in the case's layout."""
+    if config.layout == "ds":
+        return output[0].T
+    return output if config.layout == "bsd" else output.transpose(["bhsd".index(axis) for axis in config.layout])
