@@ -1,7 +1,7 @@
 """Gradients of attention in NumPy, step by step: what faults of gradients are made of.
 
 NumPy does not differentiate, so this is the right backend of which a faulty one replaces a step.  It knows attention
-without projections, positions and caches, in float32 and float64.
+without projections, relative positions, sinks and caches, in float32 and float64.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from backends.numpy import Numpy
-from specs.attention import allowed_keys, repeated, to_heads, to_layout
+from specs.attention import allowed_keys, repeated, to_heads, to_layout, turned
 from specs.attention_gradient import over_broadcast, over_group
 from specs.case import AttentionConfig, Case
 from specs.formats import Array
@@ -35,8 +35,11 @@ class Backward(Numpy):
         c, group = case.config, 1
         assert isinstance(c, AttentionConfig)
         group = c.num_heads // c.num_kv_heads
-        query = to_heads(c, operands["query"], c.num_heads)
-        keys, values = (repeated(to_heads(c, operands[name], c.num_kv_heads), group) for name in ("key", "value"))
+        query, key = (
+            turned(c, operands, to_heads(c, operands[name], heads), first)
+            for name, heads, first in (("query", c.num_heads, c.query_offset), ("key", c.num_kv_heads, 0))
+        )
+        keys, values = (repeated(x, group) for x in (key, to_heads(c, operands["value"], c.num_kv_heads)))
         with np.errstate(all="ignore"):
             products = query @ keys.swapaxes(-1, -2) * query.dtype.type(c.score_scale)
             biased = products + operands["bias"] if c.bias else products
@@ -49,8 +52,8 @@ class Backward(Numpy):
             d_scores = self.of_scores(c, weights, d_weights, np.broadcast_to(allowed_keys(c, operands), scores.shape))
             d_biased = self.of_biased(c, d_scores, biased)
             found = {
-                "query": self.of_query(c, d_biased, keys),
-                "key": self.of_shared(self.of_keys(c, d_biased, query), group),
+                "query": self.turned_back(c, operands, self.of_query(c, d_biased, keys), c.query_offset),
+                "key": self.turned_back(c, operands, self.of_shared(self.of_keys(c, d_biased, query), group), 0),
                 "value": self.of_shared(self.of_values(weights, d_heads), group),
             }
             found = {name: to_layout(c, d) for name, d in found.items()}
@@ -105,6 +108,13 @@ class Backward(Numpy):
 
     def of_shared(self, d: Array, group: int) -> Array:
         return np.asarray(over_group(d, group))
+
+    def turned_back(self, c: AttentionConfig, operands: Mapping[str, Array], d: Array, first: int) -> Array:
+        """Of what rotary positions from `first` on have turned: by the opposite angle."""
+        if c.rotary is None:
+            return d
+        opposite = {"rotary_cos": operands["rotary_cos"], "rotary_sin": -operands["rotary_sin"]}
+        return np.asarray(turned(c, opposite, d, first))
 
     def of_bias(self, d_biased: Array) -> Array:
         return np.asarray(d_biased.sum(axis=0))

@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from specs.attention import allowed_keys
+from specs.attention import allowed_keys, turned
 from specs.case import AttentionConfig
 from specs.formats import Array
 from tests.faulty.backward import Backward
@@ -251,3 +251,36 @@ class LastBlockLeftOut(Backward):
         d_keys = super().of_keys(c, d_biased, query)
         d_keys[:, :, c.kv_len // 4 * 4 :] = 0
         return d_keys
+
+
+# Rotary positions -----------------------------------------------------------------------------------------------------
+
+
+@fault(
+    "gradients_turned_the_wrong_way",
+    values=[
+        "attention/rotary::of_some_features/halfx6[einsum-float32-grad]",
+        "attention/rotary::columns[einsum-float32-grad]",
+        "attention/rotary::grouped[matmul-float32-grad]",
+    ],
+)
+class TurnedTheWrongWay(Backward):
+    """Gradients of query and key are turned by their positions once more, instead of back."""
+
+    def turned_back(self, c: AttentionConfig, operands: Mapping[str, Array], d: Array, first: int) -> Array:
+        return np.asarray(turned(c, operands, d, first))
+
+
+@fault(
+    "gradients_not_turned_back",
+    values=[
+        "attention/rotary::of_some_features/interleavedx2[einsum-float32-grad]",
+        "attention/rotary::columns[matmul-float32-grad]",
+        "attention/rotary::grouped[einsum-float32-grad]",
+    ],
+)
+class NotTurnedBack(Backward):
+    """Gradients are those of the turned query and key, as if the rotation were not part of the computation."""
+
+    def turned_back(self, c: AttentionConfig, operands: Mapping[str, Array], d: Array, first: int) -> Array:
+        return d
