@@ -33,6 +33,7 @@ LEFT_OUT = {
     "implementations": "the session chooses implementations",
     "requires": "examples are small",
     "expect": "follows from the other fields",
+    "unseen": "it needs a key that no query sees, which a case says by itself",
     "query": "literal values have recipes instead",
     "key": "literal values have recipes instead",
     "value": "literal values have recipes instead",
@@ -55,6 +56,9 @@ VALUES: Mapping[str, Any] = {
     "kv_lengths": lambda sizes: st.lists(
         st.integers(0, sizes["kv_len"]), min_size=sizes["batch"], max_size=sizes["batch"]
     ),
+    "past": lambda sizes: st.integers(0, sizes["kv_len"]),
+    "rotary.dims": st.sampled_from((2, 4, 8)),
+    "rotary.base": st.sampled_from((10.0, 10000.0)),
     "window.left": st.integers(0, 9),
     "window.right": st.integers(0, 9),
     "mask.shape": st.sampled_from(("qk", "k", "1k", "q1", "1qk", "hqk", "b1qk", "bhqk", "b11k", "11qk", "1hqk")),
@@ -152,7 +156,9 @@ def _settled(sizes: dict[str, int], said: dict[str, Any]) -> dict[str, Any]:
     sizes, said = dict(sizes), dict(said)
     projections = said.get("projections")
     if said.get("self_attention"):
-        sizes["kv_len"] = sizes["q_len"]
+        sizes["kv_len"] = sizes["q_len"] + said.get("past", 0)
+    if said.get("data") == "cancelling" and (said.get("self_attention") or sizes["kv_len"] - said.get("past", 0) < 2):
+        del said["data"]  # it pairs keys off
     if said.get("layout") == "ds":
         sizes |= {"batch": 1, "num_heads": 1, "num_kv_heads": 1}
     elif projections and (projections.kind == "linear" or projections.output):
