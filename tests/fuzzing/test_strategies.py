@@ -121,7 +121,7 @@ def test_every_word_of_every_field_of_attention_is_drawn() -> None:
 
 
 def test_a_field_whose_values_are_not_known_is_told() -> None:
-    with pytest.raises(LookupError, match="window.size is not fuzzed"):
+    with pytest.raises(LookupError, match=r"window\.size is not fuzzed"):
         attentions.values(int | None, "window.size", {})
 
 
