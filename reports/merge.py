@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         raise RunError(f"{options.out} is one of the runs to be joined: give another folder for the result")
     runs = [read(folder) for folder in options.runs]
     missing = merge(options.out, runs)
-    failed = write(options.out)
+    failed = write(options.out) if (options.out / CASES).exists() else {}  # without it no view can say what was run
     counts = json.loads((options.out / RUN).read_text(encoding="utf-8"))["verdicts"]
     print(f"{options.out}: " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
     for said in missing:

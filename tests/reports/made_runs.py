@@ -33,7 +33,10 @@ def record(of: Case, backend: str = "numpy", verdict: str = "pass", ratio: float
     parts = [backend, *(fields[name] for name in ("device", "implementation", "mode", "dtype"))]
     id = f"{of.file}::{of.name}[{'-'.join(parts + ['grad'] * (fields['direction'] == 'grad'))}]"
     worst = None if ratio is None else Worst((1, 0), "-0.3960679153513782", "-0.39019012451171875", "1.03e-06")
-    measurement = Measurement(ratio, 2.5, 1e-9, worst, fields["dtype"], (2, 4), "d1", {"terms": 3, "form": "any data"})
+    bound = {"terms": 3, "form": "any data"}
+    measurement = Measurement(
+        ratio, 2.5, 1e-9, worst, fields["dtype"], (2, 4), digest="d1", nan=0, infinite=0, bound=bound
+    )
     made = Record(
         id, str(of.file), of.line, of.id, of.kind, backend, verdict=verdict, measurement=measurement, **fields
     )  # type: ignore[arg-type]
