@@ -116,7 +116,7 @@ class MinusTenThousandAdded(Numpy):
 
     @staticmethod
     def where(condition: Array, x: Array, y: Any) -> Array:
-        hides = isinstance(y, float) and y < 0
+        hides = isinstance(y, (float, np.floating)) and y < 0
         return x + np.where(condition, 0.0, -1e4).astype(x.dtype) if hides else np.where(condition, x, y)
 
     primitives = replace(Numpy.primitives, where=where)
