@@ -11,7 +11,7 @@ import difflib
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -33,7 +33,7 @@ from reports.terminal import Summary
 from reports.views import Views
 from specs import items, sharding
 from specs.case import Mode
-from specs.check import DIRECTIONS, Direction, Place
+from specs.check import Direction, Place
 from specs.deviation import Recorded
 from specs.formats import DTYPES
 from specs.items import PLAN, Plan, asks_for_cases
@@ -163,21 +163,19 @@ def _asked(narrowed: list[str], offered: Iterable[Name]) -> tuple[Name, ...]:
 
 def _places(findings: dict[str, Finding], option: Any) -> list[Place]:
     return [
-        Place(
-            backend=name,
-            device=device,
+        replace(
+            place,
             implementations={
-                kind: _asked(option.implementation, backend.offered(kind, device)) for kind in backend.implementations
+                kind: _asked(option.implementation, names) for kind, names in place.implementations.items()
             },
-            modes=_asked(option.mode, backend.modes if option.mode else backend.default_modes),
-            directions=_asked(option.direction, DIRECTIONS if backend.differentiates else ("forward",)),
+            modes=_asked(option.mode, backend.modes if option.mode else place.modes),
+            directions=_asked(option.direction, place.directions),
             dtypes=tuple(option.dtype) or None,
-            on_request=backend.on_request - frozenset(option.implementation),
-            distinct=backend.distinct,
+            on_request=place.on_request - frozenset(option.implementation),
         )
         for name in _asked(option.backend, findings)
         for backend in [registry.declare(name)]
-        for device in _asked(option.device, findings[name].devices)
+        for place in map(backend.place, _asked(option.device, findings[name].devices))
     ]
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from backends.attention.base import Attention, Execution, Operands, Primitives, Tensor
 from backends.contraction import Contraction
 from specs.case import AttentionConfig, Case, Config, EinsumConfig
+from specs.check import DIRECTIONS, Place
 from specs.formats import DTYPES, Array
 from specs.inputs import differentiable
 from specs.precision import Precision, declared
@@ -120,6 +121,19 @@ class Backend(ABC):
         if kind != "attention":
             return names
         return tuple(name for name in names if any(fnmatchcase(device, at) for at in cls._devices_of(name)))
+
+    @classmethod
+    def place(cls, device: str) -> Place:
+        """What is computed on a device unless something else is asked for."""
+        return Place(
+            backend=cls.name,
+            device=device,
+            implementations={kind: cls.offered(kind, device) for kind in cls.implementations},
+            modes=cls.default_modes,
+            directions=DIRECTIONS if cls.differentiates else ("forward",),
+            on_request=cls.on_request,
+            distinct=cls.distinct,
+        )
 
     @classmethod
     def _devices_of(cls, implementation: str) -> tuple[str, ...]:

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.attention.base import Operands, Tensor
-from specs.case import CaseError
+from specs.case import CaseError, EinsumConfig
 from specs.equation import ELLIPSIS, Term, parse
 
 # In the order that an output left out has, capitals first: NumPy and PyTorch number them alike
 NUMBERS = {label: number for number, label in enumerate(string.ascii_uppercase + string.ascii_lowercase)}
-
-
 # Of more operands an exhaustive search for the best order can take minutes: it grows with their factorial
 LONGEST_SEARCH = 6
 
@@ -53,6 +51,13 @@ def has_sublists(equation: str, operand_count: int) -> bool:
         return len(parse(equation)[0]) == operand_count
     except CaseError:
         return False
+
+
+def too_long_a_search(config: EinsumConfig) -> str | None:
+    """Why the best order of contraction is not searched for exhaustively, or None where it can be."""
+    if config.operand_count <= LONGEST_SEARCH:
+        return None
+    return "an exhaustive search for the best order of so many operands can take minutes"
 
 
 def _numbered(term: Term) -> list[Any]:

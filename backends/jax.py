@@ -16,7 +16,7 @@ from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.jax import CudnnAttention, DotProductAttention
 from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback
-from backends.contraction import LONGEST_SEARCH, Contraction
+from backends.contraction import Contraction, too_long_a_search
 from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
 
@@ -122,9 +122,12 @@ class Jax(Backend):
     def unsupported(
         self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
     ) -> str | None:
-        of_many = isinstance(config, EinsumConfig) and config.operand_count > LONGEST_SEARCH
-        if of_many and implementation == "einsum-optimal":
-            return "an exhaustive search for the best order of so many operands can take minutes"
+        if (
+            isinstance(config, EinsumConfig)
+            and implementation == "einsum-optimal"
+            and (told := too_long_a_search(config))
+        ):
+            return told
         return super().unsupported(config, implementation, mode, dtype, device, direction)
 
     def settings(self) -> dict[str, Any]:

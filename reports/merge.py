@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.read import Run, RunError, read
-from reports.stream import CASES, RECORDS, RUN
+from reports.stream import CASES, RECORDS, RUN, line
 from reports.views import write
 from specs.record import VERDICTS
 
@@ -56,9 +56,9 @@ def merge(out: Path, runs: Sequence[Run]) -> list[str]:
     missing = [*_missing_shards(runs), *_incomplete(runs)]
     out.mkdir(parents=True, exist_ok=True)
     (out / RUN).unlink(missing_ok=True)  # never beside the records of another run
-    (out / RECORDS).write_text("".join(_line(record) for record in records.values()), encoding="utf-8")
+    (out / RECORDS).write_text("".join(line(record) for record in records.values()), encoding="utf-8")
     if statements:
-        (out / CASES).write_text("".join(_line(said) for said in statements.values()), encoding="utf-8")
+        (out / CASES).write_text("".join(line(said) for said in statements.values()), encoding="utf-8")
     facts = _facts(runs, records.values(), whole=not missing)
     (out / RUN).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return missing
@@ -99,9 +99,8 @@ def _kept(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _statements(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     """What each case says; empty where the runs do not tell."""
-    files = [path for each in runs if (path := each.folder / CASES).exists()]
-    told = (json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines())
-    return {said["case"]: said for said in told}
+    telling = (each for each in runs if (each.folder / CASES).exists())
+    return {said["case"]: said for each in telling for said in each.cases()}
 
 
 def _missing_shards(runs: Sequence[Run]) -> Iterator[str]:
@@ -149,7 +148,3 @@ def _facts(runs: Sequence[Run], records: Any, whole: bool) -> dict[str, Any]:
 def _of_each(facts: Mapping[str, Any]) -> dict[str, Any]:
     shard = (facts.get("selection") or {}).get("shard")
     return {"shard": shard} | {name: facts.get(name) for name in OF_EACH}
-
-
-def _line(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False) + "\n"

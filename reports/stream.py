@@ -12,6 +12,7 @@ import os
 import platform
 import shlex
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -86,8 +87,8 @@ class Stream:
             stated = getattr(report, "conformance_case", None)  # once from each worker
             if stated and stated["case"] not in self.stated:
                 self.stated.add(stated["case"])
-                cases.write(_line(stated))
-            records.write(_line(record))
+                cases.write(line(stated))
+            records.write(line(record))
             self.verdicts[record["verdict"]] += 1
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -121,5 +122,6 @@ class Stream:
         unfinished.replace(self.folder / RUN)
 
 
-def _line(data: dict[str, Any]) -> str:
+def line(data: Mapping[str, Any]) -> str:
+    """As a file of JSON lines holds it."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n"

@@ -126,7 +126,7 @@ def test_int8_asked_for_as_int32_does_not_wrap_around(name: str) -> None:
 def test_a_backend_without_such_an_argument_says_so(name: str) -> None:
     said = config(asks_for_dtype=True, dtypes=["float32"])
     assert "argument for the result's dtype" in str(
-        framework(name).unsupported(said, "einsum", "eager", "float32", "cpu")
+        framework(name).unsupported(said, "einsum", "eager", "float32", "cpu", "forward")
     )
 
 
@@ -157,10 +157,10 @@ def test_torch_is_unoptimized_only_while_it_computes(monkeypatch: pytest.MonkeyP
 def test_no_exhaustive_search_for_the_order_of_many_operands(name: str) -> None:
     backend = framework(name)
     chain = ",".join(a + b for a, b in zip(string.ascii_letters[:7], string.ascii_letters[1:8], strict=True))
-    told = backend.unsupported(config(chain), "einsum-optimal", "eager", "float32", "cpu")
+    told = backend.unsupported(config(chain), "einsum-optimal", "eager", "float32", "cpu", "forward")
     assert told is not None
     assert "exhaustive search" in told
-    assert backend.unsupported(config(chain[:-3]), "einsum-optimal", "eager", "float32", "cpu") is None
+    assert backend.unsupported(config(chain[:-3]), "einsum-optimal", "eager", "float32", "cpu", "forward") is None
 
 
 # NumPy's arguments --------------------------------------------------------------------------------------------------

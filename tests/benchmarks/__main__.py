@@ -12,12 +12,13 @@ import argparse
 import statistics
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from backends import registry
 from backends.base import Backend
 from specs import inputs
-from specs.check import Check, Place, checks
+from specs.check import Check, checks
 from specs.loading import discover, load
 from specs.verdict import judge
 
@@ -28,12 +29,7 @@ TYPICAL = ["cases/einsum/products.yaml", "cases/attention/lengths.yaml"]
 def runnable(backend: Backend, files: list[Path]) -> list[Check]:
     """The checks of the backend's default modes that compute something, on its first device."""
     device = backend.devices()[0]
-    place = Place(
-        backend.name,
-        device,
-        {kind: backend.offered(kind, device) for kind in backend.implementations},
-        backend.default_modes,
-    )
+    place = replace(backend.place(device), directions=("forward",))
     found = [check for file in files for case in load(file, ROOT) for check in checks(case, [place])]
     return [
         check

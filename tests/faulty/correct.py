@@ -120,7 +120,7 @@ class ScaledQuery(ByHand):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         c = self.config
-        if c.scale_at == "scores":
+        if c.scale_at == c.bias_at == "scores":  # a bias of the products is scaled with them
             query = query * query.dtype.type(c.score_scale)
             self.config = c.model_copy(update={"scale": 1.0})
         return super().attend(query, key, value, operands)
