@@ -22,7 +22,7 @@ from specs.case import Case, EinsumConfig
 backend = registry.get({name!r})
 case = Case("a::b", "b", None, 1, EinsumConfig(equation="ij,jk->ik", shapes=[[2, 2], [2, 2]]))
 operands = {{"operand_0": np.eye(2), "operand_1": np.eye(2)}}
-for implementation in backend.implementations["einsum"]:
+for implementation in set(backend.implementations["einsum"]) - backend.on_request:
     assert (backend.run(case, implementation, "eager", operands, "cpu") == np.eye(2)).all()
 """
 

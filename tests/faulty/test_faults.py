@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,10 +104,7 @@ def test_a_check_that_does_not_exist_is_not_taken_for_one(name: str) -> None:
 def test_the_command_fails_where_a_check_misses_its_fault(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    faultless = Fault(
-        "faultless", "Nothing is wrong.", Numpy, {"einsum/products::inner[einsum-float32]": Finding.VALUES}
-    )
-    monkeypatch.setattr(command, "FAULTS", [faultless])
+    monkeypatch.setattr(command, "FAULTS", [replace(FAULTS[0], backend=Numpy)])
     assert command.main([]) == 1
     assert "MISSED" in capsys.readouterr().out
 

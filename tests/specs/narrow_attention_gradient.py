@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from test_attention_bound import Computed
+from narrow_attention import Computed
 
-from specs.attention import allowed_keys, repeated, rotary_pairs, to_heads, to_layout, with_past
+from specs.attention import allowed_keys, repeated, to_heads, to_layout, with_past
 from specs.case import AttentionConfig
 from specs.formats import Array, round_to
 
@@ -35,8 +35,8 @@ class Backpropagated(Computed):
     def gradients(self, c: AttentionConfig, operands: Mapping[str, Array], cotangent: Array) -> dict[str, Array]:
         given = {name: array.astype(np.float64) for name, array in operands.items()}
         group, past, kept = c.num_heads // c.num_kv_heads, c.past or 0, self.kept
-        q = self.turn(c, given, self.projected(c, given, "query"), c.query_offset, 1.0)
-        k = with_past(c, given, "key", self.turn(c, given, self.projected(c, given, "key"), past, 1.0))
+        q = self.turned(c, given, self.projected(c, given, "query"), c.query_offset)
+        k = with_past(c, given, "key", self.turned(c, given, self.projected(c, given, "key"), past))
         k, v = (repeated(x, group) for x in (k, with_past(c, given, "value", self.projected(c, given, "value"))))
         factor = c.scale if c.scale_at == "weights" else None
 
@@ -96,8 +96,8 @@ class Backpropagated(Computed):
         if c.past is not None:
             found |= {"past_key": to_layout(c, d_key[:, :, :past]), "past_value": to_layout(c, d_value[:, :, :past])}
         steps = {
-            "query": self.turn(c, given, d_query, c.query_offset, -1.0),
-            "key": self.turn(c, given, d_key[:, :, past:], past, -1.0),
+            "query": self.turned_back(c, given, d_query, c.query_offset),
+            "key": self.turned_back(c, given, d_key[:, :, past:], past),
             "value": d_value[:, :, past:],
         }
         for name, d in steps.items():
@@ -133,16 +133,8 @@ class Backpropagated(Computed):
         batch, heads, length, features = d.shape
         return d if group == 1 else self.summed(d.reshape((batch, heads // group, group, length, features)), (2,))
 
-    def turn(self, c: AttentionConfig, given: Mapping[str, Array], x: Array, first: int, sign: float) -> Array:
-        """Rotary positions, forwards or back, every step stored."""
-        if c.rotary is None:
-            return x
-        at = slice(first, first + x.shape[-2])
-        cos, sin, (one, two) = given["rotary_cos"][at], sign * given["rotary_sin"][at], rotary_pairs(c)
-        turned = x.copy()
-        turned[..., one] = self.stored(self.stored(x[..., one] * cos) - self.stored(x[..., two] * sin))
-        turned[..., two] = self.stored(self.stored(x[..., two] * cos) + self.stored(x[..., one] * sin))
-        return turned
+    def turned_back(self, c: AttentionConfig, given: dict[str, Array], d: Array, first: int) -> Array:
+        return self.turned(c, given | {"rotary_sin": -given["rotary_sin"]}, d, first) if c.rotary else d
 
     def parameters(self, name: str, d: Array, x: Array, bias: bool = True) -> dict[str, Array]:
         d, x = d.reshape((-1, d.shape[-1])), x.reshape((-1, x.shape[-1]))

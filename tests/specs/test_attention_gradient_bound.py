@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 from narrow_arithmetic import worst
+from narrow_attention import BASE, CONFIGS, PRECISIONS, made
 from narrow_attention_gradient import Backpropagated
-from test_attention_bound import BASE, CONFIGS, PRECISIONS, made
 
 from specs import inputs
 from specs.attention_gradient_bound import references
