@@ -316,7 +316,7 @@ def test_all_problems_of_a_file_are_found_at_once_each_at_its_place(problems_of)
         ("{head_dim: 0, q_len: 1}", "3:19: head_dim is 0 (expected at least 1)"),
         ("{head_dim: 4, q_len: 1, softcap: 0}", "3:41: softcap is 0 (expected more than 0)"),
         ("{head_dim: 4, q_len: 1, scale: [1]}", "3:39: scale is a list (expected a number)"),
-        ("{head_dim: 4, q_len: 1, gradient: no}", "3:42: gradient is the text 'no' (expected true or false)"),
+        ("{head_dim: 4, q_len: 1, gradient: no}", "3:42: gradient is the text 'no' (expected true or false or a list)"),
         ("{head_dim: 4, q_len: 1, window: 3}", "3:40: window is 3 (expected a mapping)"),
         ("{head_dim: 4, q_len: 1, window: {lfet: 3}}", "3:41: unknown key 'lfet' (did you mean 'left'?)"),
         ("{head_dim: 4, q_len: 1, window: {zzz: 3}}", "3:41: unknown key 'zzz' (expected left or right)"),
