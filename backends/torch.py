@@ -88,7 +88,8 @@ class Torch(Backend):
             permute=torch.permute,
             reshape=torch.reshape,
             spread=torch.broadcast_to,
-            join=torch.cat,
+            # Slices of one feature look like images to cat, which puts the heads innermost: fused kernels refuse that
+            join=lambda tensors, axis: torch.cat(tensors, axis).contiguous(),
             repeat=torch.repeat_interleave,
             where=torch.where,
             any=lambda x, axis: torch.any(x, axis, keepdim=True),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Of what is observed, these say nothing together
 ALONE = frozenset({"error", "accepts", "dtype", "shape", "result", "computed_in", "value"})
+OF_ATTENTION = frozenset({"scale_rounded_to", "fully_masked", "causal", "masked_values"})
 FormatName = Literal["float64", "float32", "tf32", "float16", "bfloat16"]
 
 
@@ -143,6 +144,8 @@ class Deviation(Model):
     def may_apply(self, check: Check) -> bool:
         """Whether it may be seen in a check of a case that nobody named."""
         if self.when is None or not self.installed:
+            return False
+        if self.observed.model_fields_set & OF_ATTENTION and check.case.kind != "attention":
             return False
         anywhere = self.match.model_copy(update={"case": "*"})
         facts = {**vars(check), "case": check.case.id}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -18,12 +19,16 @@ Property = Literal[
     "ellipsis_left_out",
     "ellipsis_shared_and_no_arrow",
     "diagonal_of_size_one",
+    "no_arrow",
     "not_letters",
     "split_by_spaces",
     "two_ellipses_in_output",
     "two_ellipses_in_a_row",
     "one_key_value_head",
     "one_head_and_item",
+    "causal_and_scale_not_positive",
+    "adds_minus_infinity",
+    "empty",
 ]
 
 
@@ -109,10 +114,14 @@ PROPERTIES: Mapping[Property, Callable[[Config], bool]] = {
         lambda terms, output, shapes: output is None and sum(ELLIPSIS in term for term in terms) > 1
     ),
     "diagonal_of_size_one": _parsed(_diagonal_of_size_one),
+    "no_arrow": _text(lambda equation: "->" not in equation),
     "not_letters": _text(lambda equation: bool(re.search(r"[^a-zA-Z.,>\s-]", equation))),
     "split_by_spaces": _text(lambda equation: bool(re.search(r"- +>|\. +\.", equation))),
     "two_ellipses_in_output": _text(lambda equation: equation.partition("->")[2].count(ELLIPSIS) > 1),
     "two_ellipses_in_a_row": _text(lambda equation: ELLIPSIS * 2 in equation.replace(" ", "")),
     "one_key_value_head": _attention(lambda config: config.num_kv_heads == 1 < config.num_heads),
     "one_head_and_item": _attention(lambda config: config.batch == config.num_heads == 1),
+    "causal_and_scale_not_positive": _attention(lambda config: config.causal != "none" and config.score_scale <= 0),
+    "adds_minus_infinity": _attention(lambda config: config.mask is not None and config.mask.fill == -math.inf),
+    "empty": _attention(lambda config: 0 in (config.batch, config.q_len, config.kv_len)),
 }

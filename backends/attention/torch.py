@@ -45,6 +45,13 @@ class ScaledDotProductAttention(Attention):
         "scale_at": "scaled_dot_product_attention scales the scores only",
     }
 
+    @classmethod
+    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+        empty = 0 in (config.batch, config.q_len, config.kv_len)
+        return super().unsupported(config, execution) or first(
+            {NO_MASK_GRADIENT_OF_NOTHING: execution.direction == "grad" and _adds(config) and empty}
+        )
+
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         import torch
 
@@ -159,6 +166,7 @@ class CudnnAttention(ScaledDotProductAttention):
 
 SIXTEEN_BITS = ("float16", "bfloat16")
 UNIT_STRIDE = "fused kernels need the features of a token side by side in memory"
+NO_MASK_GRADIENT_OF_NOTHING = "where there is nothing to attend to, no mask is connected to the zeros that are returned"
 NO_MASK_GRADIENT = "the kernel has no gradient of an additive mask"
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from specs.case import Case, EinsumConfig
+from specs.case import AttentionConfig, Case, EinsumConfig
 from specs.check import Check
 from specs.deviation import Deviation, Recorded, beyond_cases
 
@@ -16,6 +17,7 @@ SUM = Check(
     Case("fuzz::x", "x", Path("x.yaml"), 4, EinsumConfig(equation="ij->i", shapes=[[2, 3]])),
     "b", "cpu", "einsum", "eager", "float16",
 )  # fmt: skip
+ATTENTION = replace(SUM, case=Case("fuzz::y", "y", Path("y.yaml"), 4, AttentionConfig(q_len=2, head_dim=2)))
 
 
 def entry(observed: dict[str, Any], when: list[str] | None, **match: str) -> Recorded:
@@ -43,9 +45,9 @@ def test_all_that_an_entry_says_must_hold_but_the_case(when: list[str], match: d
 
 def test_a_right_result_says_nothing_against_an_entry_that_was_not_made_for_the_case() -> None:
     made = entry({"fully_masked": "mean"}, [])
-    (found,) = beyond_cases([made], SUM)
+    (found,) = beyond_cases([made], ATTENTION)
     assert (made.must_show, found.must_show) == (True, False)
-    assert found.deviation.applies(SUM)
+    assert found.deviation.applies(ATTENTION)
     assert found.place == made.place
 
 
@@ -56,9 +58,13 @@ def test_readings_are_tried_together_and_what_stands_alone_is_not() -> None:
         entry({"precision": {"accumulate": "float16"}}, []),
         entry({"error": True}, []),
     ]
-    observed = [str(found.deviation.observed) for found in beyond_cases(entries, SUM)]
+    observed = [str(found.deviation.observed) for found in beyond_cases(entries, ATTENTION)]
     assert len(observed) == 4 + 3 + 1
     assert all(said in observed[-1] for said in ("fully_masked: mean", "'softmax': 'float16'", "'accumulate'"))
+
+
+def test_another_statement_of_attention_is_none_of_an_einsum() -> None:
+    assert beyond_cases([entry({"fully_masked": "mean"}, []), entry({"scale_rounded_to": "float32"}, [])], SUM) == []
 
 
 def test_a_property_that_nobody_knows_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -14,8 +14,8 @@ def einsum(equation: str, *shapes: list[int]) -> EinsumConfig:
     return EinsumConfig(equation=equation, shapes=list(shapes))
 
 
-def attention(**fields: int) -> AttentionConfig:
-    return AttentionConfig(q_len=2, head_dim=2, **fields)
+def attention(**fields: Any) -> AttentionConfig:
+    return AttentionConfig(**{"q_len": 2, "head_dim": 2, **fields})
 
 
 HOLDS: list[tuple[Property, Config]] = [
@@ -29,6 +29,7 @@ HOLDS: list[tuple[Property, Config]] = [
     ("ellipsis_shared_and_no_arrow", einsum("...i,...i", [2], [2])),
     ("diagonal_of_size_one", einsum("ii", [1, 3])),
     ("diagonal_of_size_one", einsum("i,iij", [3], [1, 3, 2])),
+    ("no_arrow", einsum("ba", [2, 3])),
     ("not_letters", einsum("i1->i", [2, 3])),
     ("split_by_spaces", einsum("ij- >i", [2, 3])),
     ("split_by_spaces", einsum(". ..i->i", [2, 3])),
@@ -36,6 +37,12 @@ HOLDS: list[tuple[Property, Config]] = [
     ("two_ellipses_in_a_row", einsum("......i->i", [2])),
     ("one_key_value_head", attention(num_heads=4, num_kv_heads=1)),
     ("one_head_and_item", attention()),
+    ("causal_and_scale_not_positive", attention(causal="top_left", scale=0.0)),
+    ("causal_and_scale_not_positive", attention(causal="top_left", scale=-1.0)),
+    ("adds_minus_infinity", attention(mask={"type": "additive", "fill": float("-inf")})),
+    ("empty", attention(q_len=0, kv_len=2)),
+    ("empty", attention(kv_len=0)),
+    ("empty", attention(batch=0)),
 ]
 HOLDS_NOT: list[tuple[Property, Config]] = [
     ("summed_alone", einsum("ij,jk->ik", [2, 3], [3, 4])),
@@ -49,12 +56,19 @@ HOLDS_NOT: list[tuple[Property, Config]] = [
     ("ellipsis_shared_and_no_arrow", einsum("...i,...i->...", [2], [2])),
     ("diagonal_of_size_one", einsum("ii", [2, 3])),
     ("diagonal_of_size_one", einsum("ij,ij", [1, 3], [3, 3])),
+    ("no_arrow", einsum("ba->ab", [2, 3])),
     ("not_letters", einsum("... iJ , j -> i", [2, 3], [3])),
     ("split_by_spaces", einsum("i j -> i", [2, 3])),
     ("two_ellipses_in_output", einsum("...i->...i", [2])),
     ("two_ellipses_in_a_row", einsum("...i...->i", [2])),
     ("one_key_value_head", attention()),
     ("one_head_and_item", attention(batch=2)),
+    ("causal_and_scale_not_positive", attention(scale=-1.0)),
+    ("causal_and_scale_not_positive", attention(causal="top_left")),
+    ("causal_and_scale_not_positive", attention(causal="top_left", scale=-1.0, scale_at="weights")),
+    ("adds_minus_infinity", attention(mask={"type": "additive", "fill": "lowest"})),
+    ("adds_minus_infinity", attention(mask={"type": "bool"})),
+    ("empty", attention(kv_lengths=[0])),
 ]
 
 
