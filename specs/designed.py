@@ -26,7 +26,7 @@ from specs.case import AttentionConfig, Case, CaseError, EinsumConfig
 from specs.equation import Contraction, bind
 from specs.formats import DTYPES, FLOAT32, Array, DType
 from specs.random_numbers import Float64, Stream
-from specs.shapes import attention_output, attention_shapes, einsum_shapes
+from specs.shapes import Shape, attention_output, attention_shapes, einsum_shapes
 
 STEP, WIDE_STEP = 24.0, 48.0  # of a ramp, beyond which exp leaves nothing of float32, or of float64
 DIGIT = 32  # positions are counted in two digits, which all formats hold, where keys have two features
@@ -66,21 +66,17 @@ def exact(case: Case, dtype: DType) -> dict[str, Array]:
     wide = int(Stream(case.stream, dtype.name, "wide").integers(0, len(shapes) - 1, ()))
     made: dict[str, Array] = {}
     for index, (name, shape) in enumerate(shapes.items()):
-
-        def part(which: str, name: str = name, shape: tuple[int, ...] = shape, index: int = index) -> Float64:
-            stream = Stream(case.stream, name, "exact", which)
-            signs = 2 * stream.integers(0, 1, shape) - 1
-            return signs * (2 * stream.integers(0, 2 ** (digits - 1) - 1, shape) + 1) if index == wide else signs
-
-        if dtype.kind == "complex":
-            both = np.empty(shape, np.complex128)
-            both.real, both.imag = part("real"), part("imag")
-            made[name] = both
-        else:
-            made[name] = part("real")
-        if index == wide:
-            made[name] = made[name] * _unit(config, digits, dtype)
+        own = digits if index == wide else 1
+        real, imaginary = (_odd(Stream(case.stream, name, "exact", part), shape, own) for part in ("real", "imag"))
+        # Of size 1 at most, so that a narrower format rounds and does not overflow
+        made[name] = (real + 1j * imaginary if dtype.kind == "complex" else real) * 2.0 ** (1 - own)
     return made
+
+
+def _odd(stream: Stream, shape: Shape, digits: int) -> Float64:
+    """Odd integers of so many digits; of one, 1 and -1."""
+    sign = 2 * stream.integers(0, 1, shape) - 1
+    return sign * (2 * stream.integers(0, 2 ** (digits - 1) - 1, shape) + 1)
 
 
 def _contraction(config: EinsumConfig) -> Contraction:
@@ -88,8 +84,8 @@ def _contraction(config: EinsumConfig) -> Contraction:
 
 
 def _spare(contraction: Contraction, dtype: DType) -> int:
-    """Digits that a sum of all terms may have more than one of them."""
-    complex_products = math.ceil((len(contraction.operands) + 1) / 2) if dtype.kind == "complex" else 0
+    """Digits that a sum of all terms may have more than one of them; complex products are sums themselves."""
+    complex_products = 2 * len(contraction.operands) - 1 if dtype.kind == "complex" else 0
     return math.ceil(math.log2(contraction.length)) + complex_products
 
 
@@ -103,13 +99,6 @@ def _digits(config: EinsumConfig, dtype: DType) -> int:
     # Two operands are summed in the accumulator; more of them pass through what is stored in between
     room = format if len(contraction.operands) > 2 or format.precision > FLOAT32.precision else FLOAT32
     return max(0, min(format.precision, room.precision - _spare(contraction, dtype)))
-
-
-def _unit(config: EinsumConfig, digits: int, dtype: DType) -> float:
-    """What the integers are multiples of, so that a sum of all terms is finite."""
-    assert dtype.format is not None
-    largest = digits + _spare(_contraction(config), dtype)
-    return 2.0 ** min(0, dtype.format.emax - 1 - largest)
 
 
 # Attention --------------------------------------------------------------------------------------------------------
