@@ -94,6 +94,9 @@ class Common(Model):
         description="Whether gradients are checked too, of floating and complex dtypes; or those of which they are.",
     )
     expect: Expect | None = Field(default=None, description="What is right, where it is not the reference's value.")
+    weak: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="Why the case is worth having although its checks prove little (`specs.weakness`)."
+    )
     modes: list[Mode] | None = Field(default=None, description="Narrow to these modes.")
     implementations: list[str] | None = Field(default=None, description="Narrow to these implementations.")
     requires: dict[Literal["memory_gib"], float] = Field(

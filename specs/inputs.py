@@ -107,7 +107,7 @@ def _nonfinite(stream: Stream, shape: Shape) -> Float64:
 _RECIPES: Mapping[str, Callable[[Stream, Shape], Float64]] = {
     "normal": Stream.normal,
     "uniform": Stream.uniform,
-    "integers": lambda stream, shape: stream.integers(-4, 4, shape),
+    "integers": lambda stream, shape: (2 * stream.integers(0, 1, shape) - 1) * stream.integers(1, 4, shape),
     "wide": _wide,
     "cancelling": Stream.normal,  # then paired off along a summed label: see _cancel
     "large": lambda stream, shape: stream.normal(shape) * 32.0,

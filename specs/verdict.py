@@ -24,8 +24,9 @@ from specs.diagnosis import consistent_with
 from specs.formats import DTYPES, Array
 from specs.observation import shows
 from specs.precision import Precision
-from specs.record import ACCEPTED, RAISED, REFUSED, STALE, Measurement, Record, Verdict
+from specs.record import ACCEPTED, RAISED, REFUSED, STALE, Measurement, Record, Verdict, Weakness
 from specs.reference import reference
+from specs.weakness import weakness
 
 OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resource exhausted")
 LONGEST_MESSAGE = 500
@@ -89,7 +90,7 @@ def judge(
     if isinstance(outcome, Exception) and _out_of_memory(outcome):
         return replace(record, verdict="error", reason=f"out of memory: {_told(outcome)}")
     verdict, reason, measurement = trial.compare(outcome)
-    record = replace(record, verdict=verdict, reason=reason, measurement=measurement)
+    record = replace(record, verdict=verdict, reason=reason, measurement=measurement, weak=trial.weakness())
     return _with_deviations(record, trial, outcome, [entry for entry in deviations if entry.deviation.applies(check)])
 
 
@@ -162,6 +163,12 @@ class _Trial:
         found = reference(case, dtype or c.dtype, operands, precision, self.work, gradient_of)
         recipe = {} if name == gradient_of else {"data": name}
         return replace(found, facts=found.facts | recipe) if recipe else found
+
+    def weakness(self) -> Weakness | None:
+        """Why the check proves little, and what its case says to that."""
+        config = self.check.case.config
+        told = None if config.expected_error else weakness(map(self.reference, self.names))
+        return None if told is None else Weakness(told, config.weak)
 
     def compare(self, outcome: Results | Exception) -> tuple[Verdict, str, Measurement]:
         expected_error = self.check.case.config.expected_error
