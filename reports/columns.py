@@ -68,6 +68,7 @@ def columns(records: Iterable[Mapping[str, Any]], statements: Iterable[Mapping[s
                 _short(record["max_abs"]),
                 _short(record["seconds"]),
                 record["repeatable"],
+                tables["reasons"].add(_weakness(record["weak"])),
                 ",".join(map(str, worst.get("index", []))),
                 worst.get("expected", ""),
                 worst.get("got", ""),
@@ -76,7 +77,7 @@ def columns(records: Iterable[Mapping[str, Any]], statements: Iterable[Mapping[s
         )
     names = (
         *("case", "place", "setting", "verdict", "reason", "deviation", "output", "bound", "command"),
-        *("ratio", "ulp", "abs", "seconds", "repeatable", "index", "expected", "got", "limit"),
+        *("ratio", "ulp", "abs", "seconds", "repeatable", "weak", "index", "expected", "got", "limit"),
     )
     by_column = zip(*rows, strict=True) if rows else ((),) * len(names)
     return {
@@ -109,6 +110,13 @@ def _case(record: Mapping[str, Any], stated: Mapping[str, Mapping[str, Any]]) ->
         "notes": found.notes if found else [],
         "names": found.names if found else [],
     }
+
+
+def _weakness(weak: Mapping[str, Any] | None) -> str:
+    """Why a check proves little, and what its case says to that."""
+    if weak is None:
+        return ""
+    return f"{weak['reason']} ({weak['mark'] or 'its case does not say why it is worth having'})"
 
 
 def _field(value: Any) -> Any:

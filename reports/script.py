@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from backends import registry
 from backends.standalone.program import ScriptError, script
 from reports.read import read
+from specs import designed
 from specs.check import DIRECTIONS, Check, Place, checks
 from specs.explain import fields
 from specs.loading import load
@@ -21,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def add(commands: Any) -> None:
     parser = commands.add_parser("script", help="a check as a program that needs only its framework")
     parser.add_argument("id", help="as in a record: FILE::CASE[BACKEND-DEVICE-IMPLEMENTATION-MODE-DTYPE]")
+    parser.add_argument(
+        "--data", metavar="RECIPE", help="designed inputs instead of the case's own: exact, ramp, equal"
+    )
     parser.add_argument("--run", dest="folder", type=Path, metavar="DIR", help="say what this run found of the check")
     parser.set_defaults(run=run)
 
@@ -28,6 +33,8 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     try:
         check = find(options.id, ROOT)
+        if options.data:
+            check = _designed(check, options.data)
         told = [options.id, f"{check.case.kind}: {fields(check)}"]
         if options.folder:
             told += _found(options.folder, options.id)
@@ -36,6 +43,16 @@ def run(options: argparse.Namespace) -> int:
         print(f"script: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _designed(check: Check, recipe: str) -> Check:
+    """The check on designed inputs alone; ScriptError where it has none such."""
+    known = designed.recipes(check.case, check.dtype) if check.direction == "forward" else ()
+    if recipe not in known:
+        raise ScriptError(
+            f"--data {recipe}: this check is made on its case's own data and on: {', '.join(known) or 'no other'}"
+        )
+    return replace(check, case=designed.under(check.case, recipe))
 
 
 def _found(folder: Path, id: str) -> list[str]:

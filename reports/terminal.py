@@ -33,6 +33,7 @@ class Summary:
         self.verdicts: dict[Row, Counter[str]] = {place: Counter() for place in places}
         self.worst: dict[Row, tuple[float, str]] = {}
         self.reasons: dict[str, Counter[str]] = {"unsupported": Counter(), "deviation": Counter()}
+        self.weak: Counter[str] = Counter()
         self.broken: dict[str, list[str]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -44,6 +45,8 @@ class Summary:
             return
         row, verdict = (record["backend"], record["device"]), record["verdict"]
         self.verdicts.setdefault(row, Counter())[verdict] += 1
+        if record["weak"] and not record["weak"]["mark"]:
+            self.weak[record["case"]] += 1
         if verdict in self.reasons:
             self.reasons[verdict][record["reason"]] += 1
         # A deviation's ratio is known to be large, and would hide how near the others are to the bound
@@ -65,6 +68,7 @@ class Summary:
         self._broken_files(terminalreporter)
         for verdict, counted in self.reasons.items():
             _most_common(terminalreporter, verdict, counted)
+        _most_common(terminalreporter, "prove little, and their case does not say why", self.weak, "cases")
         for name, reason in self.unmet.items():
             terminalreporter.write_line(f"FAILED: {name} had to run and could not: {reason}", red=True, bold=True)
 
@@ -112,7 +116,7 @@ def _aligned(cells: list[str], widths: list[int]) -> list[str]:
     return [cell.ljust(width) if index < 3 else cell.rjust(width) for index, (cell, width) in padded]
 
 
-def _most_common(out: pytest.TerminalReporter, title: str, counted: Counter[str]) -> None:
+def _most_common(out: pytest.TerminalReporter, title: str, counted: Counter[str], noun: str = "reasons") -> None:
     if not counted:
         return
     out.write_line(title, bold=True)
@@ -120,4 +124,4 @@ def _most_common(out: pytest.TerminalReporter, title: str, counted: Counter[str]
         out.write_line(f"  {count:>6}  {reason.splitlines()[0] if reason else '(no reason given)'}")
     if len(counted) > TOP:
         rest = counted.total() - sum(count for _, count in counted.most_common(TOP))
-        out.write_line(f"  {rest:>6}  … and {len(counted) - TOP} more reasons")
+        out.write_line(f"  {rest:>6}  … and {len(counted) - TOP} more {noun}")

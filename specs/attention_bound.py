@@ -38,7 +38,7 @@ from specs.attention_stages import Stages, finite
 from specs.bound import DEVIATIONS, ROUNDING_DEVIATION, U_REFERENCE, Float64, Reference, rounded
 from specs.bound import uses_double_double as wide_reference
 from specs.case import AttentionConfig
-from specs.formats import FLOAT32, Array, DType
+from specs.formats import FLOAT16, FLOAT32, Array, DType
 from specs.precision import Precision
 from specs.projection_bound import entering, leaving
 from specs.score_bound import Bools, Exponents, exponents
@@ -59,7 +59,7 @@ def reference(
         stages = Stages(config, operands, precision, exact)
         error, how = _output_error(stages, U_REFERENCE[wide_reference(dtype)], random)
         error = np.where(np.isfinite(rounded(exact.output)) | np.isinf(error), error, 0.0)
-    facts = {"terms": config.kv_len, "score_terms": config.head_dim, "form": how}
+    facts = {"terms": config.kv_len, "score_terms": config.head_dim, "form": how, "saturated": _saturated(stages)}
     return Reference(dtype, exact.output, error, precision, facts)
 
 
@@ -90,6 +90,16 @@ def _output_error(s: Stages, u_reference: float, random: bool) -> tuple[Float64,
     if random and errors_average_out(p):
         return np.minimum(error, DEVIATIONS * deviation + shared), "random data"
     return error, "any data"
+
+
+def _saturated(s: Stages) -> float:
+    """The share of queries that see several keys of which one has all the weight that float16 can tell."""
+    several = s.allowed.sum(axis=-1) > 1
+    return (
+        float(np.mean(several & (s.weights.max(axis=-1, initial=0.0) > 1 - FLOAT16.unit_roundoff)))
+        if several.size
+        else 0.0
+    )
 
 
 def errors_average_out(p: Precision) -> bool:

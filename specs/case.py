@@ -34,6 +34,9 @@ DTypeName = Literal[
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool",
 ]  # fmt: skip
 Recipe = Literal["normal", "uniform", "integers", "wide", "cancelling", "large", "sparse", "nonfinite"]
+# With those that are designed so that a class of faults shows (`specs.designed`)
+EinsumRecipe = Literal[Recipe, "exact"]
+AttentionRecipe = Literal[Recipe, "ramp", "equal"]
 Memory = Literal["contiguous", "transposed", "strided"]
 Mode = Literal["eager", "jit", "xla"]
 # A scalar or nested lists of them
@@ -77,7 +80,6 @@ class Common(Model):
         min_length=1,
         description="Element types; each is a check of its own.",
     )
-    data: Recipe = Field(default="normal", description="How inputs are generated from the case's id.")
     memory: Memory = Field(
         default="contiguous",
         description="How operands lie in memory, where a framework keeps strides. "
@@ -92,6 +94,9 @@ class Common(Model):
         description="Whether gradients are checked too, of floating and complex dtypes; or those of which they are.",
     )
     expect: Expect | None = Field(default=None, description="What is right, where it is not the reference's value.")
+    weak: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="Why the case is worth having although its checks prove little (`specs.weakness`)."
+    )
     modes: list[Mode] | None = Field(default=None, description="Narrow to these modes.")
     implementations: list[str] | None = Field(default=None, description="Narrow to these implementations.")
     requires: dict[Literal["memory_gib"], float] = Field(
@@ -114,6 +119,11 @@ class EinsumConfig(Common):
     """One contraction: an equation and the operands it is applied to."""
 
     kind: ClassVar[Literal["einsum"]] = "einsum"
+    data: EinsumRecipe = Field(
+        default="normal",
+        description="How inputs are generated from the case's id. Without it also `exact`: integers of which every "
+        "order of contraction makes the same sums, bit for bit.",
+    )
     equation: str = Field(
         max_length=2000, description="An einsum equation, explicit (`ij,jk->ik`) or implicit (`ij,jk`)."
     )
@@ -163,6 +173,11 @@ class AttentionConfig(Common):
     """Softmax attention: weights = softmax(scale * query key^T + ...), output = weights value."""
 
     kind: ClassVar[Literal["attention"]] = "attention"
+    data: AttentionRecipe = Field(
+        default="normal",
+        description="How inputs are generated from the case's id. Without it also `ramp`: each query takes the first "
+        "or the last key that it may see; and `equal`: every key has the same score.",
+    )
     batch: Size = Field(default=1, description="Batch size.")
     q_len: Size = Field(description="Number of queries.")
     kv_len: Size = Field(

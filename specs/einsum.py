@@ -56,7 +56,7 @@ def reference(
     """
     contraction = bind(config.equation, [operand.shape for operand in operands])
     if precision is None:
-        return Reference(dtype, exact_value(contraction, operands, dtype))
+        return Reference(dtype, exact_value(contraction, operands, dtype), facts={"terms": contraction.length})
     found = inexact_reference(contraction, operands, dtype, precision, random)
     return replace(found, signed=len(operands) == 1 and not contraction.summed)
 

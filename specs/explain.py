@@ -47,7 +47,7 @@ def explain(check: Check, record: Record, versions: Mapping[str, str | None]) ->
 
 def fields(check: Check) -> str:
     """What the case says, in one line."""
-    aside = {"about", "source", "dtypes", "modes", "implementations"}
+    aside = {"about", "source", "weak", "dtypes", "modes", "implementations"}
     said = check.case.config.model_dump(exclude_unset=True, exclude=aside)
     line = ", ".join(f"{name}: {json.dumps(plain(value))}" for name, value in said.items())
     return line if len(line) <= LONGEST else line[:LONGEST] + " …"

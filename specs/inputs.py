@@ -1,29 +1,25 @@
 """Operands of a case: the same bits for every backend, on every machine and with every version of NumPy.
 
 Each operand has a stream of its own, keyed by a hash of the case's id and the operand's name, so adding a case or an
-operand changes no other.  A float64 master array is made first and then rounded once to the dtype.  Only counter-based
-random bits and exact or single IEEE operations are used, because `Generator.normal` may change between versions of
-NumPy and `np.log` between processors.
+operand changes no other.  A float64 master array is made first and then rounded once to the dtype.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
+from specs import designed
 from specs.attention import allowed_keys
 from specs.attention_fields import Mask
 from specs.case import AttentionConfig, Case, CaseError, EinsumConfig, Memory, Numbers, Recipe
 from specs.equation import bind
 from specs.formats import DTYPES, FLOAT32, Array, DType, cast, dtype_name, round_to
+from specs.random_numbers import Float64, Stream
 from specs.shapes import Shape, attention_output, attention_shapes, einsum_shapes
-
-Float64 = npt.NDArray[np.float64]
 
 LITERAL = ("query", "key", "value")  # what an attention case may state number by number
 
@@ -88,33 +84,6 @@ def random_terms(case: Case) -> bool:
     return all(literal is None for literal in literals) and case.config.data in ("normal", "uniform")
 
 
-class Stream:
-    """Reproducible random numbers of one operand: Philox counter bits under a hashed key."""
-
-    def __init__(self, *names: str) -> None:
-        key = hashlib.sha256("/".join(names).encode()).digest()[:16]
-        self._bits = np.random.Philox(key=int.from_bytes(key, "little"))
-
-    def raw(self, shape: Shape) -> npt.NDArray[np.uint64]:
-        return self._bits.random_raw(math.prod(shape)).reshape(shape)
-
-    def uniform(self, shape: Shape) -> Float64:
-        """Uniform on [0, 1), all 53 bits."""
-        return (self.raw(shape) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-    def normal(self, shape: Shape) -> Float64:
-        """Nearly normal, mean 0 and variance 1: twelve uniform numbers summed exactly in integers, less 6."""
-        twelve = self.raw((12, *shape)) >> np.uint64(12)
-        return (twelve.sum(axis=0).astype(np.int64) - 6 * 2**52).astype(np.float64) * 2.0**-52
-
-    def integers(self, low: int, high: int, shape: Shape) -> Float64:
-        """Uniform integers of [low, high]."""
-        return np.floor(self.uniform(shape) * (high - low + 1)) + low
-
-    def chosen(self, probability: float, shape: Shape) -> npt.NDArray[np.bool_]:
-        return self.uniform(shape) < probability
-
-
 def _wide(stream: Stream, shape: Shape) -> Float64:
     """Magnitudes over twelve binary orders, few enough for float16 to hold products of two."""
     return stream.normal(shape) * 2.0 ** stream.integers(-6, 6, shape)
@@ -135,10 +104,10 @@ def _nonfinite(stream: Stream, shape: Shape) -> Float64:
     return values
 
 
-_RECIPES: Mapping[Recipe, Callable[[Stream, Shape], Float64]] = {
+_RECIPES: Mapping[str, Callable[[Stream, Shape], Float64]] = {
     "normal": Stream.normal,
     "uniform": Stream.uniform,
-    "integers": lambda stream, shape: stream.integers(-4, 4, shape),
+    "integers": lambda stream, shape: (2 * stream.integers(0, 1, shape) - 1) * stream.integers(1, 4, shape),
     "wide": _wide,
     "cancelling": Stream.normal,  # then paired off along a summed label: see _cancel
     "large": lambda stream, shape: stream.normal(shape) * 32.0,
@@ -156,7 +125,7 @@ def _master(case: Case, name: str, shape: Shape, dtype: DType, recipe: Recipe | 
             return stream.chosen(0.5, shape).astype(np.float64)
         if dtype.kind == "integer":
             return stream.integers(0 if dtype.name.startswith("u") else -8, 8, shape)
-        return _RECIPES[recipe or case.config.data](stream, shape)
+        return _RECIPES.get(recipe or case.config.data, Stream.normal)(stream, shape)
 
     if dtype.kind != "complex":
         return draw("real")
@@ -175,6 +144,8 @@ def _einsum_operands(case: Case, config: EinsumConfig, dtype: DType) -> dict[str
     if config.operands is not None:
         literals = zip(dtypes.items(), config.operands, strict=True)
         return {name: cast(_literal(literal, own), own) for (name, own), literal in literals}
+    if config.data == "exact":
+        return {name: cast(master, dtype) for name, master in designed.exact(case, dtype).items()}
     masters = {name: _master(case, name, shape, dtypes[name]) for name, shape in shapes.items()}
     if config.data == "cancelling" and all(own.inexact for own in dtypes.values()):
         _cancel(config.equation, masters)
@@ -235,6 +206,8 @@ def _attention_master(case: Case, config: AttentionConfig, name: str, shape: Sha
     literal = getattr(config, name) if name in LITERAL else None
     if literal is not None:
         return np.array(literal, np.float64)
+    if (made := designed.attention(case.stream, config, name, dtype)) is not None:
+        return made
     if name == "bias" and config.bias == "alibi":
         return _alibi(shape)
     if name.startswith("rotary_"):

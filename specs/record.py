@@ -52,6 +52,14 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Weakness:
+    """Why a check proves little (`specs.weakness`), and why its case is worth having all the same, if it says so."""
+
+    reason: str
+    mark: str | None
+
+
+@dataclass(frozen=True)
 class Record:
     """One check's verdict and the evidence for it; `again` is the shell command that runs it and nothing else."""
 
@@ -71,6 +79,7 @@ class Record:
     deviation: dict[str, Any] | None = None
     measurement: Measurement = field(default_factory=Measurement)
     repeatable: bool | None = None
+    weak: Weakness | None = None
     seconds: float = 0.0
     again: str = ""
 

@@ -132,7 +132,7 @@ def _key(case: Case, dtype: DType, precision: Precision | None, gradient_of: str
 @lru_cache(maxsize=256)  # the checks of a case ask for it many times in a row
 def _statement(case: Case) -> str:
     """The id and all that the case says of its computation; not as JSON, where infinities and NaN are all null."""
-    said = case.config.model_dump(exclude={"about", "source", "dtypes", "modes", "implementations"})
+    said = case.config.model_dump(exclude={"about", "source", "weak", "dtypes", "modes", "implementations"})
     return f"{case.id}\0{said!r}"
 
 

@@ -65,6 +65,9 @@ def exponents(s: Stages) -> Exponents:
         masked = np.abs(np.where(s.exact.allowed, finite(s.exact.scores), 0.0))
         error = error + (p.u_s + p.u_a) * masked
         variance = variance + ROUNDING_DEVIATION**2 * (p.u_s**2 + p.u_a**2) * masked**2
+        if c.bias is not None and not c.softcap:  # they may be one term, stored, before the scores come in
+            together = s.u_step * np.where(s.exact.allowed, np.abs(finite(s.given["bias"] + s.given["mask"])), 0.0)
+            error, variance = error + together, variance + (ROUNDING_DEVIATION * together) ** 2
 
     error, variance, slope = s.beside(error, 0.0), s.beside(variance, 0.0), s.beside(slope, 0.0)
     largest = np.max(np.where(s.allowed, s.scores, -np.inf), axis=-1, keepdims=True, initial=-np.inf)

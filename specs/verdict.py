@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from specs import inputs
+from specs import designed, inputs
 from specs.bound import Reference
 from specs.case import Case, Config
 from specs.check import Check
@@ -24,8 +24,9 @@ from specs.diagnosis import consistent_with
 from specs.formats import DTYPES, Array
 from specs.observation import shows
 from specs.precision import Precision
-from specs.record import ACCEPTED, RAISED, REFUSED, STALE, Measurement, Record, Verdict
+from specs.record import ACCEPTED, RAISED, REFUSED, STALE, Measurement, Record, Verdict, Weakness
 from specs.reference import reference
+from specs.weakness import weakness
 
 OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resource exhausted")
 LONGEST_MESSAGE = 500
@@ -50,7 +51,12 @@ class Computes(Protocol):
     ) -> Mapping[str, Array]: ...
 
 
-Results = Mapping[str | None, Array]  # by the operand whose gradient it is; None: the case's own result
+# By the operand whose gradient it is, or by the designed recipe of its inputs; None: the case's own result
+Results = Mapping[str | None, Array]
+
+
+class DesignedError(Exception):
+    """What a backend raised on designed inputs, after it had computed the case's own."""
 
 
 def judge(
@@ -84,7 +90,7 @@ def judge(
     if isinstance(outcome, Exception) and _out_of_memory(outcome):
         return replace(record, verdict="error", reason=f"out of memory: {_told(outcome)}")
     verdict, reason, measurement = trial.compare(outcome)
-    record = replace(record, verdict=verdict, reason=reason, measurement=measurement)
+    record = replace(record, verdict=verdict, reason=reason, measurement=measurement, weak=trial.weakness())
     return _with_deviations(record, trial, outcome, [entry for entry in deviations if entry.deviation.applies(check)])
 
 
@@ -99,26 +105,41 @@ class _Trial:
     def run(self) -> tuple[Results | Exception, float]:
         """What the backend returned or raised, and the seconds that it took."""
         c = self.check
-        operands = inputs.operands(c.case, c.dtype)
+        operands = {name: inputs.operands(self.case(name), c.dtype) for name in self.names}
         cotangent = inputs.cotangent(c.case, c.dtype) if c.direction == "grad" else None
         outcome: Results | Exception
         started = time.perf_counter()
         try:
             if cotangent is None:
-                outcome = {None: self.backend.run(c.case, c.implementation, c.mode, operands, c.device)}
+                outcome = {name: self.result(name, given) for name, given in operands.items()}
             else:
-                found = self.backend.gradient(c.case, c.implementation, c.mode, operands, cotangent, c.device)
+                given = inputs.operands(c.case, c.dtype)
+                found = self.backend.gradient(c.case, c.implementation, c.mode, given, cotangent, c.device)
                 outcome = dict(found.items())
         except Exception as error:
             outcome = error
         return outcome, time.perf_counter() - started
 
+    def result(self, recipe: str | None, operands: Mapping[str, Array]) -> Array:
+        c = self.check
+        try:
+            return self.backend.run(c.case, c.implementation, c.mode, operands, c.device)
+        except Exception as error:
+            if recipe is None or _out_of_memory(error):
+                raise
+            raise DesignedError(f"on {recipe} inputs {_told(error)}") from error
+
     @property
     def names(self) -> list[str | None]:
-        """Of what must be returned: the gradient of every operand that has one, or the result, which has no name."""
+        """Of what must be returned: the result, which has no name, and those of designed inputs; or the gradients."""
         if self.check.direction == "forward":
-            return [None]
+            return [None, *designed.recipes(self.check.case, self.check.dtype)]
         return [*inputs.differentiable(inputs.operands(self.check.case, self.check.dtype))]
+
+    def case(self, name: str | None) -> Case:
+        """The case that a result is of: the check's own, or the same under a designed recipe."""
+        case = self.check.case
+        return case if name is None or self.check.direction == "grad" else designed.under(case, name)
 
     def expected(self, name: str | None) -> Reference | None:
         """None for a case that every backend must refuse."""
@@ -132,11 +153,22 @@ class _Trial:
         dtype: str | None = None,
     ) -> Reference:
         """Under the declared precision, the case's own statement and the check's dtype, unless others are given."""
-        c = self.check
-        case = c.case if config is None else replace(c.case, config=config)
+        c, case = self.check, self.case(name)
+        operands = inputs.operands(case, c.dtype)
+        if config is not None:
+            case = replace(case, config=config)
         if precision is None and DTYPES[c.dtype].inexact:
             precision = self.backend.precision(case.kind, c.implementation, c.mode, c.dtype, c.device)
-        return reference(case, dtype or c.dtype, inputs.operands(c.case, c.dtype), precision, self.work, name)
+        gradient_of = name if c.direction == "grad" else None
+        found = reference(case, dtype or c.dtype, operands, precision, self.work, gradient_of)
+        recipe = {} if name == gradient_of else {"data": name}
+        return replace(found, facts=found.facts | recipe) if recipe else found
+
+    def weakness(self) -> Weakness | None:
+        """Why the check proves little, and what its case says to that."""
+        config = self.check.case.config
+        told = None if config.expected_error else weakness(map(self.reference, self.names))
+        return None if told is None else Weakness(told, config.weak)
 
     def compare(self, outcome: Results | Exception) -> tuple[Verdict, str, Measurement]:
         expected_error = self.check.case.config.expected_error
@@ -164,7 +196,8 @@ class _Trial:
 
     def told(self, name: str | None, results: Results, comparison: Comparison) -> str:
         """What is wrong with one of the results."""
-        told = comparison.problem if name is None else f"gradient of {name}: {comparison.problem}"
+        of = "gradient of {}" if self.check.direction == "grad" else "on {} inputs"
+        told = comparison.problem if name is None else f"{of.format(name)}: {comparison.problem}"
         if name not in results:
             return told
         return told + consistent_with(results[name], self.reference(name), partial(self.reference, name))
@@ -179,7 +212,8 @@ class _Trial:
         return all(name in outcome and self._shows(observed, outcome[name], name) for name in wrong)
 
     def _shows(self, observed: Observed, outcome: Array | Exception, name: str | None) -> bool:
-        return shows(observed, self.check, outcome, self.expected(name), partial(self.reference, name))
+        check = replace(self.check, case=self.case(name))
+        return shows(observed, check, outcome, self.expected(name), partial(self.reference, name))
 
 
 def _worst(found: list[Comparison]) -> Measurement:

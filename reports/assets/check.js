@@ -70,6 +70,11 @@ function sideBySide(i) {
       h("th", { scope: "col", class: column === 2 ? "number" : null }, head)))), h("tbody", {}, rows)))];
 }
 
+function scriptOf(i) {
+  const { data } = DATA.bounds[COLUMN.bound[i]];
+  return `python -m reports script ${quoted(idOf(i))}${data ? ` --data ${data}` : ""}`;
+}
+
 function checkView(i) {
   const verdict = verdictOf(i), of = caseOf(i), [outputType, outputShape] = DATA.outputs[COLUMN.output[i]];
   const reason = DATA.reasons[COLUMN.reason[i]], { mathematics, written } = statementOf(of);
@@ -81,11 +86,12 @@ function checkView(i) {
       worstElement(i),
       h("h3", {}, "Result"), facts(fact("dtype", outputType), fact("shape", outputShape ? shapeOf(outputShape) : null),
         fact("time", `${shown(COLUMN.seconds[i])} s`),
-        fact("repeatable", COLUMN.repeatable[i] === null ? null : COLUMN.repeatable[i] ? "yes" : "no")),
+        fact("repeatable", COLUMN.repeatable[i] === null ? null : COLUMN.repeatable[i] ? "yes" : "no"),
+        fact("proves little", DATA.reasons[COLUMN.weak[i]] || null)),
       boundOf(i), sideBySide(i)),
     h("div", { class: "stack" },
       h("h3", {}, "Run it again"), copying(againOf(i), "the command that runs this check"),
-      h("h3", {}, "Stand-alone script"), copying(`python -m reports script ${quoted(idOf(i))}`, "the command that prints a script"),
+      h("h3", {}, "Stand-alone script"), copying(scriptOf(i), "the command that prints a script"),
       isGradient ? h("p", { class: "muted" }, "This is a check of gradients: that of each operand is an einsum too, of the cotangent and the other operands.") : null,
       mathematics, written));
 }

@@ -65,7 +65,7 @@ GOLDEN = {
     ("einsum", "normal", "uint8"): "72479b39",
     ("einsum", "normal", "bool"): "b9c00b8a",
     ("einsum", "uniform", "float64"): "d9cc706d",
-    ("einsum", "integers", "float32"): "79463718",
+    ("einsum", "integers", "float32"): "71819936",
     ("einsum", "wide", "float64"): "45f087e2",
     ("einsum", "cancelling", "float64"): "7385aa4a",
     ("einsum", "large", "float64"): "1d66dd39",
@@ -123,7 +123,7 @@ def test_uniform_is_on_zero_to_one() -> None:
 
 
 def test_integers_are_small_whole_numbers_of_both_signs() -> None:
-    assert set(drawn("integers").ravel()) == set(range(-4, 5))
+    assert set(drawn("integers").ravel()) == {-4, -3, -2, -1, 1, 2, 3, 4}
 
 
 def test_wide_spans_twelve_binary_orders() -> None:
