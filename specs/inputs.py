@@ -21,6 +21,7 @@ from specs.attention_fields import Mask
 from specs.case import AttentionConfig, Case, CaseError, EinsumConfig, Memory, Numbers, Recipe
 from specs.equation import bind
 from specs.formats import DTYPES, FLOAT32, Array, DType, cast, dtype_name, round_to
+from specs.probes import designed
 from specs.shapes import Shape, attention_output, attention_shapes, einsum_shapes
 
 Float64 = npt.NDArray[np.float64]
@@ -36,11 +37,12 @@ def operands(case: Case, dtype_name: str) -> Mapping[str, Array]:
     where data cannot be made as the case asks.
     """
     dtype, config = DTYPES[dtype_name], case.config
-    made = (
-        _einsum_operands(case, config, dtype)
-        if isinstance(config, EinsumConfig)
-        else (_attention_operands(case, config, dtype))
-    )
+    if config.designed:
+        made = {name: cast(values, dtype) for name, values in designed(config, config.designed, dtype).items()}
+    elif isinstance(config, EinsumConfig):
+        made = _einsum_operands(case, config, dtype)
+    else:
+        made = _attention_operands(case, config, dtype)
     made = {name: in_memory(array, config.memory) for name, array in made.items()}
     for array in made.values():
         array.setflags(write=False)
@@ -56,6 +58,15 @@ def in_memory(array: Array, memory: Memory) -> Array:
     spread = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
     spread[..., ::2] = array
     return spread[..., ::2]
+
+
+def unaligned(array: Array) -> Array:
+    """The same values where a vector of the processor would never begin: one element beyond a multiple of 64 bytes."""
+    buffer = np.zeros(array.nbytes + array.itemsize + 64, np.uint8)
+    offset = -buffer.ctypes.data % 64 + array.itemsize
+    own: Array = np.ndarray(array.shape, array.dtype, buffer, offset)
+    own[...] = array
+    return own
 
 
 @lru_cache(maxsize=16)
@@ -84,8 +95,8 @@ def differentiable(operands: Mapping[str, Array]) -> list[str]:
 
 def random_terms(case: Case) -> bool:
     """Whether operands are independent random numbers, so that a bound may rely on rounding errors averaging out."""
-    literals = (getattr(case.config, name, None) for name in ("operands", *LITERAL))
-    return all(literal is None for literal in literals) and case.config.data in ("normal", "uniform")
+    given = (getattr(case.config, name, None) for name in ("designed", "operands", *LITERAL))
+    return all(each is None for each in given) and case.config.data in ("normal", "uniform")
 
 
 class Stream:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from specs import inputs
+from specs import effective, inputs
 from specs.bound import Reference
 from specs.case import Case, Config
 from specs.check import Check
@@ -85,6 +85,8 @@ def judge(
         return replace(record, verdict="error", reason=f"out of memory: {_told(outcome)}")
     verdict, reason, measurement = trial.compare(outcome)
     record = replace(record, verdict=verdict, reason=reason, measurement=measurement)
+    if case.config.probe and not isinstance(outcome, Exception):
+        record = trial.probed(record, outcome[None])
     return _with_deviations(record, trial, outcome, [entry for entry in deviations if entry.deviation.applies(check)])
 
 
@@ -169,6 +171,28 @@ class _Trial:
             return told
         return told + consistent_with(results[name], self.reference(name), partial(self.reference, name))
 
+    def probed(self, record: Record, result: Array) -> Record:
+        """The record with what a probe observes; it fails where that is worse than what is declared."""
+        expected = self.reference(None)
+        assert expected.precision is not None
+        if self.check.case.config.probe == "repeatable":
+            found = effective.again(result, self.again())
+            record = replace(record, repeatable=found["repeatable"].name != effective.UNREPEATABLE)
+        else:
+            found = effective.read(self.check.case, result, expected)
+        record = replace(record, observed={name: each.name for name, each in found.items()})
+        worse = effective.coarser(found, expected.precision)
+        if not worse:
+            return record
+        return replace(record, verdict="fail", reason="; ".join(filter(None, [record.reason, worse])))
+
+    def again(self) -> Iterator[Array]:
+        """The result once more, from new copies of the operands; and from copies that are aligned otherwise."""
+        c = self.check
+        operands = inputs.operands(c.case, c.dtype)
+        for each in (operands, {name: inputs.unaligned(array) for name, array in operands.items()}):
+            yield self.backend.run(c.case, c.implementation, c.mode, each, c.device)
+
     def shows(self, observed: Observed, outcome: Results | Exception) -> bool:
         """Whether the outcome is as `observed` says; of several results, each that is not right."""
         if isinstance(outcome, Exception):
@@ -179,7 +203,15 @@ class _Trial:
         return all(name in outcome and self._shows(observed, outcome[name], name) for name in wrong)
 
     def _shows(self, observed: Observed, outcome: Array | Exception, name: str | None) -> bool:
-        return shows(observed, self.check, outcome, self.expected(name), partial(self.reference, name))
+        if not shows(observed, self.check, outcome, self.expected(name), partial(self.reference, name)):
+            return False
+        expected = self.expected(name)
+        if not self.check.case.config.designed or isinstance(outcome, Exception) or expected is None:
+            return True
+        # The bound of a probe is wide, for magnitudes cancel; what it observes is held against what is recorded
+        assert expected.precision is not None
+        recorded = expected.precision.but(**observed.precision or {})
+        return not effective.coarser(effective.read(self.check.case, outcome, expected), recorded)
 
 
 def _worst(found: list[Comparison]) -> Measurement:
