@@ -35,7 +35,7 @@ DTypeName = Literal[
 ]  # fmt: skip
 Recipe = Literal["normal", "uniform", "integers", "wide", "cancelling", "large", "sparse", "nonfinite"]
 Memory = Literal["contiguous", "transposed", "strided"]
-Probe = Literal["multiply", "accumulate", "subnormals", "repeatable"]
+Probe = Literal["multiply", "accumulate", "rounding", "subnormals", "repeatable"]
 Mode = Literal["eager", "jit", "xla"]
 # A scalar or nested lists of them
 Numbers = TypeAliasType("Numbers", "int | float | bool | complex | list[Numbers]")

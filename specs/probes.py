@@ -1,13 +1,14 @@
 """Operands from whose result the arithmetic can be read off: what a case with `probe` is given.
 
 Every output element is an experiment of its own with two outcomes, so that nothing about the order of a sum or the size
-of an error has to be assumed.  `specs.effective` reads the result.
+of an error has to be assumed.  `specs.readout` reads the result.
 
 multiply    one term of each sum is not zero: a number of k significant bits times 1.  It is returned unless operands
             are rounded to fewer.  The bits alternate, so that no split into a few short parts holds them by luck.
 accumulate  three terms are not zero: L, e and -L, far apart in an order of their own each.  The sum is e where the
             accumulator can hold L + e, and 0 where it cannot, for L = 1.5 * 2^14 has the same last place on both of
             its sides.  Where L meets -L first nothing is learnt, hence many arrangements for each e.
+rounding    two terms are not zero: 1 and three quarters of a unit in its last place.  The sum is 1 only if cut off.
 subnormals  one term of each sum is not zero: with a subnormal factor, or a subnormal product, or both
 """
 
@@ -92,14 +93,30 @@ def _rivals(format: Format, sums: int, terms: int) -> Float64:
     if terms < 3 or sums < ARRANGEMENTS * ways:
         message = f"an accumulator is seen in {ARRANGEMENTS * ways} sums of 3 terms or more, not {sums} of {terms}"
         raise CaseError("size_mismatch", message)
+    large, small = np.full(sums, 1.5 * 2.0**TOP), 2.0 ** (TOP - 1 - np.arange(sums) % ways)
+    return _scattered(terms, large, -large, small)
+
+
+def _beyond_half(format: Format, sums: int, terms: int) -> Float64:
+    """(sums, terms): of each sum two terms, of either sign, and zeros."""
+    if terms < 2:
+        raise CaseError("size_mismatch", "how sums are rounded is seen where there are 2 terms or more")
+    one: Float64 = 1.0 - 2.0 * (np.arange(sums) % 2)
+    return _scattered(terms, one, one * 0.75 * 2.0 ** (1 - format.precision))
+
+
+def _scattered(terms: int, *values: Float64) -> Float64:
+    """(sums, terms): of each sum one of each values, in places of its own."""
+    sums = len(values[0])
+    bits = np.random.Philox(key=terms).random_raw(sums * terms)  # these are the same in every version of NumPy
+    places = np.argsort(bits.reshape(sums, terms), axis=1, kind="stable")
     rows = np.zeros((sums, terms))
-    generator = np.random.Generator(np.random.Philox(key=terms))  # raw bits alone are the same in every version
-    order = np.argsort(generator.bit_generator.random_raw(sums * terms).reshape(sums, terms), axis=1, kind="stable")
-    number = np.arange(sums)
-    rows[number, order[:, 0]] = 1.5 * 2.0**TOP
-    rows[number, order[:, 1]] = -1.5 * 2.0**TOP
-    rows[number, order[:, 2]] = np.ldexp(1.0, TOP - 1 - number % ways)
+    for place, value in zip(places.T, values, strict=False):
+        rows[np.arange(sums), place] = value
     return rows
+
+
+SUMS = {"accumulate": _rivals, "rounding": _beyond_half}  # probes in which more than one term counts
 
 
 # Einsum ------------------------------------------------------------------------------------------------------------
@@ -120,8 +137,8 @@ def _einsum(config: EinsumConfig, probe: Probe, format: Format) -> dict[str, Flo
     rows = [label for label in output if label not in second]
     columns = [label for label in output if label not in terms[0]]
     b, i, j, k = (math.prod(sizes[label] for label in part) for part in (batch, rows, columns, summed))
-    if probe == "accumulate":
-        left, right = _rivals(format, b * i, k), np.ones((b, k, j))
+    if probe in SUMS:
+        left, right = SUMS[probe](format, b * i, k), np.ones((b, k, j))
     else:
         chosen = _selected(probe, format, b * i, k, b * j)
         left = np.zeros((b * i, k))
@@ -149,10 +166,10 @@ def _attention(config: AttentionConfig, probe: Probe, format: Format) -> dict[st
         raise CaseError("shape_mismatch", "probe needs layout bshd, and query, key and value alone")
     made: dict[str, Float64] = {name: np.zeros(shape) for name, shape in shapes.items()}
     batch, length, heads, features = shapes["value"]
-    if probe == "accumulate":
+    if probe in SUMS:
         if length & (length - 1):
-            raise CaseError("size_mismatch", "probe accumulate needs a power of two for kv_len")
-        rows = _rivals(format, batch * heads * features, length)
+            raise CaseError("size_mismatch", f"probe {probe} needs a power of two for kv_len")
+        rows = SUMS[probe](format, batch * heads * features, length)
         made["value"] = np.ascontiguousarray(rows.reshape(batch, heads, features, length).transpose(0, 3, 1, 2))
         return made
     if 2**config.head_dim < length:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from specs import effective, inputs
+from specs import effective, inputs, readout
 from specs.bound import Reference
 from specs.case import Case, Config
 from specs.check import Check
@@ -176,12 +176,12 @@ class _Trial:
         expected = self.reference(None)
         assert expected.precision is not None
         if self.check.case.config.probe == "repeatable":
-            found = effective.again(result, self.again())
-            record = replace(record, repeatable=found["repeatable"].name != effective.UNREPEATABLE)
+            observed = readout.again(result, self.again())
+            record = replace(record, repeatable=observed["repeatable"] != effective.UNREPEATABLE)
         else:
-            found = effective.read(self.check.case, result, expected)
-        record = replace(record, observed={name: each.name for name, each in found.items()})
-        worse = effective.coarser(found, expected.precision)
+            observed = readout.read(self.check.case, result, expected)
+        record = replace(record, observed=observed)
+        worse = effective.coarser(observed, expected.precision)
         if not worse:
             return record
         return replace(record, verdict="fail", reason="; ".join(filter(None, [record.reason, worse])))
@@ -211,7 +211,7 @@ class _Trial:
         # The bound of a probe is wide, for magnitudes cancel; what it observes is held against what is recorded
         assert expected.precision is not None
         recorded = expected.precision.but(**observed.precision or {})
-        return not effective.coarser(effective.read(self.check.case, outcome, expected), recorded)
+        return not effective.coarser(readout.read(self.check.case, outcome, expected), recorded)
 
 
 def _worst(found: list[Comparison]) -> Measurement:

@@ -165,6 +165,20 @@ def test_an_accumulator_that_cuts_off_is_told_from_one_that_rounds() -> None:
     assert probed("sums_of_matrices", "float32", Arithmetic(said={"truncates": True}, compute=cut)).verdict == "pass"
 
 
+def test_a_result_that_is_cut_off_is_told_from_one_that_is_rounded() -> None:
+    def cut(a: Array, b: Array) -> Array:
+        exact = a.astype(np.float64) @ b.astype(np.float64)
+        return cast(np.sign(exact) * round_to(np.abs(exact), BFLOAT16, "down"), DTYPES["bfloat16"])
+
+    name = "rounded_sums_of_matrices"
+    record = probed(name, "bfloat16", Arithmetic(compute=cut))
+    assert (record.verdict, record.observed) == ("fail", {"rounding": "truncated"})
+    assert probed(name, "bfloat16", Arithmetic(said={"truncates": True}, compute=cut)).verdict == "pass"
+    for dtype in ("float64", "float32", "bfloat16", "float16"):
+        for rounds_twice in ({}, {"accumulate": dtype}):
+            assert seen(name, dtype, Arithmetic(rounds_twice)) == {"rounding": "nearest"}
+
+
 def flushing(inputs_too: bool, results_too: bool) -> Callable[..., Array]:
     def normal(x: Array) -> Array:
         return np.where(np.abs(x) < FLOAT32.tiny, 0.0, x)
