@@ -159,9 +159,10 @@ class Backend(ABC):
             return self.formulations[implementation].unsupported(config, Execution(mode, dtype, device, direction))
         return None
 
-    def rows(self) -> tuple[Declaration, ...]:
-        """The precision table as it holds on this machine."""
-        return self.declarations
+    @classmethod
+    def rows(cls) -> tuple[Declaration, ...]:
+        """The precision table as it holds on this machine, read without importing."""
+        return cls.declarations
 
     def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision:
         """The precision declared for a floating or complex dtype."""

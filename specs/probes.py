@@ -93,7 +93,8 @@ def _rivals(format: Format, sums: int, terms: int) -> Float64:
     if terms < 3 or sums < ARRANGEMENTS * ways:
         message = f"an accumulator is seen in {ARRANGEMENTS * ways} sums of 3 terms or more, not {sums} of {terms}"
         raise CaseError("size_mismatch", message)
-    large, small = np.full(sums, 1.5 * 2.0**TOP), 2.0 ** (TOP - 1 - np.arange(sums) % ways)
+    large = np.full(sums, 1.5 * 2.0**TOP)
+    small = np.asarray(np.exp2(TOP - 1 - np.arange(sums) % ways), np.float64)
     return _scattered(terms, large, -large, small)
 
 
@@ -101,8 +102,8 @@ def _beyond_half(format: Format, sums: int, terms: int) -> Float64:
     """(sums, terms): of each sum two terms, of either sign, and zeros."""
     if terms < 2:
         raise CaseError("size_mismatch", "how sums are rounded is seen where there are 2 terms or more")
-    one: Float64 = 1.0 - 2.0 * (np.arange(sums) % 2)
-    return _scattered(terms, one, one * 0.75 * 2.0 ** (1 - format.precision))
+    one = np.where(np.arange(sums) % 2, -1.0, 1.0)
+    return _scattered(terms, one, one * 1.5 * format.unit_roundoff)
 
 
 def _scattered(terms: int, *values: Float64) -> Float64:
