@@ -70,13 +70,14 @@ class _Selection:
 
 
 def _selected(probe: Probe, format: Format, sums: int, terms: int, columns: int) -> _Selection:
-    number, place = np.arange(sums), np.arange(sums) * 7 % terms
-    where = np.arange(terms)[:, None] + np.arange(columns)
+    place = np.arange(sums) * 7 % terms
+    where = np.arange(terms)[:, None] * columns + np.arange(columns)
     if probe == "multiply":
-        lengths = 1 + np.arange(max(sums, terms + columns)) % format.precision
         on_the_right = np.arange(terms) >= (terms + 1) // 2
-        left = np.where(on_the_right[place], 1.0, _pattern(lengths[number]))
-        return _Selection(place, left, np.where(on_the_right[:, None], _pattern(lengths[where]), 1.0))
+        rank = np.cumsum(~on_the_right[place])  # among the sums whose left factor is tried
+        left = np.where(on_the_right[place], 1.0, _pattern(1 + rank % format.precision))
+        return _Selection(place, left, np.where(on_the_right[:, None], _pattern(1 + where % format.precision), 1.0))
+    number = np.arange(sums)
     shift = 2.0 ** (3 + number % (format.precision - 3))
     few = 2.0**format.precision
     kinds = np.arange(terms) % 4  # of a term: subnormal by 1, subnormal by a large one, by a small one; 1 by subnormal
@@ -142,6 +143,11 @@ def _einsum(config: EinsumConfig, probe: Probe, format: Format) -> dict[str, Flo
         left, right = SUMS[probe](format, b * i, k), np.ones((b, k, j))
     else:
         chosen = _selected(probe, format, b * i, k, b * j)
+        met = chosen.right.reshape(k, b, j)[chosen.place, np.arange(b * i) // max(i, 1)]
+        if probe == "multiply" and min(np.unique(each).size for each in (chosen.left, met)) < format.precision:
+            raise CaseError(
+                "size_mismatch", f"too few sums to try factors of 1 to {format.precision} bits on both sides"
+            )
         left = np.zeros((b * i, k))
         left[np.arange(b * i), chosen.place] = chosen.left if len(terms) == 2 else format.tiny / 2
         right = chosen.right.reshape(k, b, j).swapaxes(0, 1)
@@ -178,6 +184,8 @@ def _attention(config: AttentionConfig, probe: Probe, format: Format) -> dict[st
     made["key"] = _codes(np.arange(length), shapes["key"])
     made["query"] = _codes(np.arange(config.q_len) * 7 % length, shapes["query"])
     number = np.arange(made["value"].size).reshape(shapes["value"])
+    if heads * features < format.precision:  # of each key, for few are selected
+        raise CaseError("size_mismatch", f"too few values of a key to try 1 to {format.precision} bits")
     made["value"] = (
         _pattern(1 + number % format.precision)
         if probe == "multiply"

@@ -135,7 +135,7 @@ PROBES = """\
 kind: einsum
 defaults: {dtypes: [float64], gradient: false, implementations: [einsum]}
 cases:
-  factors: {equation: "ij,jk->ik", sizes: {i: 70, j: 64, k: 7}, probe: multiply}
+  factors: {equation: "ij,jk->ik", sizes: {i: 130, j: 64, k: 7}, probe: multiply}
   sums: {equation: "ij,jk->ik", sizes: {i: 720, j: 9, k: 2}, probe: accumulate}
 """
 

@@ -12,7 +12,7 @@ from narrow_arithmetic import ORDERS, Simulated
 
 from specs import inputs
 from specs import reference as references
-from specs.case import Case, CaseError, Config, EinsumConfig
+from specs.case import AttentionConfig, Case, CaseError, Config, EinsumConfig
 from specs.check import Check
 from specs.deviation import Deviation, Recorded
 from specs.formats import BFLOAT16, DTYPES, FLOAT32, TF32, Array, cast, round_to
@@ -292,6 +292,7 @@ def test_a_recorded_deviation_answers_for_what_it_says_and_for_nothing_worse() -
 
 
 def test_what_a_probe_needs_is_asked_for() -> None:
+    """A design that does not fit would read what is not there."""
     case = CASES["einsum::sums"]
 
     def operands(fields: dict[str, Any]) -> Mapping[str, Array]:
@@ -304,6 +305,9 @@ def test_what_a_probe_needs_is_asked_for() -> None:
         {"equation": "ij,jk,k->i", "sizes": {"i": 960, "j": 5, "k": 5}},
         {"equation": "ii->i", "sizes": {"i": 5}},
         {"equation": "ij,i->i", "sizes": {"i": 960, "j": 5}},
+        {"equation": "ij->i", "sizes": {"i": 960, "j": 1}, "probe": "rounding"},
+        {"equation": "ij->i", "sizes": {"i": 960, "j": 64}, "probe": "multiply"},
+        {"equation": "ij,jk->ik", "sizes": {"i": 20, "j": 64, "k": 37}, "probe": "multiply"},
     ):
         with pytest.raises(CaseError):
             operands(fields)
@@ -349,3 +353,28 @@ def test_attention_is_read_through_its_values(name: str, compute: Callable[..., 
 def test_a_weight_that_is_off_by_a_rounding_is_not_taken_for_a_rounded_factor() -> None:
     off = attention(lambda v: v * (1 - 2.0**-24))
     assert seen("attention::factors", "float32", Arithmetic(compute=off)) == {"multiply": "float32"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"probe": "accumulate", "kv_len": 17},
+        {"probe": "accumulate", "batch": 1},
+        {"probe": "multiply", "num_heads": 1},
+        {"probe": "multiply", "head_dim": 3, "value_dim": 64},
+        {"probe": "multiply", "layout": "bhsd"},
+        {"probe": "multiply", "mask": {"type": "bool", "shape": "qk"}},
+    ],
+    ids=str,
+)
+def test_what_a_probe_of_attention_needs_is_asked_for(fields: dict[str, Any]) -> None:
+    said = {"batch": 16, "q_len": 3, "kv_len": 16, "num_heads": 4, "head_dim": 16, "gradient": False} | fields
+    fitting = said | {"kv_len": 16, "num_heads": 4, "batch": 16, "head_dim": 16, "layout": "bshd", "mask": None}
+    case = CASES["attention::sums"]
+
+    def made(said: dict[str, Any]) -> Mapping[str, Array]:
+        return inputs.operands(Case(case.id, case.name, case.file, 1, AttentionConfig.model_validate(said)), "float32")
+
+    assert set(made(fitting)) == {"query", "key", "value"}
+    with pytest.raises(CaseError):
+        made(said)
