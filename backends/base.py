@@ -50,12 +50,13 @@ class Declaration:
 
 
 def copied(array: Array) -> Array:
-    """A writable copy that lies in memory alike: with the same strides, as long as they are positive."""
+    """A writable copy that lies in memory alike: aligned alike, with the same strides as long as they are positive."""
     if not array.size or any(stride <= 0 for stride in array.strides):
         return np.array(array, order="C")
     last = sum((size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True))
-    buffer = np.zeros(last + array.itemsize, np.uint8)
-    own: Array = np.ndarray(array.shape, array.dtype, buffer, 0, array.strides)
+    buffer = np.zeros(last + array.itemsize + 64, np.uint8)
+    offset = (array.ctypes.data - buffer.ctypes.data) % 64
+    own: Array = np.ndarray(array.shape, array.dtype, buffer, offset, array.strides)
     own[...] = array
     return own
 
@@ -159,9 +160,10 @@ class Backend(ABC):
             return self.formulations[implementation].unsupported(config, Execution(mode, dtype, device, direction))
         return None
 
-    def rows(self) -> tuple[Declaration, ...]:
-        """The precision table as it holds on this machine."""
-        return self.declarations
+    @classmethod
+    def rows(cls) -> tuple[Declaration, ...]:
+        """The precision table as it holds on this machine, read without importing."""
+        return cls.declarations
 
     def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision:
         """The precision declared for a floating or complex dtype."""

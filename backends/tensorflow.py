@@ -140,8 +140,9 @@ class TensorFlow(Backend):
                 return "TensorFlow has neither an Einsum nor a MatMul kernel for bool, which Keras would need"
         return super().unsupported(config, implementation, mode, dtype, device, direction)
 
-    def rows(self) -> tuple[Declaration, ...]:
-        return self.declarations if has_avx512() else self.declarations + EIGEN_BFLOAT16
+    @classmethod
+    def rows(cls) -> tuple[Declaration, ...]:
+        return cls.declarations if has_avx512() else cls.declarations + EIGEN_BFLOAT16
 
     def settings(self) -> dict[str, Any]:
         config = self.tf.config

@@ -33,6 +33,7 @@ LEFT_OUT = {
     "implementations": "the session chooses implementations",
     "requires": "examples are small",
     "expect": "follows from the other fields",
+    "probe": "its operands need sizes of their own",
     "unseen": "it needs a key that no query sees, which a case says by itself",
     "query": "literal values have recipes instead",
     "key": "literal values have recipes instead",

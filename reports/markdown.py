@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from reports.arithmetic import rows
 from reports.html import GLYPHS
 from reports.notices import notices
 from reports.read import Run
+from specs.effective import PROPERTIES
 from specs.record import VERDICTS
 
 LARGEST = 1_000_000  # bytes; GitHub's limit is 1,048,576
@@ -45,6 +47,9 @@ def summary(run: Run, records: Records, limit: int = LARGEST) -> str:
             part = _fitted(rows, len(rows), room // 2, "more reasons")
             body += [f"<details><summary>{title} ({count})</summary>", "", *part, "", "</details>", ""]
             room -= _size(part)
+    if arithmetic := list(_arithmetic(records)):
+        part = _fitted(arithmetic, len(arithmetic), room // 2, "more rows")
+        body += ["<details><summary>Effective precision</summary>", "", *part, "", "</details>", ""]
     return "\n".join([*head, *body])
 
 
@@ -101,6 +106,17 @@ def _table(run: Run, records: Records) -> Iterator[str]:
         version = run.facts["backends"].get(backend, {}).get("version") or ""
         names = " | ".join(code(name) for name in (backend, version, device))
         yield f"| {names} | {' | '.join(f'{found[verdict]:,}' for verdict in VERDICTS)} |"
+
+
+def _arithmetic(records: Records) -> Iterator[str]:
+    """What probes observed, with what is declared where it is not the same."""
+    found = rows(records)
+    if found:
+        yield f"| backend | device | kind | dtype | implementation | {' | '.join(PROPERTIES)} |"
+        yield "|---|---|---|---|---|" + "---|" * len(PROPERTIES)
+    for row in found:
+        cells = (f"{GLYPHS.get(cell.status, '')} {cell}".strip() or "–" for cell in row.cells.values())
+        yield f"| {' | '.join(code(name) for name in row.names)} | {' | '.join(cells)} |"
 
 
 def _reasons(records: Iterable[dict[str, Any]]) -> Iterator[str]:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from reports.arithmetic import rows
 from reports.columns import columns
 from reports.html import GLYPHS, render
 from reports.notices import notices
 from reports.read import Run
+from specs.effective import PROPERTIES
 from specs.record import VERDICTS
 
 STYLES = ("style.css", "page.css")
@@ -25,4 +27,5 @@ def page(run: Run, records: Sequence[dict[str, Any]]) -> str:
         "glyphs": GLYPHS,
         **columns(records, run.cases()),
     }
-    return render("page.html", STYLES, SCRIPTS, data, facts=run.facts, notices=said, count=len(records))
+    shown = {"facts": run.facts, "notices": said, "count": len(records)}
+    return render("page.html", STYLES, SCRIPTS, data, **shown, arithmetic=rows(records), properties=PROPERTIES)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from reports.arithmetic import rows
 from specs.record import VERDICTS
 
 TOP = 5  # reasons listed; the run has them all
@@ -35,6 +36,7 @@ class Summary:
         self.reasons: dict[str, Counter[str]] = {"unsupported": Counter(), "deviation": Counter()}
         self.weak: Counter[str] = Counter()
         self.broken: dict[str, list[str]] = {}
+        self.probed: list[dict[str, Any]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if problems := getattr(report, "case_file_problems", None):
@@ -43,6 +45,8 @@ class Summary:
             self.verdicts.setdefault((backend, device), Counter())[verdict] += 1
         if not (record := getattr(report, "conformance", None)):
             return
+        if record["observed"]:
+            self.probed.append(record)
         row, verdict = (record["backend"], record["device"]), record["verdict"]
         self.verdicts.setdefault(row, Counter())[verdict] += 1
         if record["weak"] and not record["weak"]["mark"]:
@@ -66,6 +70,7 @@ class Summary:
         self._table(terminalreporter)
         self._not_run(terminalreporter)
         self._broken_files(terminalreporter)
+        self._arithmetic(terminalreporter)
         for verdict, counted in self.reasons.items():
             _most_common(terminalreporter, verdict, counted)
         _most_common(terminalreporter, "prove little, and their case does not say why", self.weak, "cases")
@@ -108,6 +113,21 @@ class Summary:
                 out.write_line(f"  {problem}", red=True)
             if len(problems) > TOP:
                 out.write_line(f"  … and {len(problems) - TOP} more problems", red=True)
+
+    def _arithmetic(self, out: pytest.TerminalReporter) -> None:
+        """What probes observed that is coarser than declared, and not recorded."""
+        told = [
+            f"  {' '.join(row.names)}: {name} is {cell}"
+            for row in rows(self.probed)
+            for name, cell in row.cells.items()
+            if cell.status == "fail"
+        ]
+        if told:
+            out.write_line("precision below what is declared", bold=True)
+        for line in told[:TOP]:
+            out.write_line(line, red=True)
+        if len(told) > TOP:
+            out.write_line(f"  … and {len(told) - TOP} more")
 
 
 def _aligned(cells: list[str], widths: list[int]) -> list[str]:

@@ -38,6 +38,7 @@ Recipe = Literal["normal", "uniform", "integers", "wide", "cancelling", "large",
 EinsumRecipe = Literal[Recipe, "exact"]
 AttentionRecipe = Literal[Recipe, "ramp", "equal"]
 Memory = Literal["contiguous", "transposed", "strided"]
+Probe = Literal["multiply", "accumulate", "rounding", "subnormals", "repeatable"]
 Mode = Literal["eager", "jit", "xla"]
 # A scalar or nested lists of them
 Numbers = TypeAliasType("Numbers", "int | float | bool | complex | list[Numbers]")
@@ -93,6 +94,11 @@ class Common(Model):
         default=True,
         description="Whether gradients are checked too, of floating and complex dtypes; or those of which they are.",
     )
+    probe: Probe | None = Field(
+        default=None,
+        description="What of the arithmetic is observed and held against the declared precision. "
+        "Operands are made such that the result shows it (specs/probes.py); for repeatable they are those of `data`.",
+    )
     expect: Expect | None = Field(default=None, description="What is right, where it is not the reference's value.")
     weak: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         default=None, description="Why the case is worth having although its checks prove little (`specs.weakness`)."
@@ -109,6 +115,17 @@ class Common(Model):
         if len(set(names)) < len(names):
             raise ValueError("a dtype is listed twice")
         return names
+
+    @model_validator(mode="after")
+    def _designed_or_given(self) -> Common:
+        if self.probe and (self.expect or self.gradient):
+            raise ValueError("a probe observes a result, whatever it is: give gradient: false, and no expect")
+        return self
+
+    @property
+    def probe_design(self) -> Probe | None:
+        """The probe for which operands are made."""
+        return None if self.probe == "repeatable" else self.probe
 
     @property
     def expected_error(self) -> ErrorClass | None:

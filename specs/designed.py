@@ -22,10 +22,11 @@ from functools import lru_cache
 import numpy as np
 
 from specs.attention import to_layout
+from specs.bound import Float64
 from specs.case import AttentionConfig, Case, CaseError, EinsumConfig
 from specs.equation import Contraction, bind
 from specs.formats import DTYPES, FLOAT32, Array, DType
-from specs.random_numbers import Float64, Stream
+from specs.random_numbers import Stream
 from specs.shapes import Shape, attention_output, attention_shapes, einsum_shapes
 
 STEP, WIDE_STEP = 24.0, 48.0  # of a ramp, beyond which exp leaves nothing of float32, or of float64
@@ -35,7 +36,7 @@ DIGIT = 32  # positions are counted in two digits, which all formats hold, where
 def recipes(case: Case, dtype_name: str) -> tuple[str, ...]:
     """The recipes under which a result is checked beside the case's own data; CaseError for a meaningless case."""
     config, dtype = case.config, DTYPES[dtype_name]
-    if "data" in config.model_fields_set or config.expected_error or not dtype.inexact:
+    if "data" in config.model_fields_set or config.probe or config.expected_error or not dtype.inexact:
         return ()
     if isinstance(config, EinsumConfig):
         return ("exact",) if config.operands is None and _digits(config, dtype) > 0 else ()

@@ -12,13 +12,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from specs import designed
+from specs import designed, probes
 from specs.attention import allowed_keys
 from specs.attention_fields import Mask
+from specs.bound import Float64
 from specs.case import AttentionConfig, Case, CaseError, EinsumConfig, Memory, Numbers, Recipe
 from specs.equation import bind
 from specs.formats import DTYPES, FLOAT32, Array, DType, cast, dtype_name, round_to
-from specs.random_numbers import Float64, Stream
+from specs.random_numbers import Stream
 from specs.shapes import Shape, attention_output, attention_shapes, einsum_shapes
 
 LITERAL = ("query", "key", "value")  # what an attention case may state number by number
@@ -32,11 +33,14 @@ def operands(case: Case, dtype_name: str) -> Mapping[str, Array]:
     where data cannot be made as the case asks.
     """
     dtype, config = DTYPES[dtype_name], case.config
-    made = (
-        _einsum_operands(case, config, dtype)
-        if isinstance(config, EinsumConfig)
-        else (_attention_operands(case, config, dtype))
-    )
+    if config.probe_design:
+        made = {
+            name: cast(values, dtype) for name, values in probes.designed(config, config.probe_design, dtype).items()
+        }
+    elif isinstance(config, EinsumConfig):
+        made = _einsum_operands(case, config, dtype)
+    else:
+        made = _attention_operands(case, config, dtype)
     made = {name: in_memory(array, config.memory) for name, array in made.items()}
     for array in made.values():
         array.setflags(write=False)
@@ -52,6 +56,15 @@ def in_memory(array: Array, memory: Memory) -> Array:
     spread = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
     spread[..., ::2] = array
     return spread[..., ::2]
+
+
+def unaligned(array: Array) -> Array:
+    """The same values where a vector of the processor would never begin: one element beyond a multiple of 64 bytes."""
+    buffer = np.zeros(array.nbytes + array.itemsize + 64, np.uint8)
+    offset = -buffer.ctypes.data % 64 + array.itemsize
+    own: Array = np.ndarray(array.shape, array.dtype, buffer, offset)
+    own[...] = array
+    return own
 
 
 @lru_cache(maxsize=16)
@@ -80,8 +93,8 @@ def differentiable(operands: Mapping[str, Array]) -> list[str]:
 
 def random_terms(case: Case) -> bool:
     """Whether operands are independent random numbers, so that a bound may rely on rounding errors averaging out."""
-    literals = (getattr(case.config, name, None) for name in ("operands", *LITERAL))
-    return all(literal is None for literal in literals) and case.config.data in ("normal", "uniform")
+    given = (getattr(case.config, name, None) for name in ("probe_design", "operands", *LITERAL))
+    return all(each is None for each in given) and case.config.data in ("normal", "uniform")
 
 
 def _wide(stream: Stream, shape: Shape) -> Float64:

@@ -6,6 +6,7 @@ roundings which that statement admits.  Anything coarser is a finding.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from specs.formats import BFLOAT16, FLOAT16, FLOAT32, FORMATS, DType, Format
@@ -65,6 +66,11 @@ class Precision:
     def as_json(self) -> dict[str, str | bool]:
         """Field → format name, as a record carries it."""
         return {field: value.name if isinstance(value, Format) else value for field, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, str | bool]) -> Precision:
+        """The precision that a record carries."""
+        return cls(**{name: FORMATS[v] if isinstance(v, str) else v for name, v in fields.items()})  # type: ignore[arg-type]
 
 
 def _coarser(format: Format, than: Format) -> float:

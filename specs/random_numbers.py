@@ -12,9 +12,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from specs.bound import Float64
 from specs.shapes import Shape
-
-Float64 = npt.NDArray[np.float64]
 
 
 class Stream:

@@ -61,7 +61,12 @@ class Weakness:
 
 @dataclass(frozen=True)
 class Record:
-    """One check's verdict and the evidence for it; `again` is the shell command that runs it and nothing else."""
+    """One check's verdict and the evidence for it.
+
+    observed    of a probe, what the result shows of the arithmetic: property → in words (`specs.effective`)
+    repeatable  whether another run gave the same bits; None: not asked
+    again       the shell command that runs this check and nothing else
+    """
 
     id: str
     file: str
@@ -78,6 +83,7 @@ class Record:
     reason: str = ""
     deviation: dict[str, Any] | None = None
     measurement: Measurement = field(default_factory=Measurement)
+    observed: dict[str, str] | None = None
     repeatable: bool | None = None
     weak: Weakness | None = None
     seconds: float = 0.0

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from specs import designed, inputs
+from specs import designed, effective, inputs, readout
 from specs.bound import Reference
 from specs.case import Case, Config
 from specs.check import Check
@@ -91,6 +91,8 @@ def judge(
         return replace(record, verdict="error", reason=f"out of memory: {_told(outcome)}")
     verdict, reason, measurement = trial.compare(outcome)
     record = replace(record, verdict=verdict, reason=reason, measurement=measurement, weak=trial.weakness())
+    if case.config.probe and not isinstance(outcome, Exception):
+        record = trial.probed(record, outcome[None])
     return _with_deviations(record, trial, outcome, [entry for entry in deviations if entry.deviation.applies(check)])
 
 
@@ -167,7 +169,7 @@ class _Trial:
     def weakness(self) -> Weakness | None:
         """Why the check proves little, and what its case says to that."""
         config = self.check.case.config
-        told = None if config.expected_error else weakness(map(self.reference, self.names))
+        told = None if config.expected_error or config.probe else weakness(map(self.reference, self.names))
         return None if told is None else Weakness(told, config.weak)
 
     def compare(self, outcome: Results | Exception) -> tuple[Verdict, str, Measurement]:
@@ -202,6 +204,28 @@ class _Trial:
             return told
         return told + consistent_with(results[name], self.reference(name), partial(self.reference, name))
 
+    def probed(self, record: Record, result: Array) -> Record:
+        """The record with what a probe observes; it fails where that is worse than what is declared."""
+        expected = self.reference(None)
+        assert expected.precision is not None
+        if self.check.case.config.probe == "repeatable":
+            observed = readout.again(result, self.again())
+            record = replace(record, repeatable=observed["repeatable"] != effective.UNREPEATABLE)
+        else:
+            observed = readout.read(self.check.case, result, expected)
+        record = replace(record, observed=observed)
+        worse = effective.coarser(observed, expected.precision)
+        if not worse:
+            return record
+        return replace(record, verdict="fail", reason="; ".join(filter(None, [record.reason, worse])))
+
+    def again(self) -> Iterator[Array]:
+        """The result once more, from new copies of the operands; and from copies that are aligned otherwise."""
+        c = self.check
+        operands = inputs.operands(c.case, c.dtype)
+        for each in (operands, {name: inputs.unaligned(array) for name, array in operands.items()}):
+            yield self.backend.run(c.case, c.implementation, c.mode, each, c.device)
+
     def shows(self, observed: Observed, outcome: Results | Exception) -> bool:
         """Whether the outcome is as `observed` says; of several results, each that is not right."""
         if isinstance(outcome, Exception):
@@ -213,7 +237,15 @@ class _Trial:
 
     def _shows(self, observed: Observed, outcome: Array | Exception, name: str | None) -> bool:
         check = replace(self.check, case=self.case(name))
-        return shows(observed, check, outcome, self.expected(name), partial(self.reference, name))
+        if not shows(observed, check, outcome, self.expected(name), partial(self.reference, name)):
+            return False
+        expected = self.expected(name)
+        if not self.check.case.config.probe_design or isinstance(outcome, Exception) or expected is None:
+            return True
+        # The bound of a probe is wide, for magnitudes cancel; what it observes is held against what is recorded
+        assert expected.precision is not None
+        recorded = expected.precision.but(**observed.precision or {})
+        return not effective.coarser(readout.read(self.check.case, outcome, expected), recorded)
 
 
 def _worst(found: list[Comparison]) -> Measurement:
