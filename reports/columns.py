@@ -66,6 +66,8 @@ def columns(records: Iterable[Mapping[str, Any]], statements: Iterable[Mapping[s
                 _short(record["error_ratio"]),
                 _short(record["max_ulp"]),
                 _short(record["max_abs"]),
+                _short(record["rms"]),
+                _short(record["bias"]),
                 _short(record["seconds"]),
                 record["repeatable"],
                 tables["reasons"].add(_weakness(record["weak"])),
@@ -77,7 +79,7 @@ def columns(records: Iterable[Mapping[str, Any]], statements: Iterable[Mapping[s
         )
     names = (
         *("case", "place", "setting", "verdict", "reason", "deviation", "output", "bound", "command"),
-        *("ratio", "ulp", "abs", "seconds", "repeatable", "weak", "index", "expected", "got", "limit"),
+        *("ratio", "ulp", "abs", "rms", "bias", "seconds", "repeatable", "weak", "index", "expected", "got", "limit"),
     )
     by_column = zip(*rows, strict=True) if rows else ((),) * len(names)
     return {

@@ -30,10 +30,11 @@ a weight may vanish in its format: there anything is right.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from specs.attention import attention, weighted
+from specs.attention import attention, to_layout, weighted
 from specs.attention_stages import Stages, finite
 from specs.bound import DEVIATIONS, ROUNDING_DEVIATION, U_REFERENCE, Float64, Reference, rounded
 from specs.bound import uses_double_double as wide_reference
@@ -57,22 +58,71 @@ def reference(
     exact = attention(config, operands, dtype)
     with np.errstate(all="ignore"):
         stages = Stages(config, operands, precision, exact)
-        error, how = _output_error(stages, U_REFERENCE[wide_reference(dtype)], random)
+        error, likely = _output_error(stages, U_REFERENCE[wide_reference(dtype)])
+        independent = random and errors_average_out(precision)
+        if independent:
+            error = np.minimum(error, DEVIATIONS * likely.deviation + likely.shared)
         error = np.where(np.isfinite(rounded(exact.output)) | np.isinf(error), error, 0.0)
-    facts = {"terms": config.kv_len, "score_terms": config.head_dim, "form": how, "saturated": _saturated(stages)}
-    return Reference(dtype, exact.output, error, precision, facts)
+    facts = {
+        "terms": config.kv_len,
+        "score_terms": config.head_dim,
+        "form": FORMS[independent],
+        "saturated": _saturated(stages),
+    }
+    found = Reference(dtype, exact.output, error, precision, facts)
+    if not independent:
+        return found
+    deviation = np.where(likely.linear, likely.deviation, np.inf)
+    return replace(
+        found, deviation=deviation, shared=likely.shared, coherent=_coherent(stages), direction=likely.direction
+    )
 
 
-def _output_error(s: Stages, u_reference: float, random: bool) -> tuple[Float64, str]:
+FORMS = {False: "any data", True: "random data"}
+
+
+@dataclass(frozen=True)
+class Likely:
+    """The error of random data, in the case's layout.
+
+    `linear` says where the deviation is that of a sum of small errors: where it reaches the output's own size, errors
+    are not.  `direction` is the output's derivative by log(scale), without what an output projection makes of it.
+    """
+
+    deviation: Float64
+    shared: Float64
+    linear: Bools
+    direction: Float64 | None
+
+
+def _coherent(s: Stages) -> float:
+    """Elements that one rounding may enter: of a query's scores all its features, of a key all queries, too."""
+    c = s.config
+    output = bool(c.projections and c.projections.output)
+    size = rounded(s.exact.output).size
+    if c.projections and s.precision.u_m:  # weights are rounded, once for all
+        return float(size)
+    rows = c.batch * c.q_len * (1 if output else c.num_heads)
+    by_keys = bool(c.projections or c.rotary or s.precision.u_m)
+    if by_keys:
+        rows = c.batch * (1 if output else c.num_kv_heads)
+    if c.bias_at == "products" and c.bias is not None:  # scaled once for the whole batch
+        rows = max(rows // c.batch, 1)
+    return size / max(rows, 1)
+
+
+def _output_error(s: Stages, u_reference: float) -> tuple[Float64, Likely]:
     p, c = s.precision, s.config
     found = exponents(s)
     heads = weighted(s.weights, s.values)  # before a scale at the weights
     sizes = _value_sizes(s)
     magnitude = weighted(s.weights, sizes)
     error, total = _any_data(s, found, heads, magnitude)
-    deviation, shared = _random(s, found, heads)
+    deviation, along = _random(s, found, heads)
+    shared = max(p.u_s, 2 * p.u_a) * np.abs(along)
     cap = (_largest(sizes) + np.abs(heads)) * (1 + 64 * p.u_a + p.u_p + 2 * p.u_m)
     always = _flushed(s)
+    linear: Bools = np.broadcast_to(np.asarray(deviation <= cap / DEVIATIONS), heads.shape)
     error, deviation = np.minimum(error + always, cap), np.minimum(deviation, cap / DEVIATIONS)
     shared = np.minimum(shared + always, cap)
     if (value := entering(s, "value")) is not None:
@@ -85,21 +135,20 @@ def _output_error(s: Stages, u_reference: float, random: bool) -> tuple[Float64,
     if c.scale_at == "weights":
         scale = abs(c.scale or 0.0)
         own = own + scale * (p.u_p + p.u_s + 2 * p.u_a) * magnitude
-        error, deviation, shared = scale * error, scale * deviation, scale * shared
+        error, deviation, shared, along = scale * error, scale * deviation, scale * shared, scale * along
     error, deviation, shared = leaving(s, error + own, deviation, shared + own)
-    if random and errors_average_out(p):
-        return np.minimum(error, DEVIATIONS * deviation + shared), "random data"
-    return error, "any data"
+    if c.projections and c.projections.output:
+        of_tokens: Bools = np.asarray(linear.all(axis=(1, 3)))  # bq
+        linear = of_tokens[0] if c.layout == "ds" else of_tokens[..., None]
+        return error, Likely(deviation, shared, linear, None)
+    return error, Likely(deviation, shared, to_layout(c, linear), to_layout(c, along))
 
 
 def _saturated(s: Stages) -> float:
     """The share of queries that see several keys of which one has all the weight that float16 can tell."""
     several = s.allowed.sum(axis=-1) > 1
-    return (
-        float(np.mean(several & (s.weights.max(axis=-1, initial=0.0) > 1 - FLOAT16.unit_roundoff)))
-        if several.size
-        else 0.0
-    )
+    largest = s.weights.max(axis=-1, initial=0.0)
+    return float(np.mean(several & (largest > 1 - FLOAT16.unit_roundoff))) if several.size else 0.0
 
 
 def errors_average_out(p: Precision) -> bool:
@@ -126,7 +175,10 @@ def _any_data(s: Stages, found: Exponents, heads: Float64, magnitude: Float64) -
 
 
 def _random(s: Stages, found: Exponents, heads: Float64) -> tuple[Float64, Float64]:
-    """The standard deviation of independent errors, and the error of the scale, which all scores share."""
+    """The standard deviation of independent errors, and the derivative by log(scale).
+
+    One relative error of the scale is shared by all scores: it moves the output along that.
+    """
     p, relative = s.precision, s.relative("values")
     w2, o2 = s.weights**2, heads**2
     w2v2, parts = weighted(w2, _value_sizes(s) ** 2), o2
@@ -143,11 +195,9 @@ def _random(s: Stages, found: Exponents, heads: Float64) -> tuple[Float64, Float
     if relative is not None:
         sums = sums + s.u_step**2 * w2v2 + p.u_s**2 * parts
     from_query = 0.0 if found.query is None else _along_query(s, found.query.variance, found.slope, heads)
-    # One relative error of the scale is shared by all scores: it moves the output along dO/dlog(scale)
     capped = s.beside(np.where(s.exact.allowed, finite(s.exact.capped), 0.0), 0.0)
     along = weighted(s.weights * capped, s.values) - heads * (s.weights * capped).sum(axis=-1, keepdims=True)
-    shared = max(p.u_s, 2 * p.u_a) * np.abs(along)
-    return np.sqrt(from_scores + from_query + ROUNDING_DEVIATION**2 * sums), shared
+    return np.sqrt(from_scores + from_query + ROUNDING_DEVIATION**2 * sums), along
 
 
 def _along_query(s: Stages, variance: Float64, slope: Float64, heads: Float64) -> Float64:

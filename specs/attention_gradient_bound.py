@@ -47,9 +47,9 @@ from specs.attention_gradient import (
     softcap_slope,
 )
 from specs.attention_gradient_start import Forward
-from specs.attention_gradient_variance import averages_out, likely_errors
+from specs.attention_gradient_variance import Likely, averages_out, likely_errors
 from specs.attention_stages import Stages, finite
-from specs.bound import U_REFERENCE, Float64, Reference, gamma, high, rounded
+from specs.bound import DEVIATIONS, U_REFERENCE, Float64, Reference, gamma, high, rounded
 from specs.bound import uses_double_double as wide_reference
 from specs.case import AttentionConfig
 from specs.formats import Array, DType
@@ -79,14 +79,18 @@ def references(
         plain = Gradients(**{name: rounded(step) for name, step in vars(steps).items()})
         errors = Errors(stages, plain, variable, U_REFERENCE[wide_reference(dtype)])
         largest, how = errors.of_operands(), "any data"
+        likely: dict[str, Likely] = {}
         if random and averages_out(stages):
             likely, how = likely_errors(errors), "random data"
-            largest = {n: np.where(np.isinf(x), x, np.minimum(x, likely[n])) for n, x in largest.items()}
+            typical = {name: DEVIATIONS * each.deviation + each.shared for name, each in likely.items()}
+            largest = {n: np.where(np.isinf(x), x, np.minimum(x, typical[n])) for n, x in largest.items()}
     facts = {"terms": config.kv_len, "queries": config.q_len, "form": how}
-    return {
+    found = {
         name: Reference(dtype, value, largest[name], precision, facts | {"gradient_of": name})
         for name, value in values.items()
     }
+    together = {name: each for name, each in likely.items() if each.coherent is not None}
+    return found | {name: replace(found[name], **vars(each)) for name, each in together.items()}
 
 
 @dataclass(frozen=True)

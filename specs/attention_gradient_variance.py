@@ -19,6 +19,7 @@ float32, where sums stagnate.  Source: Higham & Mary 2019.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,13 +28,14 @@ from specs.attention import products, weighted
 from specs.attention_bound import errors_average_out
 from specs.attention_gradient import Gradients, of_operands, over_queries, softcap_slope
 from specs.attention_stages import Stages
-from specs.bound import DEVIATIONS, ROUNDING_DEVIATION, Float64, rounded
+from specs.bound import ROUNDING_DEVIATION, Float64, rounded
 from specs.score_bound import TANH_ULPS, before_softcap
 
 if TYPE_CHECKING:
     from specs.attention_gradient_bound import Errors
 
 ROUNDING = ROUNDING_DEVIATION**2
+LARGEST_VARIANCE = 2.0**-6  # of a score's error: e^x is no longer 1 + x
 
 
 def averages_out(stages: Stages) -> bool:
@@ -42,8 +44,20 @@ def averages_out(stages: Stages) -> bool:
     return errors_average_out(stages.precision) and not (c.projections or c.relative or c.rotary)
 
 
-def likely_errors(errors: Errors) -> dict[str, Float64]:
-    """Eight standard deviations, and the shared part, of every operand that has a gradient."""
+@dataclass(frozen=True)
+class Likely:
+    """The error of one gradient: its standard deviation, what does not average out, and how many share a rounding.
+
+    None for `coherent`: so many that it is not known.
+    """
+
+    deviation: Float64
+    shared: Float64
+    coherent: float | None
+
+
+def likely_errors(errors: Errors) -> dict[str, Likely]:
+    """Of every operand that has a gradient."""
     c, p = errors.config, errors.precision
     variances, shared = of_steps(errors)
     squares = Gradients(**{name: step**2 for name, step in vars(errors.d).items()})
@@ -56,8 +70,24 @@ def likely_errors(errors: Errors) -> dict[str, Float64]:
         count, stores = errors.sums(name)
         summed = p.u_a**2 * count * (values[name] ** 2 / 3 + terms[name] / 6)
         variance = variance + ROUNDING * (summed + stores * errors.stored**2 * terms[name])
-        found[name] = DEVIATIONS * np.sqrt(variance) + along[name]
+        found[name] = Likely(np.sqrt(variance), along[name], coherent(errors, name))
     return found
+
+
+def coherent(errors: Errors, name: str) -> float | None:
+    """Elements of a gradient that one rounding may enter.
+
+    All that a query's row has in common, its delta above all, enters that query's gradient, and a little of those of
+    all keys, which sum over as many rows as there are queries for them.  None where operands are rounded beforehand, so
+    that one rounding enters all queries, and where errors of scores are too large for variances of first order.
+    """
+    c, p = errors.config, errors.precision
+    if p.u_m or np.max(errors.scores.variance, initial=0.0) > LARGEST_VARIANCE:
+        return None
+    rows = c.q_len * c.num_heads / c.num_kv_heads
+    of = {"query": c.head_dim, "mask": c.kv_len, "bias": c.kv_len, "sink": 1}
+    width = c.value_dim if name.endswith("value") else c.head_dim
+    return float(of[name]) if name in of else width * (1 + 2 * c.kv_len / max(rows, 1))
 
 
 def of_steps(errors: Errors) -> tuple[Gradients, Gradients]:

@@ -40,8 +40,15 @@ class Reference:
     error      per element, the largest error before the output is rounded; inf: no limit (a sum may overflow).
                None for exact dtypes
     precision  what was declared; None for exact dtypes
-    signed     whether the sign of a zero is implied and compared: nothing is computed, only copied
     facts      how the bound came about, for the record
+    signed     whether the sign of a zero is implied and compared: nothing is computed, only copied
+    deviation  per element, the standard deviation of the error of correct arithmetic before the output is rounded; inf
+               where the form does not hold.  None where errors are not known to average out: data that are not random,
+               exact dtypes, accumulators below float32, truncation
+    shared     per element, what may be added to such an error and does not average out (of a scale, of underflow)
+    coherent   of how many elements one rounding may enter, because they share what was rounded; 1: none
+    direction  per element, how a relative change of a scale within the computation moves the result; None: as the
+               result itself
     """
 
     dtype: DType
@@ -50,6 +57,10 @@ class Reference:
     precision: Precision | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     signed: bool = False
+    deviation: Float64 | None = None
+    shared: Float64 | None = None
+    coherent: float = 1.0
+    direction: Float64 | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -6,6 +6,9 @@ with RN the rounding to the output's format (outward where hardware truncates), 
 copies (E = 0: the same bits) need no case of their own.  The error ratio is the smallest error that explains the
 result over E, the largest over all elements: 0 for a correctly rounded result, at most 1 for a right one.
 
+Where every element is right by itself, all of them together may still be off further than chance makes them, and are
+wrong then (`specs.aggregate`).
+
 Zeros of either sign are equal, except where elements are only copied (`Reference.signed`: one operand, nothing summed):
 there the sign is kept, as every other bit is.  In a sum it depends on what the accumulator starts from, for -0 + -0 is
 -0 and 0 + -0 is 0, and IEEE arithmetic says nothing about that.  A product has the sign of its factors by itself, but
@@ -21,6 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from specs.aggregate import aggregate
 from specs.bound import Float64, Reference, rounded
 from specs.double_double import DoubleDouble
 from specs.formats import DTYPES, Array, Format, dtype_name, round_to, spacing
@@ -93,6 +97,7 @@ def _compare_inexact(
     opposite = opposite_zeros(got, reference)
     ratio = np.where(opposite, np.inf, ratio)
     with np.errstate(all="ignore"):
+        together = aggregate(_difference(reference.value, got), got, reference)
         # Where an infinite result is right there is no distance to speak of
         distance = np.where(got == round_to(value, format), 0.0, np.abs(_difference(reference.value, got)))
         distance = np.where(np.isnan(got) & np.isnan(value), 0.0, distance)
@@ -102,6 +107,8 @@ def _compare_inexact(
         error_ratio=float(np.max(ratio, initial=0.0)),
         max_ulp=_largest_finite(ulps),
         max_abs=_largest_finite(distance),
+        rms=together.rms if together else None,
+        bias=together.bias if together else None,
     )
     if ratio.size:
         index = np.unravel_index(np.argmax(ratio), ratio.shape)
@@ -109,7 +116,7 @@ def _compare_inexact(
             _element(index, result.ndim), repr(float(value[index])), repr(float(got[index])), repr(float(error[index]))
         )
         measured = replace(measured, worst=worst)
-    return Comparison(_problem(got, value, ratio, opposite), measured)
+    return Comparison(_problem(got, value, ratio, opposite) or (together.problem if together else ""), measured)
 
 
 def opposite_zeros(got: Float64, reference: Reference) -> Bools:

@@ -7,6 +7,7 @@ of one of them, says so; that is a hint for people, and changes no verdict.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +23,7 @@ LOSSES = {
     "sums in float16": {"accumulate": "float16"},
     "sums in bfloat16": {"accumulate": "bfloat16"},
 }
+LEAST_ERROR = 1 / 32  # of a loss's unit roundoff, over the largest value: smaller errors have another cause
 TELLING = 0.25  # a bound wider than this share of the largest value explains whatever was computed
 
 
@@ -37,11 +39,36 @@ def consistent_with(outcome: Array, expected: Reference, reevaluate: Callable[..
         if not all(FORMATS[name].precision < getattr(declared, step).precision for step, name in formats.items()):
             continue
         lossy = reevaluate(precision=declared.but(**formats))
-        if _is_telling(lossy) and not compare(outcome, lossy).problem:
+        if not _is_telling(lossy):
+            continue
+        found = compare(outcome, lossy)
+        unit = max(FORMATS[name].unit_roundoff for name in formats.values())
+        if (found.measurement.max_abs or 0.0) < LEAST_ERROR * unit * _largest(lossy):
+            continue
+        if not found.problem or not compare(outcome, _cut_off(lossy)).problem:
             return f"; consistent with {loss}"
     return ""
 
 
+def _cut_off(nearest: Reference) -> Reference:
+    """The same where operands are not rounded to nearest, but cut off, which takes half a unit of each on average.
+
+    That is shared by all results: two operands move a result by its own size and along a scale, as it were.
+    """
+    precision, deviation = nearest.precision, nearest.deviation
+    assert precision is not None
+    if deviation is None or nearest.error is None or nearest.shared is None:
+        return nearest
+    size = np.abs(rounded(nearest.value))
+    if nearest.direction is not None:
+        size = size + np.abs(nearest.direction)
+    bias = 2 * precision.u_m * size
+    return replace(nearest, error=nearest.error + bias, shared=nearest.shared + bias)
+
+
 def _is_telling(reference: Reference) -> bool:
-    largest = np.max(np.abs(rounded(reference.value)), initial=0.0)
-    return reference.error is not None and bool(np.median(reference.error) <= TELLING * largest)
+    return reference.error is not None and bool(np.median(reference.error) <= TELLING * _largest(reference))
+
+
+def _largest(reference: Reference) -> float:
+    return float(np.max(np.abs(rounded(reference.value)), initial=0.0))

@@ -75,12 +75,16 @@ def inexact_reference(
     broadcast along them.
     """
     problem = _Problem(contraction, operands, dtype, precision, late)
-    error, how = problem.error(random)
+    error, how, likely = problem.error(random)
     facts = {"terms": contraction.length, "operands": len(operands), "form": how}
-    return Reference(dtype, problem.value, error, precision, facts)
+    found = Reference(dtype, problem.value, error, precision, facts)
+    if likely is None or len(operands) > MOST_OPERANDS:
+        return found
+    return replace(found, deviation=likely[0], shared=likely[1], coherent=problem.coherent)
 
 
 Bools = npt.NDArray[np.bool_]
+MOST_OPERANDS = 8  # of which all partial contractions are looked at, to see which elements share a rounding
 
 
 @dataclass(frozen=True)
@@ -151,8 +155,24 @@ class _Problem:
     def sum_of_magnitudes(self) -> Float64:
         return contract(self.contraction, self.magnitudes)
 
-    def error(self, random: bool) -> tuple[Float64, str]:
-        """The bound E per element (a trailing axis of 1 for complex values), and which form of it holds."""
+    @cached_property
+    def coherent(self) -> float:
+        """Elements that one rounding may enter: those that share an index of an intermediate, or of a rounded operand.
+
+        What is summed afterwards may add up in the same way in all of them, as it does where operands are positive.
+        """
+        output = self.contraction.output
+        parts = [part for group, part in self._intermediates() if len(group) < self.n]
+        if self.precision.u_m:
+            parts += [Contraction((term,), term, self.contraction.sizes) for term in self.contraction.operands]
+        rows = (math.prod(part.sizes[label] for label in part.output if label in output) for part in parts)
+        return math.prod(self.contraction.output_shape) / max(min(rows, default=math.inf), 1) if parts else 1.0
+
+    def error(self, random: bool) -> tuple[Float64, str, tuple[Float64, Float64] | None]:
+        """The bound E per element (a trailing axis of 1 for complex values), and which form of it holds.
+
+        For random data also the standard deviation, and the error that does not average out.
+        """
         p, s = self.precision, self.sum_of_magnitudes
         y = np.abs(rounded(self.value))
         if self.complex:
@@ -166,14 +186,16 @@ class _Problem:
             conversions = (sum(self.narrowed), p.storage.unit_roundoff * (2 if p.truncates else 1))
             growth = gamma((additions, p.u_a), (products, p.u_m), (self.stages, p.u_s), conversions)
             slack = self._underflow() + self._reference_error() * s
-            error, how = growth * s + slack, "any data"
+            error, how, likely = growth * s + slack, "any data", None
             if random and p.accumulate.precision >= FLOAT32.precision and not p.truncates:
                 t2 = contract(self.contraction, [m * m for m in self.magnitudes])
                 t2 = t2[..., None] if self.complex else t2
                 variance = p.u_a**2 * (additions * (y**2 / 3 + t2 / 6) + (2 * self.n * t2 if additions else 0.0))
                 variance = variance + products * p.u_m**2 * t2 + self.stages * p.u_s**2 * (t2 + y**2)
-                typical = DEVIATIONS * ROUNDING_DEVIATION * np.sqrt(variance) + gamma(conversions) * s + slack
-                error, how = np.minimum(error, typical), "random data"
+                deviation = np.asarray(ROUNDING_DEVIATION * np.sqrt(variance))
+                shared = np.asarray(gamma(conversions) * s + slack)
+                error, how = np.minimum(error, DEVIATIONS * deviation + shared), "random data"
+                likely = deviation, shared
             exact = self._exact(s)
             if np.any(exact):
                 error = np.where(exact, 0.0, error)
@@ -183,7 +205,7 @@ class _Problem:
                 error = np.where(np.isfinite(y), error, 0.0)
                 if self.stages:
                     error = np.where(self._meets_infinity(), np.inf, error)
-        return np.asarray(error, np.float64), how
+        return np.asarray(error, np.float64), how, likely
 
     def _reference_error(self) -> float:
         """The reference's own error over S; none where float64 holds every product of narrower operands."""

@@ -38,6 +38,7 @@ def explain(check: Check, record: Record, versions: Mapping[str, str | None]) ->
         "worst": worst and f"{list(worst.index)}{of}: expected {worst.expected}, got {worst.got}, bound {worst.bound}",
         "ratio": found.error_ratio is not None and f"{found.error_ratio:.4g} times the bound",
         "ULPs": found.max_ulp is not None and f"{found.max_ulp:.4g} at most",
+        "RMS": found.rms is not None and f"{found.rms:.4g} times the deviation of correct arithmetic",
         "again": record.again,
     }
     lines = [f"{record.file}:{record.line}: {check.case.id}"]

@@ -75,22 +75,24 @@ def reference(
         found = converted(found, own)
     assert found.error is not None
     term, rank = forward.operands[of], len(contraction.output)
-    return replace(
-        found,
-        value=onto_diagonal(found.value, rank, term, shape),
-        error=onto_diagonal(found.error, rank, term, shape),
-        facts=found.facts | {"gradient_of": f"operand_{of}"},
-    )
+    given = {name: getattr(found, name) for name in ("value", "error", "deviation", "shared")}
+    spread = {name: onto_diagonal(x, rank, term, shape) for name, x in given.items() if x is not None}
+    return replace(found, **spread, facts=found.facts | {"gradient_of": f"operand_{of}"})
 
 
 def converted(found: Reference, own: DType) -> Reference:
     """A gradient in the result's dtype as that of an operand whose dtype is `own`."""
     precision, value, error = found.precision, found.value, found.error
+    deviation, shared = found.deviation, found.shared
     assert precision is not None
     assert error is not None
     assert own.format is not None
     if found.dtype.kind == "complex" and own.kind != "complex":
-        value, error = value[..., 0], np.broadcast_to(error, value.shape)[..., 0]
+        error, deviation, shared = (
+            x if x is None else np.broadcast_to(x, value.shape)[..., 0] for x in (error, deviation, shared)
+        )
+        value = value[..., 0]
+        assert error is not None
     stored = precision.storage
     with np.errstate(all="ignore"):
         y = rounded(value)
@@ -99,7 +101,9 @@ def converted(found: Reference, own: DType) -> Reference:
         lost = lost + (stored.tiny if precision.flushes else stored.smallest)
         kept = (error == 0) & (round_to(y, stored) == y) | ~np.isfinite(y)
         error = np.where(kept, error, np.where(largest >= stored.max, np.inf, error + lost))
-    return replace(found, dtype=own, value=value, error=error, precision=precision.but(storage=own.format.name))
+        shared = None if shared is None else shared + lost
+    narrowed = precision.but(storage=own.format.name)
+    return replace(found, dtype=own, value=value, error=error, precision=narrowed, deviation=deviation, shared=shared)
 
 
 def transposed(forward: Contraction, of: int, shape: Shape) -> Contraction:

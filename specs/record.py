@@ -37,6 +37,9 @@ class Measurement:
     nan, infinite   how many numbers of the result are (a complex value has two)
     digest          of the result's bytes: two equal digests are the same bits
     bound           how the bound was derived: precision formats, contraction length …
+    rms             root mean square of error / standard deviation of correct arithmetic: about 1 or less; None where
+                    errors are not known to average out, or are too few
+    bias            how far the result, or a scale within the computation, seems off by a factor, less 1: 0.001 is 0.1%
     """
 
     error_ratio: float | None = None
@@ -49,6 +52,8 @@ class Measurement:
     infinite: int | None = None
     digest: str | None = None
     bound: dict[str, Any] = field(default_factory=dict)
+    rms: float | None = None
+    bias: float | None = None
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,8 @@ def _source_digest() -> str:
 def _bytes(reference: Reference) -> int:
     value = reference.value
     size = value.hi.nbytes + value.lo.nbytes if isinstance(value, DoubleDouble) else value.nbytes
-    return size + (0 if reference.error is None else reference.error.nbytes) + 1024
+    others = (reference.error, reference.deviation, reference.shared, reference.direction)
+    return size + sum(0 if each is None else each.nbytes for each in others) + 1024
 
 
 def _remember(key: str, found: Reference) -> None:

@@ -27,6 +27,13 @@ function worstElement(i) {
   return rows.length ? [h("h3", {}, "Worst element"), facts(...rows)] : null;
 }
 
+/* What only all elements show: nothing where errors are not known to average out. */
+function allElements(i) {
+  const [rms, bias] = [COLUMN.rms[i], COLUMN.bias[i]];
+  return rms === null ? null : [h("h3", {}, "All elements"), facts(
+    fact("RMS error", `${shown(rms)} times the deviation of correct arithmetic`), fact("bias", h("code", {}, String(bias))))];
+}
+
 function gradientOf(i) {
   const operand = DATA.bounds[COLUMN.bound[i]].gradient_of;
   return operand ? ` of the gradient of ${operand}` : null;
@@ -84,6 +91,7 @@ function checkView(i) {
       h("section", { class: "notice stack", "data-verdict": verdict },
         h("div", {}, verdictChip(verdict)), reason ? h("pre", { class: "reason" }, reason) : null, deviationOf(i)),
       worstElement(i),
+      allElements(i),
       h("h3", {}, "Result"), facts(fact("dtype", outputType), fact("shape", outputShape ? shapeOf(outputShape) : null),
         fact("time", `${shown(COLUMN.seconds[i])} s`),
         fact("repeatable", COLUMN.repeatable[i] === null ? null : COLUMN.repeatable[i] ? "yes" : "no"),

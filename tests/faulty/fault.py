@@ -35,6 +35,7 @@ class Finding(StrEnum):
     """The kind of difference that a verdict found, in the words of its reason."""
 
     VALUES = "are outside the error bound"
+    TOGETHER = "values are each within the bound, but together"
     NAN = "are NaN on one side only"
     EXACT = "exact values differ"
     SHAPE = "shape is"

@@ -84,6 +84,28 @@ class Float64ThroughFloat32(AnotherEinsum):
         return einsum(equation, *narrow).astype(np.result_type(*operands))
 
 
+@fault(
+    "three_bfloat16_products_behind_float32",
+    together=[
+        "einsum/long_sums::transposed_matrix_product[einsum-float32]",
+        "einsum/values::uniform[einsum-optimized-float32]",
+    ],
+)
+class ThreeBfloat16ProductsBehindFloat32(AnotherEinsum):
+    """Each operand split in two of bfloat16, and three of the four products added: JAX's precision "high" on TPUs."""
+
+    def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
+        if len(operands) != 2 or any(x.dtype != np.float32 for x in operands):
+            return einsum(equation, *operands)
+        (a, b), (rest_a, rest_b) = zip(*map(self.split, operands), strict=True)
+        return np.asarray(einsum(equation, a, b) + (einsum(equation, a, rest_b) + einsum(equation, rest_a, b)))
+
+    @staticmethod
+    def split(x: Array) -> tuple[Array, Array]:
+        high = x.astype(bfloat16).astype(np.float32)
+        return high, (x - high).astype(bfloat16).astype(np.float32)
+
+
 # Sums -----------------------------------------------------------------------------------------------------------------
 
 
@@ -235,3 +257,20 @@ class ScaleInBfloat16(Misread):
     @staticmethod
     def misread(config: AttentionConfig) -> dict[str, Any]:
         return {"scale": float(bfloat16(config.score_scale))} if config.scale_at == "scores" else {}
+
+
+@fault(
+    "scale_off_in_the_sixth_digit",
+    together=[
+        "attention/scale::default[einsum-float32]",
+        "attention/scale::not_a_power_of_two[matmul-float32]",
+        "attention/relative::grouped[einsum-float32]",
+        "attention/sinks::grouped/1[matmul-float32]",
+    ],
+)
+class ScaleOffInTheSixthDigit(Misread):
+    """A reciprocal square root of hardware without its last step of refinement: one part in a million too much."""
+
+    @staticmethod
+    def misread(config: AttentionConfig) -> dict[str, Any]:
+        return {"scale": config.score_scale * (1 + 1e-6)} if config.scale_at == "scores" else {}

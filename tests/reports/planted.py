@@ -8,7 +8,10 @@ from typing import Any
 
 from specs.record import SCHEMA_VERSION, VERDICTS, Measurement, Record
 
-MEASURED = {"error_ratio", "max_ulp", "max_abs", "output_dtype", "output_shape", "nan", "infinite", "digest", "bound"}
+MEASURED = {
+    *("error_ratio", "max_ulp", "max_abs", "rms", "bias"),
+    *("output_dtype", "output_shape", "nan", "infinite", "digest", "bound"),
+}
 RIGHT = {
     "error_ratio": 0.1,
     "output_dtype": "float32",
