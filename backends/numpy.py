@@ -63,8 +63,10 @@ PLAIN: dict[str, Function] = {
     "einsum-order-f": partial(einsum_ordered, "F"),
     "einsum-casting": einsum_cast,
 }
+OPTIMIZED: Function = partial(np.einsum, optimize=True)
 EINSUMS = PLAIN | {
-    "einsum-optimized": partial(np.einsum, optimize=True),
+    "einsum-optimized": OPTIMIZED,
+    "einsum-optimized-out": partial(einsum_into, einsum=OPTIMIZED),
     "einsum-optimal": partial(np.einsum, optimize="optimal"),
 }
 
@@ -76,7 +78,7 @@ class Numpy(Backend):
     distribution = "numpy"
     formulations = {"einsum": Einsum, "matmul": Matmul}
     implementations = {"einsum": tuple(EINSUMS), "attention": tuple(formulations)}
-    on_request = frozenset(PLAIN) - {"einsum"}
+    on_request = frozenset(PLAIN) - {"einsum"} | {"einsum-optimized-out"}
     declarations = (
         *(
             Declaration(
@@ -115,7 +117,9 @@ class Numpy(Backend):
             return super().distinct(config, implementation, device)
         return {
             "einsum-sublists": has_sublists(config.equation, config.operand_count),
-            "einsum-out": config.expected_error is None,  # of what has no result there is no shape either
+            # Of what has no result there is no shape either
+            "einsum-out": config.expected_error is None,
+            "einsum-optimized-out": config.expected_error is None,
             "einsum-casting": "casting" in dict(asking(config)),
             "einsum-optimal": config.operand_count > 2,  # below that there is one path
         }.get(implementation, True)

@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from reports import merge, script, upgrade, views
+from reports import merge, ran, script, upgrade, views
 from reports.compare import command as compare
 from reports.read import RunError
 
 # Each has `add`, which adds its subcommand, and sets `run`: what that does, and returns the exit code of
-COMMANDS = (views, compare, merge, script, upgrade)
+COMMANDS = (views, compare, merge, ran, script, upgrade)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

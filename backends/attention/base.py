@@ -9,8 +9,10 @@ Masks are made of comparisons in the framework itself: what is tested is what a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
+from inspect import signature
 from typing import Any, ClassVar, NamedTuple
 
 from specs.case import AttentionConfig
@@ -309,6 +311,14 @@ def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 def first(reasons: Mapping[str, bool]) -> str | None:
     """The first reason that holds."""
     return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def without(function: Callable[..., Any], arguments: Iterable[str], distribution: str) -> str | None:
+    """That the installed version of a framework has a function without one of these arguments, which came later."""
+    known = signature(function).parameters
+    name = function.__qualname__.removesuffix(".__init__")
+    lacking = (each for each in arguments if each not in known)
+    return next((f"{name} of {distribution} {version(distribution)} has no argument {each}" for each in lacking), None)
 
 
 def _uses(config: AttentionConfig, field: str) -> bool:

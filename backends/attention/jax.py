@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any, ClassVar, Literal
 
-from backends.attention.base import Attention, Execution, Operands, Tensor, both, first
+from backends.attention.base import Attention, Execution, Operands, Tensor, both, first, without
 from specs.case import AttentionConfig
 
 
@@ -32,7 +32,8 @@ class DotProductAttention(Attention):
         c, on_cpu = config, execution.device == "cpu"
         narrow = execution.dtype == "bfloat16" and c.head_dim == 1 and c.num_heads > 1
         large = execution.mode == "jit" and c.q_len * c.kv_len >= 1024
-        return super().unsupported(c, execution) or first(
+        lacks = super().unsupported(c, execution) or cls.asks_for_later(c)
+        return lacks or first(
             {
                 "compiled for the CPU, jaxlib aborts the process (ynn_emitter.cc: Check failed: reshape vs. bitcast)": (
                     on_cpu and narrow and large and version("jaxlib") in cls.aborts
@@ -40,16 +41,25 @@ class DotProductAttention(Attention):
             }
         )
 
+    @classmethod
+    def asks_for_later(cls, config: AttentionConfig) -> str | None:
+        """Why the installed jax cannot be asked: its function may lack arguments that came after 0.4.31."""
+        later = {"key_value_seq_lengths": config.kv_lengths, "local_window_size": own_window(config)}
+        given = [name for name, value in later.items() if value is not None]
+        if not given:
+            return None
+        import jax
+
+        return without(jax.nn.dot_product_attention, given, "jax")
+
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         import jax
 
         c = self.config
-        mask, window, is_causal = self.mask("bool", operands), None, c.causal == "top_left"
+        mask, is_causal = self.mask("bool", operands), c.causal == "top_left"
         if c.causal == "bottom_right":  # is_causal and local_window_size are aligned at the first query
             mask = both(both(self.causal(query), self.window(query)), mask)
-        elif c.window:
-            unlimited = max(c.q_len, c.kv_len)
-            window = tuple(unlimited if side is None else side for side in (c.window.left, c.window.right))
+        later = {"key_value_seq_lengths": operands.get("kv_lengths"), "local_window_size": own_window(c)}
         dot_product_attention: Any = jax.nn.dot_product_attention
         return dot_product_attention(
             query,
@@ -59,10 +69,19 @@ class DotProductAttention(Attention):
             mask=mask,
             scale=c.scale,
             is_causal=is_causal,
-            key_value_seq_lengths=operands.get("kv_lengths"),
-            local_window_size=window,
             implementation=self.kernel,
+            **{name: value for name, value in later.items() if value is not None},
         )
+
+
+def own_window(config: AttentionConfig) -> tuple[int, int] | None:
+    """What `local_window_size` is given: keys on either side of a query's own; None where it cannot say it."""
+    window = config.window
+    if window is None or config.causal == "bottom_right":
+        return None
+    unlimited = max(config.q_len, config.kv_len)
+    left, right = (unlimited if side is None else side for side in (window.left, window.right))
+    return left, right
 
 
 class CudnnAttention(DotProductAttention):

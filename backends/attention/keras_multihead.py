@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
-from backends.attention.base import Execution, Operands, Primitives, Tensor, both, first
+from backends.attention.base import Execution, Operands, Primitives, Tensor, both, first, without
 from backends.attention.module import Module
 from backends.attention.tensorflow import keras_on_tensorflow
 from specs.case import AttentionConfig
@@ -42,21 +42,31 @@ def built(layer: Callable[..., Any], sizes: Sizes, dtype: str) -> Any:
 class KerasLayer(Module, ABC):
     """A layer of Keras, one for each dtype of the case: a layer casts whatever it is given to its own.
 
+    kind     its name in keras.layers
     scores   whether it is asked for the attention scores too, which are not judged: without them it calls
              keras.ops.dot_product_attention, with them it multiplies, masks and multiplies itself
     """
 
+    kind: ClassVar[str]
     scores: ClassVar[bool] = False
 
     @classmethod
     def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
         mask = config.mask
-        return super().unsupported(config, execution) or first(
+        lacks = super().unsupported(config, execution) or cls.asks_for_later(config)
+        return lacks or first(
             {
                 "the layer takes boolean masks only": bool(config.bias or (mask and mask.type == "additive")),
                 "the layer documents masks that are the same for all heads": bool(mask and "h" in mask.shape),
             }
         )
+
+    @classmethod
+    def asks_for_later(cls, config: AttentionConfig) -> str | None:
+        """Why the installed Keras cannot be asked: its layer may lack an argument that came after 3.4."""
+        if own_window(config) is None:
+            return None
+        return without(getattr(keras_on_tensorflow().layers, cls.kind).__init__, ["sliding_window"], "keras")
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)
@@ -117,6 +127,8 @@ def own_window(config: AttentionConfig) -> int | None:
 class KerasMultiHeadAttention(KerasLayer):
     """keras.layers.MultiHeadAttention."""
 
+    kind = "MultiHeadAttention"
+
     @classmethod
     def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
         return super().unsupported(config, execution) or first(
@@ -137,6 +149,8 @@ class KerasMultiHeadAttentionWithScores(KerasMultiHeadAttention):
 
 class KerasGroupedQueryAttention(KerasLayer):
     """keras.layers.GroupQueryAttention."""
+
+    kind = "GroupQueryAttention"
 
     @classmethod
     def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
-from backends.attention.base import Attention, Operands, Primitives, Tensor, both
+from backends.attention.base import Attention, Execution, Operands, Primitives, Tensor, both
 from backends.attention.by_hand import LinearLayer
 from specs.case import AttentionConfig
 
@@ -38,6 +39,12 @@ class KerasAttention(Attention):
         "scale_at": "keras.ops.dot_product_attention scales the scores only",
         "value_dim": "keras.ops.dot_product_attention takes values of the keys' shape only",
     }
+
+    @classmethod
+    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+        if not hasattr(keras_on_tensorflow().ops, "dot_product_attention"):
+            return f"keras {version('keras')} has no keras.ops.dot_product_attention"
+        return super().unsupported(config, execution)
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)

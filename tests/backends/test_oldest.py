@@ -1,0 +1,108 @@
+"""The oldest supported versions: stated once, and what they lack is known before it is asked for."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from backends import registry
+from backends.attention.base import Execution, without
+from backends.attention.jax import DotProductAttention
+from backends.attention.keras_multihead import KerasGroupedQueryAttention, KerasMultiHeadAttention
+from backends.attention.tensorflow import KerasAttention
+from specs.case import AttentionConfig
+
+ROOT = Path(__file__).parents[2]
+EAGER = Execution("eager", "float32", "cpu", "forward")
+PLAIN: dict[str, Any] = {"q_len": 4, "num_heads": 2, "head_dim": 8}
+MODULE = PLAIN | {
+    "layout": "bsd",
+    "self_attention": True,
+    "projections": {"kind": "linear", "bias": True, "output": True},
+}
+WINDOW = {"window": {"left": 1, "right": 1}}
+LENGTHS = {"kv_lengths": [3]}
+
+
+def lower_bounds() -> dict[str, Version]:
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = map(Requirement, [*stated["dependencies"], *stated["optional-dependencies"]["frameworks"]])
+    return {each.name: Version(next(s.version for s in each.specifier if s.operator == ">=")) for each in wanted}
+
+
+def test_the_oldest_environment_has_each_framework_at_its_lower_bound() -> None:
+    lines = (ROOT / "requirements-oldest.txt").read_text().splitlines()
+    pins = {pin.name: Version(str(pin.specifier).removeprefix("==")) for pin in map(Requirement, filter(_named, lines))}
+    bounds = lower_bounds()
+    assert {registry.declare(name).distribution for name in registry.names()} <= pins.keys() | {"torch"}
+    for name, pinned in pins.items():
+        stated = bounds[name].release
+        assert pinned.release[: len(stated)] == stated, name
+
+
+def _named(line: str) -> bool:
+    return bool(line) and line[0] not in "#-"
+
+
+# What they lack -------------------------------------------------------------------------------------------------------
+
+
+def early(query: Any, key: Any, value: Any, bias: Any = None, mask: Any = None, **implementation: Any) -> None:
+    """A function with none of the arguments that came later."""
+
+
+def test_what_a_version_lacks_is_told_with_the_version() -> None:
+    told = without(early, ["mask", "window"], "numpy")
+    assert told == f"early of numpy {version('numpy')} has no argument window"
+    assert without(early, ["mask"], "numpy") is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "lacking"),
+    [
+        (WINDOW, "local_window_size"),
+        (LENGTHS, "key_value_seq_lengths"),
+        (WINDOW | {"causal": "bottom_right"}, None),  # a mask says it
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_jax_is_not_asked_for_arguments_that_it_lacks(
+    fields: dict[str, Any], lacking: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jax = pytest.importorskip("jax")
+    config = AttentionConfig(**PLAIN | fields)
+    assert DotProductAttention.unsupported(config, EAGER) is None
+    monkeypatch.setattr(jax.nn, "dot_product_attention", early)
+    told = DotProductAttention.unsupported(config, EAGER)
+    assert (told is None) if lacking is None else f"has no argument {lacking}" in str(told)
+
+
+def test_keras_without_the_operation_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorflow")
+    keras = registry.get("tensorflow") and pytest.importorskip("keras")
+    config = AttentionConfig(**PLAIN)
+    assert KerasAttention.unsupported(config, EAGER) is None
+    monkeypatch.delattr(keras.ops, "dot_product_attention")
+    assert (
+        KerasAttention.unsupported(config, EAGER) == f"keras {keras.__version__} has no keras.ops.dot_product_attention"
+    )
+
+
+@pytest.mark.parametrize("formulation", [KerasMultiHeadAttention, KerasGroupedQueryAttention])
+def test_keras_layers_are_not_asked_for_windows_that_they_lack(
+    formulation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorflow")
+    keras = registry.get("tensorflow") and pytest.importorskip("keras")
+    window = AttentionConfig(**MODULE | WINDOW)
+    assert formulation.unsupported(window, EAGER) is None
+    monkeypatch.setattr(keras.layers, formulation.kind, type("Early", (), {"__init__": early}))
+    assert "has no argument sliding_window" in formulation.unsupported(window, EAGER)
+    assert formulation.unsupported(AttentionConfig(**MODULE), EAGER) is None
