@@ -1,7 +1,8 @@
 """All errors of a result together: a loss of precision, or a scale a little off, that no single element shows.
 
-The bound of one element leaves eight standard deviations, which every error below them fits into.  A systematic mistake
-makes all errors larger, or leans them in one direction, and shows in their sum long before it shows in one of them.
+The bound of one element leaves eight standard deviations and more, which every error below them fits into.  A
+systematic mistake makes all errors larger, or leans them in one direction, and shows in their sum long before it shows
+in one of them.
 Symbols, per element:
     e       error of the result, less what correct arithmetic may add that does not average out (`Reference.shared`)
     s       standard deviation: s^2 = `Reference.deviation`^2 + ulp^2 / 12, of the rounding of the output to nearest

@@ -16,8 +16,9 @@ Higham 2021); B = min(64, N) allows for the rescaling of as many blocks of an on
 narrower format than the accumulator (unfused attention) are what u_s stands for; a fused kernel declares
 intermediate = accumulate and u_s is 0.  A sink is one more key, whose value is 0.
 
-For random data rounding errors are independent, and eight standard deviations of their sum replace all this:
-    8 sqrt(sum_j w^2 sigma^2 (v - O)^2           of each score's own error
+For random data rounding errors are independent, and D = 8 + ln(elements) / 1.5 standard deviations replace all this
+(`specs.bound.deviations`):
+    D sqrt(sum_j w^2 sigma^2 (v - O)^2           of each score's own error
          + |scale|^2 sum_d sigma_q^2 C_d^2       of the query, which all its scores share: C_d = dO / d(q_d scale)
                                                  = sum_j w t' k_jd (v_j - O), with t' the slope of a softcap
          + sum_j w^2 sigma_v^2 + ...)            of projected values, of sums
@@ -36,7 +37,7 @@ import numpy as np
 
 from specs.attention import attention, to_layout, weighted
 from specs.attention_stages import Stages, finite
-from specs.bound import DEVIATIONS, ROUNDING_DEVIATION, U_REFERENCE, Float64, Reference, rounded
+from specs.bound import DEVIATIONS, ROUNDING_DEVIATION, U_REFERENCE, Float64, Reference, deviations, rounded
 from specs.bound import uses_double_double as wide_reference
 from specs.case import AttentionConfig
 from specs.formats import FLOAT16, FLOAT32, Array, DType
@@ -61,7 +62,7 @@ def reference(
         error, likely = _output_error(stages, U_REFERENCE[wide_reference(dtype)])
         independent = random and errors_average_out(precision)
         if independent:
-            error = np.minimum(error, DEVIATIONS * likely.deviation + likely.shared)
+            error = np.minimum(error, deviations(likely.deviation.size) * likely.deviation + likely.shared)
         error = np.where(np.isfinite(rounded(exact.output)) | np.isinf(error), error, 0.0)
     facts = {
         "terms": config.kv_len,

@@ -49,7 +49,7 @@ from specs.attention_gradient import (
 from specs.attention_gradient_start import Forward
 from specs.attention_gradient_variance import Likely, averages_out, likely_errors
 from specs.attention_stages import Stages, finite
-from specs.bound import DEVIATIONS, U_REFERENCE, Float64, Reference, gamma, high, rounded
+from specs.bound import U_REFERENCE, Float64, Reference, deviations, gamma, high, rounded
 from specs.bound import uses_double_double as wide_reference
 from specs.case import AttentionConfig
 from specs.formats import Array, DType
@@ -82,7 +82,9 @@ def references(
         likely: dict[str, Likely] = {}
         if random and averages_out(stages):
             likely, how = likely_errors(errors), "random data"
-            typical = {name: DEVIATIONS * each.deviation + each.shared for name, each in likely.items()}
+            typical = {
+                name: deviations(each.deviation.size) * each.deviation + each.shared for name, each in likely.items()
+            }
             largest = {n: np.where(np.isinf(x), x, np.minimum(x, typical[n])) for n, x in largest.items()}
     facts = {"terms": config.kv_len, "queries": config.q_len, "form": how}
     found = {

@@ -24,6 +24,7 @@ LOSSES = {
     "sums in bfloat16": {"accumulate": "bfloat16"},
 }
 LEAST_ERROR = 1 / 32  # of a loss's unit roundoff, over the largest value: smaller errors have another cause
+LIKELY = 0.5  # of a loss's bound: it leaves room for one error in millions, and a severer loss may need that room
 TELLING = 0.25  # a bound wider than this share of the largest value explains whatever was computed
 
 
@@ -35,6 +36,7 @@ def consistent_with(outcome: Array, expected: Reference, reevaluate: Callable[..
     declared = expected.precision
     if declared is None or outcome.shape != expected.shape or outcome.dtype != expected.dtype.numpy:
         return ""
+    explained: dict[str, float] = {}
     for loss, formats in LOSSES.items():
         if not all(FORMATS[name].precision < getattr(declared, step).precision for step, name in formats.items()):
             continue
@@ -45,9 +47,11 @@ def consistent_with(outcome: Array, expected: Reference, reevaluate: Callable[..
         unit = max(FORMATS[name].unit_roundoff for name in formats.values())
         if (found.measurement.max_abs or 0.0) < LEAST_ERROR * unit * _largest(lossy):
             continue
-        if not found.problem or not compare(outcome, _cut_off(lossy)).problem:
-            return f"; consistent with {loss}"
-    return ""
+        right = [each for each in (found, compare(outcome, _cut_off(lossy))) if not each.problem]
+        if right:
+            explained[loss] = min(each.measurement.error_ratio or 0.0 for each in right)
+    named = next((loss for loss, ratio in explained.items() if ratio <= LIKELY), next(iter(explained), None))
+    return f"; consistent with {named}" if named else ""
 
 
 def _cut_off(nearest: Reference) -> Reference:

@@ -10,8 +10,9 @@ operands on their way into a product, and as many stored intermediates as the co
     E = gamma((K + n - 2) u_a, (2n - 2) u_m, stages * u_s) * S + underflow + the reference's own error
 with one rounding fewer where accumulator and output share a format (the comparison rounds to the output itself).
 
-Independent random terms (Higham & Mary 2019): rounding errors average out, and eight standard deviations are
-    E = 8 * 0.5 * sqrt(u_a^2 (K + n - 2) (y^2/3 + T2/6) + 2n u_a^2 T2 + (2n - 2) u_m^2 T2 + stages u_s^2 (T2 + y^2))
+Independent random terms (Higham & Mary 2019): rounding errors average out, and of `count` output elements
+    E = (8 + ln(count) / 1.5) * 0.5
+        * sqrt(u_a^2 (K + n - 2) (y^2/3 + T2/6) + 2n u_a^2 T2 + (2n - 2) u_m^2 T2 + stages u_s^2 (T2 + y^2))
 which is never used for literal or structured data, nor below a float32 accumulator, where sums can stagnate.
 
 Operands whose dtype is not the result's are converted to it, exactly where the result's dtype holds their values.
@@ -35,7 +36,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from specs.bound import DEVIATIONS, ROUNDING_DEVIATION, U_REFERENCE, Float64, Reference, gamma, rounded
+from specs.bound import ROUNDING_DEVIATION, U_REFERENCE, Float64, Reference, deviations, gamma, rounded
 from specs.bound import uses_double_double as wide_reference
 from specs.case import EinsumConfig
 from specs.contraction import contract
@@ -194,7 +195,7 @@ class _Problem:
                 variance = variance + products * p.u_m**2 * t2 + self.stages * p.u_s**2 * (t2 + y**2)
                 deviation = np.asarray(ROUNDING_DEVIATION * np.sqrt(variance))
                 shared = np.asarray(gamma(conversions) * s + slack)
-                error, how = np.minimum(error, DEVIATIONS * deviation + shared), "random data"
+                error, how = np.minimum(error, deviations(deviation.size) * deviation + shared), "random data"
                 likely = deviation, shared
             exact = self._exact(s)
             if np.any(exact):
