@@ -24,7 +24,7 @@ LOSSES = {
     "sums in bfloat16": {"accumulate": "bfloat16"},
 }
 LEAST_ERROR = 1 / 32  # of a loss's unit roundoff, over the largest value: smaller errors have another cause
-LIKELY = 0.5  # of a loss's bound: it leaves room for one error in millions, and a severer loss may need that room
+LIKELY = 0.75  # of a loss's bound: it leaves room for one error in millions, and a severer loss may need that room
 TELLING = 0.25  # a bound wider than this share of the largest value explains whatever was computed
 
 
