@@ -12,6 +12,7 @@ from backends import registry
 from backends.standalone.program import ScriptError, script
 from reports.read import read
 from specs import designed
+from specs.aggregate import TOGETHER
 from specs.check import DIRECTIONS, Check, Place, checks
 from specs.explain import fields
 from specs.loading import load
@@ -63,6 +64,11 @@ def _found(folder: Path, id: str) -> list[str]:
         raise ScriptError(f"{folder} has no record of {id}")
     versions = found.facts["backends"].get(record["backend"], {}).get("versions") or {}
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    if TOGETHER in record["reason"]:
+        raise ScriptError(
+            f"{id}: {record['reason']}.  A program of a few numbers would find each of them right; "
+            f"run the check instead: {record['again']}"
+        )
     told = [f"{named} on Python {found.facts['python']}, {found.facts['platform']}"]
     return [*told, f"{record['verdict']}: {record['reason']}".rstrip(": ")]
 

@@ -44,6 +44,9 @@ FEWEST = 16  # independent elements: of fewer, a mean of squares tells too littl
 SLACK = 1.2  # of the mean of squares: it may be 1 exactly, where the rounding of the output is all that there is
 
 
+TOGETHER = "values are each within the bound, but together"
+
+
 @dataclass(frozen=True)
 class Aggregate:
     """What all errors are together: root mean square of z and beta, each with the largest that correct arithmetic has.
@@ -69,7 +72,7 @@ class Aggregate:
             found = f"{self.rms:.3g} times as far off as correct arithmetic is (RMS; chance: {self.rms_limit:.3g})"
         else:
             return ""
-        return f"values are each within the bound, but together {found}"
+        return f"{TOGETHER} {found}"
 
 
 def aggregate(difference: Float64, got: Float64, reference: Reference) -> Aggregate | None:

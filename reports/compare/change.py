@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reports.compare.outcome import Outcome, Record, outcome
+from reports.compare.outcome import Outcome, Record, outcome, subject
 
 Kind = Literal["failing", "behaviour", "error ratio", "mended"]
 Found = tuple[Kind, str, bool]  # kind, what, worse
@@ -39,8 +39,9 @@ class Change:
 
 
 TELLING = (
-    "verdict", "reason", "deviation", "error_ratio", "digest", "output_dtype", "output_shape", "nan", "infinite",
-)  # fmt: skip
+    *("verdict", "reason", "deviation", "observed", "error_ratio"),
+    *("digest", "output_dtype", "output_shape", "nan", "infinite"),
+)
 IDENTITY = ("id", "case", "backend", "device", "implementation", "mode", "dtype", "direction")
 
 
@@ -68,8 +69,11 @@ def comparable(old: Record, new: Record) -> bool:
     if ratio(old) != ratio(old) or ratio(new) != ratio(new):
         return False
     bounds = old["bound"], new["bound"]
-    same_operand = bounds[0].get("gradient_of") == bounds[1].get("gradient_of")
-    return bounds[0] == bounds[1] if same_operand else bounds[0].get("precision") == bounds[1].get("precision")
+    return (
+        bounds[0] == bounds[1]
+        if subject(old) == subject(new)
+        else bounds[0].get("precision") == bounds[1].get("precision")
+    )
 
 
 def grown(old: float, new: float) -> bool:
@@ -132,7 +136,10 @@ def _difference(before: Outcome, after: Outcome) -> str:
         return f"{before.act} → {after.act}"
     if before.exception and after.exception and before.exception != after.exception:
         return f"refuses with another exception ({before.exception} → {after.exception})"
-    if before.of != after.of:  # of several gradients each side measured another one
+    if before.arithmetic != after.arithmetic:
+        one, other = (", ".join(f"{name}: {word}" for name, word in each.arithmetic) for each in (before, after))
+        return f"another arithmetic ({one} → {other})"
+    if before.of != after.of:  # of several results each side measured another one
         return ""
     for name, one, other in zip(("dtype", "shape", "NaN", "infinite"), before.result, after.result, strict=True):
         if one is not None and other is not None and one != other:

@@ -29,7 +29,8 @@ class Outcome:
     exception  type of the exception with which it refused, where the record tells
     observed   of a deviation: what is recorded to be observed
     result     dtype, shape, and how many numbers are NaN and infinite, of the result that was measured
-    of         whose result that is: one of several gradients, else None
+    of         whose result that is: one of several gradients, or that of designed inputs, else None
+    arithmetic what a probe shows of it: property and word
     """
 
     status: Status
@@ -38,6 +39,7 @@ class Outcome:
     observed: str | None
     result: tuple[Any, ...]
     of: str | None
+    arithmetic: tuple[tuple[str, str], ...]
 
 
 def outcome(record: Record) -> Outcome:
@@ -57,8 +59,15 @@ def outcome(record: Record) -> Outcome:
             tuple(value) if isinstance(value, list) else value
             for value in (record.get(name) for name in ("output_dtype", "output_shape", "nan", "infinite"))
         ),
-        of=record["bound"].get("gradient_of"),
+        of=subject(record),
+        arithmetic=tuple((record.get("observed") or {}).items()),
     )
+
+
+def subject(record: Record) -> str | None:
+    """Which of a check's results was measured: the gradient of an operand, that of designed inputs, or None."""
+    bound: dict[str, Any] = record["bound"]
+    return bound.get("gradient_of") or bound.get("data")
 
 
 def told(observed: dict[str, Any]) -> str:

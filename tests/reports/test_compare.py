@@ -56,6 +56,7 @@ CHANGES = [
     ({"verdict": "unsupported", "reason": "no such dtype"}, {}, "behaviour", False),
     (deviation(error="no kernel", refused=True), {}, "behaviour", False),
     ({"infinite": 0}, {"infinite": 1}, "behaviour", False),
+    ({"observed": {"accumulate": "float16"}}, {"observed": {"accumulate": "float32"}}, "behaviour", False),
     (REFUSES, {**REFUSES, "reason": f"{REFUSED}TypeError: sizes differ"}, "behaviour", False),
     (FAIL, RAISES, "behaviour", False),
     # a recorded deviation that is gone fails as stale, but the result is right
