@@ -138,8 +138,8 @@ class EinsumConfig(Common):
     kind: ClassVar[Literal["einsum"]] = "einsum"
     data: EinsumRecipe = Field(
         default="normal",
-        description="How inputs are generated from the case's id. Without it also `exact`: integers of which every "
-        "order of contraction makes the same sums, bit for bit.",
+        description="How inputs are generated from the case's id. normal: random numbers, and in the same "
+        "check `exact`: integers of which every order of contraction makes the same sums, bit for bit.",
     )
     equation: str = Field(
         max_length=2000, description="An einsum equation, explicit (`ij,jk->ik`) or implicit (`ij,jk`)."
@@ -192,8 +192,8 @@ class AttentionConfig(Common):
     kind: ClassVar[Literal["attention"]] = "attention"
     data: AttentionRecipe = Field(
         default="normal",
-        description="How inputs are generated from the case's id. Without it also `ramp`: each query takes the first "
-        "or the last key that it may see; and `equal`: every key has the same score.",
+        description="How inputs are generated from the case's id. normal: random numbers, and in the same check "
+        "`ramp`: each query takes the first or the last key that it may see; and `equal`: all keys have one score.",
     )
     batch: Size = Field(default=1, description="Batch size.")
     q_len: Size = Field(description="Number of queries.")

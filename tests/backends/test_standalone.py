@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from backends import registry
 from backends.standalone.program import ScriptError, script
 from reports.__main__ import main
 from reports.script import find
+from specs import designed
 from specs.record import Record
 from specs.verdict import judge
+from tests.reports.planted import write
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT, MASKS = "cases/einsum/products.yaml::matrix_product", "cases/attention/masks.yaml"
@@ -62,8 +65,10 @@ def ran(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_a_program_shows_the_worst_number_and_the_verdict_of_the_record(id: str, tmp_path: Path) -> None:
-    record = judged(id)
-    ended = ran(script(find(id, ROOT), id), tmp_path)
+    record, check = judged(id), find(id, ROOT)
+    if recipe := record.measurement.bound.get("data"):
+        check = replace(check, case=designed.under(check.case, recipe))
+    ended = ran(script(check, id), tmp_path)
     assert ended.returncode == (0 if record.verdict == "pass" else 1), ended.stderr
     worst = record.measurement.worst
     name = record.measurement.bound.get("gradient_of", "result")
@@ -72,6 +77,26 @@ def test_a_program_shows_the_worst_number_and_the_verdict_of_the_record(id: str,
     if worst is not None:
         said = rf"^  {re.escape(str(list(worst.index)))} \w* expected {re.escape(worst.expected)}, got {worst.got},"
         assert re.search(said, of_worst[1], re.MULTILINE), ended.stdout
+
+
+def test_a_program_of_designed_inputs_has_those(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    id = f"{PRODUCT}[numpy-cpu-einsum-eager-float32]"
+    assert main(["script", id, "--data", "exact"]) == 0
+    ended = ran(capsys.readouterr().out, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "bound 0" in ended.stdout
+    assert main(["script", id, "--data", "ramp"]) == 2
+    assert "on its case's own data and on: exact" in capsys.readouterr().err
+
+
+def test_what_shows_only_in_all_numbers_together_has_no_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    id = f"{PRODUCT}[numpy-cpu-einsum-eager-float32]"
+    reason = "values are each within the bound, but together as if scaled by 1.001"
+    write(tmp_path / "run", judged(id).as_json() | {"verdict": "fail", "reason": reason, "again": "pytest that"})
+    assert main(["script", id, f"--run={tmp_path / 'run'}"]) == 2
+    assert "would find each of them right; run the check instead: pytest that" in capsys.readouterr().err
 
 
 def test_a_program_of_a_refusal_shows_the_refusal(tmp_path: Path) -> None:

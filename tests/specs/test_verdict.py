@@ -63,7 +63,7 @@ def nothing_in_memory() -> Iterator[None]:
     references._memory.clear()
 
 
-SAID: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[3, 8], [8, 3]], "data": "normal"}  # one run, one result
+SAID: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[3, 8], [8, 3]], "data": "uniform"}  # one run, one result
 
 
 def config(**fields: Any) -> EinsumConfig:

@@ -54,7 +54,7 @@ def test_a_check_is_weak_where_all_its_results_are() -> None:
 
 
 def test_attention_tells_how_many_queries_have_one_key() -> None:
-    usual = {"q_len": 4, "kv_len": 8, "head_dim": 4, "data": "normal"}
+    usual = {"q_len": 4, "kv_len": 8, "head_dim": 4}
 
     def saturated(**fields: Any) -> float:
         config = AttentionConfig.model_validate(usual | fields)
