@@ -27,6 +27,7 @@ SIZES = ("batch", "q_len", "kv_len", "num_heads", "num_kv_heads", "head_dim", "v
 LEFT_OUT = {
     "about": "says nothing of the computation",
     "source": "says nothing of the computation",
+    "weak": "says nothing of the computation",
     "dtypes": "chosen from those of the session",
     "gradient": "the session chooses directions",
     "modes": "the session chooses modes",

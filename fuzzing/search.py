@@ -178,8 +178,8 @@ class Search:
 
 
 def signature(check: Check, reason: str) -> str:
-    """What two failures share if they are one finding; a name for its file."""
-    words = re.sub(r"[^a-zA-Z]+", " ", reason.partition("; recorded is")[0]).split()
+    """What two failures share if they are one finding, the first of all that is wrong; a name for its file."""
+    words = re.sub(r"[^a-zA-Z]+", " ", reason.partition("; ")[0]).split()
     where = (check.backend, check.case.kind, check.implementation, check.mode, check.direction)
     return "-".join([*dict.fromkeys(where), DTYPES[check.dtype].kind, "_".join(words[:8]).lower()])
 

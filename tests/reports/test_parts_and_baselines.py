@@ -21,6 +21,7 @@ cases:
   transpose: {equation: "ij->ji", shapes: [[2, 3]]}
   long_sums:
     equation: i,i->
+    data: uniform  # and so no exact inputs, on which every error shows
     sweep: {sizes: [{i: 1}, {i: 16}, {i: 1024}]}
 """
 ADAPTER = """
@@ -35,7 +36,7 @@ class Changing(_Numpy):
         return np.asarray({result})
 """
 CORRECT, WRONG = "result", "result + 1"
-IMPRECISE = "result + 600 * np.finfo(result.dtype).eps"  # of 1,024 products of about 1 the bound is 877 of these
+IMPRECISE = "result + 8000 * np.finfo(result.dtype).eps"  # 9,629 of these are the bound of 1,024 products
 
 
 class Project:
