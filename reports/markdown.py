@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from reports.arithmetic import rows
+from reports.compare import markdown as compared
+from reports.compare.sections import Section
 from reports.html import GLYPHS
 from reports.notices import notices
 from reports.read import Run
@@ -39,6 +41,10 @@ def summary(run: Run, records: Records, limit: int = LARGEST) -> str:
             part = _fitted((_failure(record) for record in found), len(found), room // 2, f"more with {verdict}")
             body += [f"## {title} ({len(found)})", "", *part, ""]
             room -= _size(part)
+    if changes := list(_changes(run)):
+        part = _fitted(changes, len(changes), room // 2, "more sections")
+        body += ["## What changed", "", *part, ""]
+        room -= _size(part)
     body += table
     for verdict, title in (("deviation", "Deviations"), ("unsupported", "Unsupported")):
         rows = list(_reasons(record for record in records if record["verdict"] == verdict))
@@ -93,6 +99,13 @@ def _failure(record: dict[str, Any]) -> str:
         lines.append(f"  - worst at {code(worst['index'])}: {numbers}{shown}")
     lines.append(f"  - {code(record['again'])}")
     return "\n".join(lines)
+
+
+def _changes(run: Run) -> Iterator[str]:
+    """What is not as it was in the run that this one was compared with."""
+    if found := run.facts.get("changes"):
+        for said in found["sections"]:
+            yield "\n".join([*compared.lines(Section(**said), level=3), ""])
 
 
 def _table(run: Run, records: Records) -> Iterator[str]:

@@ -28,6 +28,9 @@ def notices(run: Run, ran: Collection[str]) -> Iterator[Notice]:
         yield Notice("The run is not complete", lines, severe=True)
     for backend, reason in facts["unmet"].items():
         yield Notice(f"{backend} had to run and could not", _why(facts["backends"][backend], reason), severe=True)
+    changes = facts.get("changes")  # a run without --baseline has none
+    if changes and changes["regressed"]:
+        yield Notice(f"Worse than the run in {changes['since']}", [changes["sections"][0]["said"]], severe=True)
     for file, problems in facts["broken_case_files"].items():
         yield Notice(f"{file} cannot be used, so none of its cases ran", problems, severe=True)
     for said in facts["stale_deviations"]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from reports.arithmetic import rows
 from reports.columns import columns
+from reports.compare.page import LOOKS
 from reports.html import GLYPHS, render
 from reports.notices import notices
 from reports.read import Run
@@ -28,4 +29,4 @@ def page(run: Run, records: Sequence[dict[str, Any]]) -> str:
         **columns(records, run.cases()),
     }
     shown = {"facts": run.facts, "notices": said, "count": len(records)}
-    return render("page.html", STYLES, SCRIPTS, data, **shown, arithmetic=rows(records), properties=PROPERTIES)
+    return render("page.html", STYLES, SCRIPTS, data, **shown, **LOOKS, arithmetic=rows(records), properties=PROPERTIES)

@@ -19,20 +19,25 @@ def _lines(sections: Sequence[Section]) -> Iterator[str]:
     yield f"# {_escaped(sections[0].said)}"
     for section in sections[1:]:
         yield ""
-        yield f"## {section.title}"
+        yield from lines(section)
+
+
+def lines(section: Section, level: int = 2) -> Iterator[str]:
+    """One section, under a heading of this level."""
+    yield f"{'#' * level} {section.title}"
+    yield ""
+    yield _escaped(section.said)
+    if not section.rows:
+        return
+    yield ""
+    folded = len(section.rows) > OPEN
+    if folded:
+        yield f"<details><summary>{len(section.rows)} rows</summary>"
         yield ""
-        yield _escaped(section.said)
-        if not section.rows:
-            continue
+    yield from _table(section)
+    if folded:
         yield ""
-        folded = len(section.rows) > OPEN
-        if folded:
-            yield f"<details><summary>{len(section.rows)} rows</summary>"
-            yield ""
-        yield from _table(section)
-        if folded:
-            yield ""
-            yield "</details>"
+        yield "</details>"
 
 
 def _table(section: Section) -> Iterator[str]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from reports.compare.sections import Section
 from reports.html import render
 
-OPEN = 40  # a longer table is folded
-TONES = {"good": "pass", "bad": "fail", "plain": ""}
+# A longer table is folded; a tone has the colour of a verdict
+LOOKS = {"open": 40, "tones": {"good": "pass", "bad": "fail", "plain": ""}}
 
 
 def text(sections: Sequence[Section]) -> str:
-    return render("compare.html", ["style.css"], [], {}, sections=sections, tones=TONES, open=OPEN)
+    return render("compare.html", ["style.css"], [], {}, sections=sections, **LOOKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -9,6 +10,8 @@ import pytest
 from made_runs import finding, record
 from pages import PRODUCT, Look, cells, count, made, state
 from playwright.sync_api import expect
+
+from reports.compare.sections import Section
 
 # The first screen -----------------------------------------------------------------------------------------------------
 
@@ -88,6 +91,19 @@ def test_what_did_not_run_is_listed_with_its_reason(tmp_path: Path, look: Look) 
     ):
         assert said in listed
     assert page.locator(".notices").is_visible()
+
+
+def test_what_changed_since_a_baseline_unfolds(tmp_path: Path, look: Look) -> None:
+    answer = Section("Is it safe?", "Not safe: 1 check newly fails.", tone="bad")
+    evidence = Section("Newly failing", "1 check in 1 group.", ("what", "case"), (("<b>wrong</b>", "a/b::c"),), "bad")
+    sections = [asdict(answer), asdict(evidence)]
+    changes = {"since": "earlier", "regressed": True, "sections": sections}
+    page = look(made(tmp_path, [PRODUCT], [record(PRODUCT)], changes=changes))
+    assert "Worse than the run in earlier" in page.locator(".notices").inner_text()
+    evidence_shown = page.get_by_role("cell", name="<b>wrong</b>")
+    expect(evidence_shown).to_be_hidden()
+    page.get_by_text("Compared with earlier: Not safe: 1 check newly fails.").click()
+    expect(evidence_shown).to_be_visible()
 
 
 def test_a_run_without_checks_says_so(tmp_path: Path, look: Look) -> None:

@@ -110,7 +110,12 @@ def test_an_error_that_grew_fails_the_session_though_every_check_passes(project:
     result = project.run("--baseline=earlier", *part, result=IMPRECISE)
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["Not safe: 2 checks have a larger error; 2 checks compared.", "*error grown*"])
+    answer = "Not safe: 2 checks have a larger error; 2 checks compared."
+    result.stdout.fnmatch_lines([answer, "*error grown*"])
+    summary, page = (project.path / ".conformance" / name for name in ("summary.md", "index.html"))
+    assert summary.read_text().startswith("# ✕ ")
+    assert summary.read_text().index("### Error ratio grown") < summary.read_text().index("| backend | version |")
+    assert f"earlier: {answer}" in page.read_text()
 
 
 def test_a_part_is_compared_with_that_part(project: Project) -> None:
