@@ -1,0 +1,34 @@
+"""Case files as texts: what they become, or the problems that they have."""
+
+from textwrap import dedent
+
+import pytest
+
+from specs.case import Case
+from specs.loading import load
+from specs.problems import CaseFileError
+
+
+@pytest.fixture
+def cases_of(tmp_path):
+    """Loads text as the file `cases/einsum/products.yaml` of a project."""
+
+    def load_text(text: str) -> list[Case]:
+        file = tmp_path / "cases" / "einsum" / "products.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(dedent(text).lstrip("\n"), encoding="utf-8")
+        return load(file, tmp_path)
+
+    return load_text
+
+
+@pytest.fixture
+def problems_of(cases_of):
+    """The problems of a text as lines `line:column: message`."""
+
+    def load_text(text: str) -> list[str]:
+        with pytest.raises(CaseFileError) as raised:
+            cases_of(text)
+        return [f"{problem.line}:{problem.column}: {problem.message}" for problem in raised.value.problems]
+
+    return load_text
