@@ -110,9 +110,14 @@ class Backend(ABC):
 
         Where another one is by construction the same there is nothing to learn from it, and no check is made.
         """
-        if isinstance(config, AttentionConfig) and implementation in cls.formulations:
-            return cls.formulations[implementation].distinct(config)
-        return True
+        if isinstance(config, EinsumConfig):
+            return cls.distinct_einsums(config, device).get(implementation, True)
+        return implementation not in cls.formulations or cls.formulations[implementation].distinct(config)
+
+    @classmethod
+    def distinct_einsums(cls, config: EinsumConfig, device: str) -> Mapping[str, bool]:
+        """The implementations of einsum that are distinct for some equations only, and whether they are for this."""
+        return {}
 
     # What it can do -----------------------------------------------------------------------------------------------
 

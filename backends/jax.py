@@ -104,14 +104,12 @@ class Jax(Backend):
         )
 
     @classmethod
-    def distinct(cls, config: Config, implementation: str, device: str) -> bool:
-        if not isinstance(config, EinsumConfig):
-            return super().distinct(config, implementation, device)
+    def distinct_einsums(cls, config: EinsumConfig, device: str) -> Mapping[str, bool]:
         return {
             "einsum-unoptimized": config.operand_count > 2,  # below that there is one path
             "einsum-optimal": config.operand_count > 4,  # up to there the default, auto, is optimal
             "einsum-highest": device != "cpu",  # which has one precision
-        }.get(implementation, True)
+        }
 
     def devices(self) -> list[str]:
         return sorted(self.places)

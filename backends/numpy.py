@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Literal
@@ -112,9 +112,7 @@ class Numpy(Backend):
     )
 
     @classmethod
-    def distinct(cls, config: Config, implementation: str, device: str) -> bool:
-        if not isinstance(config, EinsumConfig):
-            return super().distinct(config, implementation, device)
+    def distinct_einsums(cls, config: EinsumConfig, device: str) -> Mapping[str, bool]:
         return {
             "einsum-sublists": has_sublists(config.equation, config.operand_count),
             # Of what has no result there is no shape either
@@ -122,7 +120,7 @@ class Numpy(Backend):
             "einsum-optimized-out": config.expected_error is None,
             "einsum-casting": "casting" in dict(asking(config)),
             "einsum-optimal": config.operand_count > 2,  # below that there is one path
-        }.get(implementation, True)
+        }
 
     def devices(self) -> list[str]:
         return ["cpu"]

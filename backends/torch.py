@@ -100,13 +100,11 @@ class Torch(Backend):
         )
 
     @classmethod
-    def distinct(cls, config: Config, implementation: str, device: str) -> bool:
-        if not isinstance(config, EinsumConfig):
-            return super().distinct(config, implementation, device)
+    def distinct_einsums(cls, config: EinsumConfig, device: str) -> Mapping[str, bool]:
         return {
             "einsum-unoptimized": config.operand_count > 2,  # below that there is one path
             "einsum-sublists": has_sublists(config.equation, config.operand_count),
-        }.get(implementation, True)
+        }
 
     def devices(self) -> list[str]:
         cuda = [f"cuda:{i}" for i in range(self.torch.cuda.device_count())]
