@@ -184,8 +184,9 @@ class Forward:
     @cached_property
     def lse(self) -> Float64:
         """At least |log sum exp(scores)|: bhq1."""
-        scores = np.where(self.stages.exact.allowed, np.abs(rounded(self.stages.exact.scores)), 0.0)
-        return np.asarray(scores.max(axis=-1, keepdims=True, initial=0.0) + np.log(np.maximum(self.seen, 1.0)))
+        scores = np.where(self.stages.exact.allowed, rounded(self.stages.exact.scores), -np.inf)
+        largest = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+        return np.where(np.isneginf(largest), 0.0, np.abs(largest)) + np.log(np.maximum(self.seen, 1.0))
 
     @property
     def flushed(self) -> Float64:

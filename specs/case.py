@@ -48,8 +48,11 @@ class CaseError(Exception):
     """What is asked for has no meaning: the project's own rejection, with the class a case can expect."""
 
     def __init__(self, error: ErrorClass, message: str) -> None:
-        super().__init__(message)
+        super().__init__(error, message)
         self.error = error
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 class Expect(Model):

@@ -34,6 +34,7 @@ A gradient that is c itself, moved, spread or taken apart, is a copy: E = 0.  So
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -77,7 +78,9 @@ def reference(
     term, rank = forward.operands[of], len(contraction.output)
     given = {name: getattr(found, name) for name in ("value", "error", "deviation", "shared")}
     spread = {name: onto_diagonal(x, rank, term, shape) for name, x in given.items() if x is not None}
-    return replace(found, **spread, facts=found.facts | {"gradient_of": f"operand_{of}"})
+    off = 1 - float(np.mean(on_diagonal(term, shape))) if math.prod(shape) else 0.0
+    facts = {"gradient_of": f"operand_{of}"} | ({"off_diagonal": off} if off else {})
+    return replace(found, **spread, facts=found.facts | facts)
 
 
 def converted(found: Reference, own: DType) -> Reference:

@@ -23,7 +23,7 @@ from specs.deviation import Observed, Recorded
 from specs.diagnosis import consistent_with
 from specs.formats import DTYPES, Array
 from specs.observation import shows
-from specs.precision import Precision
+from specs.precision import Precision, declared
 from specs.record import ACCEPTED, RAISED, REFUSED, STALE, Measurement, Record, Verdict, Weakness
 from specs.reference import reference
 from specs.weakness import weakness
@@ -167,10 +167,16 @@ class _Trial:
         return replace(found, facts=found.facts | recipe) if recipe else found
 
     def weakness(self) -> Weakness | None:
-        """Why the check proves little, and what its case says to that."""
-        config = self.check.case.config
+        """Why the check proves little, and what its case says to that, or that it is due to the backend's precision."""
+        config, dtype = self.check.case.config, DTYPES[self.check.dtype]
         told = None if config.expected_error or config.probe else weakness(map(self.reference, self.names))
-        return None if told is None else Weakness(told, config.weak)
+        if told is None:
+            return None
+        if config.weak is None and dtype.inexact:
+            usual = declared(dtype)
+            if weakness(self.reference(name, usual) for name in self.names) is None:
+                return Weakness(told, "only in the precision that the backend declares")
+        return Weakness(told, config.weak)
 
     def compare(self, outcome: Results | Exception) -> tuple[Verdict, str, Measurement]:
         expected_error = self.check.case.config.expected_error

@@ -3,7 +3,8 @@
 A check is weak where each of its results is, those on designed inputs included:
 
 * more than three quarters of the right values are 0, which is what a computation that does nothing often returns,
-  unless the signs of zeros are compared, or there is nothing to sum;
+  unless the signs of zeros are compared, or there is nothing to sum; the zeros of a gradient off the diagonal that an
+  equation takes count for nothing, for they are what such a gradient is;
 * more than half of the numbers have a bound as wide as the value itself, or none;
 * more than half of the queries give all their weight to one key, although they see several: what the softmax does with
   scores is then hardly tested.
@@ -33,7 +34,9 @@ def weak(reference: Reference) -> str | None:
     if not value.size:
         return None
     nothing_summed = reference.facts.get("terms") == 0
-    if not reference.signed and not nothing_summed and (share := _share(value == 0)) > MOSTLY:
+    off = reference.facts.get("off_diagonal", 0.0)
+    share = 1 - _share(value != 0) / (1 - off)
+    if not reference.signed and not nothing_summed and share > MOSTLY:
         return f"{share:.0%} of the right values are 0"
     if reference.error is not None:
         wide = np.isfinite(value) & (np.broadcast_to(reference.error, value.shape) >= np.abs(value)) & (value != 0)

@@ -7,7 +7,7 @@ correct backend is tried on inputs that no shipped check has, made from an id of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -24,6 +24,7 @@ from specs.check import Check, checks
 from specs.formats import DTYPES, Array, cast
 from specs.loading import discover
 from specs.reference import reference
+from tests.faulty.backward import Backward
 from tests.faulty.correct import CORRECT
 from tests.faulty.fault import ROOT, cases_of, check_named, verdict_on
 from tests.faulty.faults import FAULTS
@@ -70,12 +71,21 @@ def _of_fault(share: tuple[str, bool]) -> Count:
     chosen = _every_check() if everywhere else [check_named(named) for named in fault.caught_by]
     wrong, refused, trials = fault.backend(), Counter[str](), 0
     for check in chosen:
-        if (evidence := _evidence(check, wrong)) is None or _same_bits(evidence.got, _result(check, Numpy())):
+        if check.case.config.expected_error:  # nothing is right that another policy could compare with
             continue
-        if verdict_on(Numpy(), check).verdict == "pass":
+        right = _right(check)
+        evidence = _evidence(check, wrong)
+        if not evidence or _same_bits(_results(check, wrong), _results(check, right)):
+            continue
+        if verdict_on(right, check).verdict == "pass":
             trials += 1
             refused.update(_refusing(check, wrong, evidence))
     return Count(name, trials, refused)
+
+
+def _right(check: Check) -> Numpy:
+    """NumPy, with gradients of attention by hand where they are checked."""
+    return Backward() if check.direction == "grad" else Numpy()
 
 
 def _of_correct(share: tuple[int, int, int]) -> list[Count]:
@@ -89,7 +99,7 @@ def _of_correct(share: tuple[int, int, int]) -> list[Count]:
             continue
         fresh = replace(check, case=replace(case, id=f"{case.id}#{repetition}"))
         for index, right in enumerate(backends):
-            if (evidence := _evidence(fresh, right)) is not None:
+            if evidence := _evidence(fresh, right):
                 trials[index] += 1
                 refused[index].update(_refusing(fresh, right, evidence))
     return [Count("", trials[index], refused[index]) for index in range(len(CORRECT))]
@@ -100,10 +110,10 @@ def _has_own_dtypes(case: Case) -> bool:
     return isinstance(case.config, EinsumConfig) and case.config.operand_dtypes is not None
 
 
-def _refusing(check: Check, backend: Numpy, evidence: Evidence) -> Iterator[str]:
+def _refusing(check: Check, backend: Numpy, evidence: Sequence[Evidence]) -> Iterator[str]:
     if verdict_on(backend, check).verdict != "pass":
         yield OURS
-    yield from (name for name, policy in POLICIES.items() if not accepts(policy, evidence))
+    yield from (name for name, policy in POLICIES.items() if not all(accepts(policy, each) for each in evidence))
 
 
 @cache
@@ -120,31 +130,36 @@ def _every_check() -> list[Check]:
     ]
 
 
-def _evidence(check: Check, backend: Numpy) -> Evidence | None:
-    """What the other policies judge by; None where the backend refuses, which no policy overlooks."""
-    got = _result(check, backend)
-    if got is None:
-        return None
-    dtype = DTYPES[check.dtype]
-    declared = Numpy().precision(check.case.kind, check.implementation, check.mode, check.dtype, check.device)
-    exact = reference(
-        check.case, check.dtype, inputs.operands(check.case, check.dtype), declared if dtype.inexact else None
-    )
+def _evidence(check: Check, backend: Numpy) -> list[Evidence]:
+    """What the other policies judge by, the result or each gradient; nothing where the backend refuses."""
+    got, naive = _results(check, backend), _results(replace(check, implementation="einsum"), _right(check))
+    nothing = np.empty(0)
+    return [Evidence(got.get(name, nothing), _expected(check, name), naive[name]) for name in naive] if got else []
+
+
+def _expected(check: Check, name: str | None) -> Array:
+    """The reference, rounded once to the dtype."""
+    case, dtype = check.case, DTYPES[check.dtype]
+    declared = Numpy().precision(case.kind, check.implementation, check.mode, check.dtype, check.device)
+    operands = inputs.operands(case, check.dtype)
+    exact = reference(case, check.dtype, operands, declared if dtype.inexact else None, None, name)
     value = rounded(exact.value) if dtype.inexact else np.asarray(exact.value)
-    if dtype.kind == "complex":
-        value = value[..., 0] + 1j * value[..., 1]
-    naive = _result(replace(check, implementation="einsum"), Numpy())
-    return None if naive is None else Evidence(got, cast(value, dtype), naive)
+    return cast(value[..., 0] + 1j * value[..., 1] if dtype.kind == "complex" else value, dtype)
 
 
-def _result(check: Check, backend: Numpy) -> Array | None:
+def _results(check: Check, backend: Numpy) -> Mapping[str | None, Array]:
+    """The result, which has no name, or the gradients; none of a backend that raises whatever it may."""
+    operands, where = inputs.operands(check.case, check.dtype), (check.case, check.implementation, check.mode)
     try:
-        return backend.run(
-            check.case, check.implementation, check.mode, inputs.operands(check.case, check.dtype), check.device
-        )
-    except Exception:  # whatever a wrong backend may raise
-        return None
+        if check.direction == "forward":
+            return {None: backend.run(*where, operands, check.device)}
+        return {**backend.gradient(*where, operands, inputs.cotangent(check.case, check.dtype), check.device)}
+    except Exception:
+        return {}
 
 
-def _same_bits(a: Array, b: Array | None) -> bool:
-    return b is not None and (a.shape, a.dtype, a.tobytes()) == (b.shape, b.dtype, b.tobytes())
+def _same_bits(some: Mapping[str | None, Array], others: Mapping[str | None, Array]) -> bool:
+    def bits(x: Array) -> tuple[object, ...]:
+        return x.shape, x.dtype, x.tobytes()
+
+    return {name: bits(x) for name, x in some.items()} == {name: bits(x) for name, x in others.items()}

@@ -49,6 +49,16 @@ def test_a_fault_is_counted_where_it_changes_the_result_and_only_there() -> None
     assert count.refused[OURS] == 7
 
 
+def test_gradients_are_counted_as_well() -> None:
+    count = detection._of_fault(("gradients_of_key_and_value_exchanged", False))
+    assert count.trials == 3
+    assert dict(count.refused) == dict.fromkeys((OURS, *POLICIES), 3)
+
+
+def test_what_must_be_refused_is_no_trial() -> None:
+    assert detection._of_fault(("output_labels_overlooked", False)).trials == 0
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_policy_accepts_the_reference_and_refuses_another_shape_dtype_or_value(policy: str) -> None:
     expected = np.array([1.0, -2.0, np.nan, np.inf], np.float32)

@@ -1,5 +1,7 @@
 """The einsum grammar, by worked examples, and its agreement with NumPy."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -112,6 +114,8 @@ def test_rejection(error: str, equation: str, shapes: list) -> None:
     with pytest.raises(CaseError) as raised:
         bind(equation, shapes)
     assert raised.value.error == error
+    sent = pickle.loads(pickle.dumps(raised.value))  # as from a worker
+    assert (sent.error, str(sent)) == (error, str(raised.value))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from specs import designed, inputs
 from specs.bound import Reference
 from specs.case import AttentionConfig, Case, EinsumConfig
+from specs.check import DIRECTIONS, Place, checks
 from specs.formats import DTYPES
 from specs.loading import discover, load
 from specs.precision import declared
@@ -39,6 +40,8 @@ def expected(value: Any, error: Any = 0.0, **fields: Any) -> Reference:
         (expected([1], facts={"saturated": 0.6}), "60% of the queries give all their weight to one of several keys"),
         (expected([1], facts={"saturated": 0.5}), None),
         (expected(np.zeros((0, 3))), None),
+        (expected([[1, 0, 0], [0, 2, 0], [0, 0, 3]], facts={"off_diagonal": 6 / 9}), None),
+        (expected(np.zeros((3, 3)), facts={"off_diagonal": 6 / 9}), "100% of the right values are 0"),
         (Reference(DTYPES["int32"], np.zeros(9, np.int32)), "100% of the right values are 0"),
     ],
 )
@@ -71,12 +74,21 @@ def forward(case: Case, dtype: str) -> Reference:
     return reference(case, dtype, inputs.operands(case, dtype), declared(known) if known.inexact else None)
 
 
+def gradients(case: Case, dtype: str) -> Iterator[Reference]:
+    operands = inputs.operands(case, dtype)
+    for name in inputs.differentiable(operands):
+        yield reference(case, dtype, operands, declared(DTYPES[dtype]), None, name)
+
+
 def weak_checks(case: Case) -> Iterator[str]:
-    """Of a case's forward checks in the precision that each dtype promises."""
-    for dtype in case.config.dtypes:
-        recipes = designed.recipes(case, dtype)
-        if told := weakness(forward(each, dtype) for each in (case, *(designed.under(case, name) for name in recipes))):
-            yield f"{case.id} {dtype}: {told}"
+    """Of a case's checks in the precision that each dtype promises."""
+    place = Place("any", "cpu", {"einsum": ("einsum",), "attention": ("einsum",)}, ("eager",), DIRECTIONS)
+    for check in checks(case, [place]):
+        dtype = check.dtype
+        recipes = (designed.under(case, name) for name in designed.recipes(case, dtype))
+        forwards = (forward(each, dtype) for each in (case, *recipes))
+        if told := weakness(forwards if check.direction == "forward" else gradients(case, dtype)):
+            yield f"{case.id} {dtype} {check.direction}: {told}"
 
 
 @pytest.mark.parametrize("file", discover([], ROOT), ids=lambda file: str(file.relative_to(ROOT)))
