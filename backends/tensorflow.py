@@ -73,6 +73,15 @@ class TensorFlow(Backend):
             dtype="float16",
             reason="Eigen's CPU kernels multiply, sum and exponentiate half as half",
         ),
+        Declaration(
+            {"accumulate": "bfloat16"},
+            kind="einsum",
+            device="cpu",
+            implementation="keras",
+            mode="xla",
+            dtype="bfloat16",
+            reason="Keras asks for a product of bfloat16 matrices, which XLA's CPU code sums as they are",
+        ),
         *(
             Declaration(
                 {"softmax": "bfloat16"},

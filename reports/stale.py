@@ -77,9 +77,10 @@ class Stale:
 
 def _could_show(observed: Observed, record: Mapping[str, Any]) -> bool:
     """Whether less is recorded than the backend declares here, which on another machine may be more."""
-    declared = record["bound"].get("precision", {})
-    lower = observed.precision
-    return lower is None or any(declared.get(name) != format for name, format in lower.items())
+    declared, lower = record["bound"].get("precision"), observed.precision
+    if lower is None or not isinstance(declared, Mapping):  # of integers the precision is a word: exact
+        return True
+    return any(declared[name] != format for name, format in lower.items())
 
 
 def _is_whole(config: pytest.Config) -> bool:

@@ -140,9 +140,9 @@ def _evidence(check: Check, backend: Numpy) -> list[Evidence]:
 def _expected(check: Check, name: str | None) -> Array:
     """The reference, rounded once to the dtype."""
     case, dtype = check.case, DTYPES[check.dtype]
-    declared = Numpy().precision(case.kind, check.implementation, check.mode, check.dtype, check.device)
-    operands = inputs.operands(case, check.dtype)
-    exact = reference(case, check.dtype, operands, declared if dtype.inexact else None, None, name)
+    at = (case.kind, check.implementation, check.mode, check.dtype, check.device)
+    declared = Numpy().precision(*at) if dtype.inexact else None
+    exact = reference(case, check.dtype, inputs.operands(case, check.dtype), declared, None, name)
     value = rounded(exact.value) if dtype.inexact else np.asarray(exact.value)
     return cast(value[..., 0] + 1j * value[..., 1] if dtype.kind == "complex" else value, dtype)
 

@@ -14,11 +14,14 @@ from specs.deviation import Deviation, Recorded
 PRODUCT = case("einsum/products::product", 5)
 
 
-@pytest.mark.parametrize(("declared", "stale"), [("float32", True), ("bfloat16", False)])
-def test_a_loss_that_the_backend_declares_here_is_not_stale(declared: str, stale: bool) -> None:
+@pytest.mark.parametrize(
+    ("declared", "stale"),
+    [({"accumulate": "float32"}, True), ({"accumulate": "bfloat16"}, False), ("exact", True)],
+)
+def test_a_loss_that_the_backend_declares_here_is_not_stale(declared: object, stale: bool) -> None:
     said = {"match": {"case": PRODUCT.id}, "observed": {"precision": {"accumulate": "bfloat16"}}}
     told = Deviation.model_validate({**said, "grade": "limitation", "reason": "It sums in bfloat16."})
     plugin = Stale({"torch": [Recorded(told, Path("torch.yaml"), 3)]})
-    right = record(PRODUCT, "torch").as_json() | {"bound": {"precision": {"accumulate": declared}}}
+    right = record(PRODUCT, "torch").as_json() | {"bound": {"precision": declared}}
     plugin.pytest_runtest_logreport(SimpleNamespace(conformance=right))  # type: ignore[arg-type]
     assert bool(list(plugin._stale())) == stale
