@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -48,11 +49,15 @@ class Blocks(AnotherEinsum):
 
 @correct
 class BlocksOf8(Blocks):
+    """Partial sums of blocks of 8."""
+
     block = 8
 
 
 @correct
 class BlocksOf64(Blocks):
+    """Partial sums of blocks of 64."""
+
     block = 64
 
 
@@ -119,11 +124,11 @@ class ScaledQuery(ByHand):
     """The query is scaled before the product, and stored so."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
-        c = self.config
+        c, unscaled = self.config, copy(self)
         if c.scale_at == c.bias_at == "scores":  # a bias of the products is scaled with them
             query = query * query.dtype.type(c.score_scale)
-            self.config = c.model_copy(update={"scale": 1.0})
-        return super().attend(query, key, value, operands)
+            unscaled.config = c.model_copy(update={"scale": 1.0})
+        return super(ScaledQuery, unscaled).attend(query, key, value, operands)
 
 
 class OtherSoftmax(Numpy):

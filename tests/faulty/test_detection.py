@@ -26,11 +26,12 @@ CHECKS = [
 @pytest.mark.parametrize("name", CHECKS)
 @pytest.mark.parametrize("right", CORRECT)
 def test_a_right_backend_passes_on_inputs_of_its_own(right: type, name: str) -> None:
-    check = check_named(name)
+    check, backend = check_named(name), right()
     for repetition in range(4):
         fresh = replace(check, case=replace(check.case, id=f"{check.case.id}#{repetition}"))
-        record = verdict_on(right(), fresh)
-        assert record.verdict == "pass", record.reason
+        for _ in range(2):  # what was built for the first verdict serves the second
+            record = verdict_on(backend, fresh)
+            assert record.verdict == "pass", record.reason
 
 
 def test_right_backends_compute_something_else_than_numpy() -> None:

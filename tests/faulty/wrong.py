@@ -76,7 +76,7 @@ def formulated(step: type[ByHand]) -> type[Numpy]:
         name: type(f"{step.__name__}In{right.__name__}", (step, right), {})
         for name, right in Numpy.formulations.items()
     }
-    return type(step.__name__, (Numpy,), {"formulations": formulations})
+    return type(step.__name__, (Numpy,), {"formulations": formulations, "__doc__": step.__doc__})
 
 
 def explicit(equation: str, operands: tuple[Array, ...]) -> tuple[list[Term], Term, Iterator[str]]:
