@@ -44,9 +44,9 @@ class Stale:
             silent = entry.deviation.observed.may_be_silent and backend == record["backend"]
             if (
                 silent
-                and _could_show(entry.deviation.observed, record)
                 and (backend, entry.place) not in self.matched
                 and entry.deviation.match.applies(record)
+                and _could_show(entry.deviation.observed, record)
             ):
                 self.matched.add((backend, entry.place))
 

@@ -78,8 +78,9 @@ def reference(
     term, rank = forward.operands[of], len(contraction.output)
     given = {name: getattr(found, name) for name in ("value", "error", "deviation", "shared")}
     spread = {name: onto_diagonal(x, rank, term, shape) for name, x in given.items() if x is not None}
-    off = 1 - float(np.mean(on_diagonal(term, shape))) if math.prod(shape) else 0.0
-    facts = {"gradient_of": f"operand_{of}"} | ({"off_diagonal": off} if off else {})
+    facts: dict[str, Any] = {"gradient_of": f"operand_{of}"}
+    if (on := math.prod(contraction.output_shape)) < math.prod(shape):
+        facts["on_diagonal"] = on / math.prod(shape)  # the share of the elements that are not 0 by construction
     return replace(found, **spread, facts=found.facts | facts)
 
 

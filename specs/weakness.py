@@ -34,8 +34,7 @@ def weak(reference: Reference) -> str | None:
     if not value.size:
         return None
     nothing_summed = reference.facts.get("terms") == 0
-    off = reference.facts.get("off_diagonal", 0.0)
-    share = 1 - _share(value != 0) / (1 - off)
+    share = 1 - _share(value != 0) / reference.facts.get("on_diagonal", 1.0)
     if not reference.signed and not nothing_summed and share > MOSTLY:
         return f"{share:.0%} of the right values are 0"
     if reference.error is not None:

@@ -74,11 +74,11 @@ def _of_fault(share: tuple[str, bool]) -> Count:
     for check in chosen:
         if check.case.config.expected_error:  # nothing is right that another policy could compare with
             continue
-        right = _right(check)
-        evidence = _evidence(check, wrong)
-        if not evidence or _same_bits(_results(check, wrong), _results(check, right)):
+        right, got = _right(check), _results(check, wrong)
+        if not got or _same_bits(got, _results(check, right)):
             continue
-        if verdict_on(right, check).verdict == "pass":
+        evidence = _evidence(got, _standards(check))
+        if evidence and verdict_on(right, check).verdict == "pass":
             trials += 1
             refused.update(_refusing(check, wrong, evidence))
     return Count(name, trials, refused)
@@ -102,8 +102,9 @@ def _of_correct(share: tuple[int, int, int]) -> list[Count]:
         if any(entry.deviation.applies(check) for entry in known):  # NumPy itself is not right there
             continue
         fresh = replace(check, case=replace(case, id=f"{case.id}#{repetition}"))
+        standards = _standards(fresh)
         for index, right in enumerate(backends):
-            if evidence := _evidence(fresh, right):
+            if evidence := _evidence(_results(fresh, right), standards):
                 trials[index] += 1
                 refused[index].update(_refusing(fresh, right, evidence))
     return [Count("", trials[index], refused[index]) for index in range(len(CORRECT))]
@@ -134,11 +135,16 @@ def _every_check() -> list[Check]:
     ]
 
 
-def _evidence(check: Check, backend: Numpy) -> list[Evidence]:
+def _standards(check: Check) -> dict[str | None, tuple[Array, Array]]:
+    """Of the result or each gradient what is right, and what plain loops give; nothing where those refuse."""
+    naive = _results(replace(check, implementation="einsum"), _right(check))
+    return {name: (_expected(check, name), plain) for name, plain in naive.items()}
+
+
+def _evidence(got: Mapping[str | None, Array], standards: Mapping[str | None, tuple[Array, Array]]) -> list[Evidence]:
     """What the other policies judge by, the result or each gradient; nothing where the backend refuses."""
-    got, naive = _results(check, backend), _results(replace(check, implementation="einsum"), _right(check))
     nothing = np.empty(0)
-    return [Evidence(got.get(name, nothing), _expected(check, name), naive[name]) for name in naive] if got else []
+    return [Evidence(got.get(name, nothing), *standard) for name, standard in standards.items()] if got else []
 
 
 def _expected(check: Check, name: str | None) -> Array:

@@ -40,8 +40,8 @@ def expected(value: Any, error: Any = 0.0, **fields: Any) -> Reference:
         (expected([1], facts={"saturated": 0.6}), "60% of the queries give all their weight to one of several keys"),
         (expected([1], facts={"saturated": 0.5}), None),
         (expected(np.zeros((0, 3))), None),
-        (expected([[1, 0, 0], [0, 2, 0], [0, 0, 3]], facts={"off_diagonal": 6 / 9}), None),
-        (expected(np.zeros((3, 3)), facts={"off_diagonal": 6 / 9}), "100% of the right values are 0"),
+        (expected([[1, 0, 0], [0, 2, 0], [0, 0, 3]], facts={"on_diagonal": 3 / 9}), None),
+        (expected(np.zeros((3, 3)), facts={"on_diagonal": 3 / 9}), "100% of the right values are 0"),
         (Reference(DTYPES["int32"], np.zeros(9, np.int32)), "100% of the right values are 0"),
     ],
 )
