@@ -137,6 +137,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         deviations={name: _deviations(name) for name in findings},
         defaults={name: registry.declare(name).default_modes for name in findings},
         on_request={name: registry.declare(name).on_request for name in findings},
+        variables={name: registry.declare(name).variables for name in findings},
         versions={name: finding.version for name, finding in findings.items()},
         adapters=_adapters(config),
         cache=_cache_folder(config, "references"),

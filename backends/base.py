@@ -73,6 +73,7 @@ class Backend(ABC):
     modes            how a computation can be executed; of these `default_modes` are run unless others are asked for
     declarations     precision table: rows that apply are merged in order over what the dtype promises
     differentiates   whether it can take gradients; if so, `pullback` is overridden
+    variables        environment variables without which an implementation is not offered, and their values
     conjugates       whether a gradient of complex numbers is that of steepest descent, conjugate to the transpose of
                      the derivative which the project holds (`specs.gradient`)
     quiet            whether a framework's chatter while it starts is kept from stderr
@@ -90,6 +91,7 @@ class Backend(ABC):
     declarations: ClassVar[tuple[Declaration, ...]] = ()
     differentiates: ClassVar[bool] = False
     conjugates: ClassVar[bool] = False
+    variables: ClassVar[Mapping[str, Mapping[str, str]]] = {}
 
     quiet: ClassVar[bool] = True
 

@@ -15,8 +15,9 @@ import numpy as np
 from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.jax import CudnnAttention, DotProductAttention
-from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback
+from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.contraction import Contraction, too_long_a_search
+from backends.keras_host import FUSED_KERAS, UNFUSED_KERAS, KerasHost
 from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
 
@@ -30,7 +31,7 @@ EINSUMS: dict[str, dict[str, Any]] = {
 NOT_ON_TPU = frozenset({"float64", "complex128", "int64", "uint64"})
 
 
-class Jax(Backend):
+class Jax(KerasHost):
     """JAX with 64-bit types enabled; `jit` is jax.jit."""
 
     name = "jax"
@@ -54,19 +55,22 @@ class Jax(Backend):
             Declaration(
                 {"softmax": dtype},
                 kind="attention",
-                implementation=by_hand,
+                implementation=unfused,
                 dtype=dtype,
                 reason="jax.nn.softmax computes exp, sum and quotient in the dtype of its argument",
             )
             for dtype in ("float16", "bfloat16")
-            for by_hand in ("einsum", "matmul")
+            for unfused in ("einsum", "matmul", *UNFUSED_KERAS)
         ),
-        Declaration(
-            {"intermediate": "float32"},
-            kind="attention",
-            implementation="dot-product-attention*",
-            dtype="*float16",
-            reason="dot_product_attention asks for its scores in float32",
+        *(
+            Declaration(
+                {"intermediate": "float32"},
+                kind="attention",
+                implementation=fused,
+                dtype="*float16",
+                reason="dot_product_attention asks for its scores in float32",
+            )
+            for fused in ("dot-product-attention*", *FUSED_KERAS)
         ),
         *(
             Declaration({"flushes": True}, device="cpu", dtype=dtype, reason="XLA on the CPU flushes subnormals")

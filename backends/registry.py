@@ -18,7 +18,7 @@ from types import ModuleType
 from backends.base import Backend
 from specs.deviation import Recorded, load
 
-NOT_BACKENDS = frozenset({"__init__", "__main__", "base", "contraction", "inventory", "registry"})
+NOT_BACKENDS = frozenset({"__init__", "__main__", "base", "contraction", "inventory", "keras_host", "registry"})
 
 _adapters: dict[str, tuple[Path, type[Backend]]] = {}
 

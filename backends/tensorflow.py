@@ -1,4 +1,4 @@
-"""TensorFlow with its own Keras, on the CPU and on GPUs."""
+"""TensorFlow on the CPU and on GPUs, and Keras on it unless that runs on another framework."""
 
 from __future__ import annotations
 
@@ -14,15 +14,9 @@ import numpy as np
 
 from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
-from backends.attention.keras_multihead import (
-    KerasGroupedQueryAttention,
-    KerasGroupedQueryAttentionWithScores,
-    KerasMultiHeadAttention,
-    KerasMultiHeadAttentionWithScores,
-)
-from backends.attention.tensorflow import KerasAttention, KerasDense, keras_on_tensorflow
-from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback
-from backends.contraction import Contraction
+from backends.attention.keras import DEFAULT_HOST, VARIABLE
+from backends.base import AnyComputation, Computation, Declaration, Pullback
+from backends.keras_host import KerasHost
 from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
 
@@ -30,7 +24,7 @@ from specs.formats import DTYPES, Array
 EINSUM_KERNELS = {"bfloat16", "complex128", "complex64", "float16", "float32", "float64", "int32", "int64"}
 # What computes bfloat16 on a CPU without AVX-512, where oneDNN does not (IsDataTypeSupportedByOneDNNOnThisCPU in
 # https://github.com/tensorflow/tensorflow/blob/v2.21.0/tensorflow/core/graph/mkl_graph_util.h)
-TRUNCATING = ("keras", "matmul", "linear-layer")
+TRUNCATING = ("keras", "matmul", "keras-dense")
 EIGEN_BFLOAT16 = tuple(
     Declaration(
         {"accumulate": "bfloat16", "truncates": implementation in TRUNCATING},
@@ -45,23 +39,14 @@ EIGEN_BFLOAT16 = tuple(
 )
 
 
-class TensorFlow(Backend):
+class TensorFlow(KerasHost):
     """TensorFlow; `jit` is tf.function and `xla` is tf.function compiled by XLA."""
 
     name = "tensorflow"
     distribution = "tensorflow"
-    related = ("keras", "ml_dtypes")
-    formulations = {
-        "einsum": Einsum,
-        "matmul": Matmul,
-        "linear-layer": KerasDense,
-        "keras": KerasAttention,
-        "keras-multihead": KerasMultiHeadAttention,
-        "keras-multihead-scores": KerasMultiHeadAttentionWithScores,
-        "keras-grouped-query": KerasGroupedQueryAttention,
-        "keras-grouped-query-scores": KerasGroupedQueryAttentionWithScores,
-    }
-    implementations = {"einsum": ("einsum", "keras"), "attention": tuple(formulations)}
+    related = ("ml_dtypes",)
+    formulations = {"einsum": Einsum, "matmul": Matmul}
+    implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
     modes = ("eager", "jit", "xla")
     default_modes = ("eager", "jit")
     differentiates = True
@@ -91,7 +76,7 @@ class TensorFlow(Backend):
                 dtype="bfloat16",
                 reason="tf.nn.softmax shifts, exponentiates, sums and divides in the dtype of its argument",
             )
-            for by_hand in ("einsum", "matmul", "linear-layer")
+            for by_hand in ("einsum", "matmul", "keras-dense")
         ),
         *(
             Declaration(
@@ -102,7 +87,7 @@ class TensorFlow(Backend):
     )
 
     def __init__(self) -> None:
-        os.environ["KERAS_BACKEND"] = "tensorflow"  # now: importing tensorflow can import keras
+        os.environ.setdefault(VARIABLE, DEFAULT_HOST)  # now: importing tensorflow can import keras
         if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # importing JAX sets 1
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         with _stderr_kept_back() if self.quiet else nullcontext():
@@ -141,8 +126,8 @@ class TensorFlow(Backend):
         self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
     ) -> str | None:
         if isinstance(config, EinsumConfig):
-            if config.asks_for_dtype:
-                return "neither tf.einsum nor keras.ops.einsum has an argument for the result's dtype"
+            if implementation == "einsum" and config.asks_for_dtype:
+                return "tf.einsum has no argument for the result's dtype"
             if implementation == "einsum" and dtype not in EINSUM_KERNELS:
                 return f"TensorFlow has no Einsum kernel for {dtype}"
             if implementation == "keras" and dtype == "bool":
@@ -176,11 +161,6 @@ class TensorFlow(Backend):
 
     def on(self, device: str) -> AbstractContextManager[object]:
         return self.tf.device(self.places[device])
-
-    def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
-        if implementation == "keras":
-            return Contraction(keras_on_tensorflow().ops.einsum, config.equation)
-        return super().einsum(config, implementation)
 
     def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
         if mode not in ("jit", "xla"):

@@ -25,13 +25,14 @@ from backends.attention.torch_multihead import (
     MultiheadAttention,
     MultiheadAttentionWithWeights,
 )
-from backends.base import AnyComputation, Backend, Computation, Declaration, Pullback, copied
+from backends.base import AnyComputation, Computation, Declaration, Pullback, copied
 from backends.contraction import Contraction, has_sublists, interleaved
+from backends.keras_host import FUSED_KERAS, KerasHost
 from specs.case import Config, EinsumConfig
 from specs.formats import DTYPES, Array
 
 
-class Torch(Backend):
+class Torch(KerasHost):
     """PyTorch; `jit` is torch.compile with its default compiler."""
 
     name = "torch"
@@ -66,7 +67,7 @@ class Torch(Backend):
                 dtype="*float16",
                 reason="the fused kernels keep their scores in float32",
             )
-            for fused in ("sdpa*", "flex", "multihead")
+            for fused in ("sdpa*", "flex", "multihead", *FUSED_KERAS)
         ),
         Declaration(
             {"weights": "float32"},
@@ -119,7 +120,7 @@ class Torch(Backend):
         self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
     ) -> str | None:
         if isinstance(config, EinsumConfig):
-            if config.asks_for_dtype:
+            if implementation != "keras" and config.asks_for_dtype:
                 return "torch.einsum has no argument for the result's dtype"
             if implementation == "einsum-unoptimized" and mode == "jit":
                 return "torch.compile does not trace the switch that turns opt_einsum off"

@@ -27,8 +27,9 @@ from specs.properties import PROPERTIES, Property
 if TYPE_CHECKING:
     from specs.check import Check
 
-# Of what is observed, these say nothing together
-ALONE = frozenset({"error", "accepts", "dtype", "shape", "result", "computed_in", "value"})
+# Of what is observed, these say nothing together; the latter may come with a dtype
+WITHOUT_DTYPE = frozenset({"error", "accepts", "shape"})
+ALONE = WITHOUT_DTYPE | {"result", "computed_in", "value"}
 OF_ATTENTION = frozenset({"scale_rounded_to", "fully_masked", "causal", "masked_values"})
 FormatName = Literal["float64", "float32", "tf32", "float16", "bfloat16"]
 
@@ -56,15 +57,18 @@ def matches(value: str, patterns: list[str] | str) -> bool:
 class Observed(Model):
     """What the framework does instead.
 
-    Either one of error, accepts, dtype, shape, result, computed_in and value; or what the result is right for, alone or
-    together: a lower precision, a scale rounded to a format, another statement of the case.
+    Either one of error, accepts, shape, result, computed_in and value, of which the last three may be of another dtype;
+    or what the result is right for, alone or together: another dtype, a lower precision, a scale rounded to a format,
+    another statement of the case.
     """
 
     error: Literal[True] | str | None = Field(
         default=None, description="It refuses a valid case; as text: with a message that contains this."
     )
     accepts: Literal[True] | None = Field(default=None, description="It computes something where it should refuse.")
-    dtype: DTypeName | None = Field(default=None, description="The output has this dtype.")
+    dtype: DTypeName | None = Field(
+        default=None, description="The output has this dtype, and is right for it unless something else is said."
+    )
     value: Literal["nan", "zeros", "zero_signs"] | None = Field(
         default=None,
         description="Every element that differs from the reference is NaN, or zero, or a zero of the other sign.",
@@ -97,14 +101,14 @@ class Observed(Model):
     @model_validator(mode="after")
     def _goes_together(self) -> Observed:
         said = self.model_fields_set
-        if not said or (said & ALONE and len(said) > 1):
+        if not said or (said & ALONE and len(said - {"dtype"}) > 1) or (said & WITHOUT_DTYPE and len(said) > 1):
             raise ValueError(f"say one of {', '.join(sorted(ALONE))}, or what the result is right for")
         return self
 
     @property
     def may_be_silent(self) -> bool:
         """Arithmetic of a lower precision can be right by luck, so that a right result says nothing against it."""
-        return self.precision is not None or self.computed_in is not None
+        return self.dtype is None and (self.precision is not None or self.computed_in is not None)
 
     def __str__(self) -> str:
         return ", ".join(f"{name}: {value}" for name, value in self.model_dump(exclude_unset=True).items())

@@ -53,6 +53,7 @@ class Plan:
     deviations  what is recorded for each backend
     defaults    the modes of each backend that run without being asked for
     on_request  its implementations that do not
+    variables   environment variables that an implementation asks for
     versions    of each backend
     adapters    of the backends that a user adds, the file without which they cannot be asked for
     cache       folder in which references are kept, if pytest has a cache
@@ -68,6 +69,7 @@ class Plan:
     cache: Path | None = None
     shard: Shard | None = None
     on_request: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    variables: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
 
     def command(self, check: Check, nodeid: str) -> str:
         """The shell command that runs this check and nothing else."""
@@ -77,7 +79,9 @@ class Plan:
         # As two words pytest would take the path for that of a test
         adapter = [f"--adapter={self.adapters[check.backend]}"] if check.backend in self.adapters else []
         front = ["conftest.py"] if nodeid.startswith("../") else []  # for a file elsewhere pytest would not look here
-        return shlex.join(["pytest", *front, nodeid, *asked, *adapter])
+        variables = self.variables.get(check.backend, {}).get(check.implementation, {})
+        set = [f"{name}={value}" for name, value in variables.items()]
+        return shlex.join([*set, "pytest", *front, nodeid, *asked, *adapter])
 
 
 PLAN = pytest.StashKey[Plan]()

@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from specs.bound import Reference, rounded
-from specs.case import AttentionConfig, Config, EinsumConfig
+from specs.case import AttentionConfig, Config, DTypeName, EinsumConfig
 from specs.check import Check
 from specs.comparison import compare, components, error_ratio, opposite_zeros
-from specs.deviation import FormatName, Observed
+from specs.deviation import ALONE, Observed
 from specs.equation import ELLIPSIS, parse
 from specs.formats import DTYPES, FORMATS, Array, dtype_name, round_to, spacing
-from specs.precision import declared
+from specs.precision import STEPS, Precision, declared
 
 
 def shows(
@@ -38,18 +38,20 @@ def shows(
         return expected is None
     if observed.error or expected is None:
         return False
-    if observed.dtype:
-        return dtype_name(outcome.dtype) == observed.dtype != expected.dtype.name
     if observed.shape:
         return outcome.shape != expected.shape
+    if observed.dtype == expected.dtype.name or dtype_name(outcome.dtype) != (observed.dtype or expected.dtype.name):
+        return False
+    if observed.dtype and not observed.model_fields_set & ALONE:
+        return not compare(outcome, _of_dtype(observed.dtype, observed, check, expected, reevaluate)).problem
     if observed.implicit_output:
         return not compare(outcome, reevaluate(config=_restated(check.case.config, observed))).problem
-    if outcome.shape != expected.shape or outcome.dtype != expected.dtype.numpy:
+    if outcome.shape != expected.shape:
         return False
     if observed.result is not None:
         return np.array_equal(outcome, np.array(observed.result))
     if observed.computed_in:
-        return _is_rounded(outcome, _computed_in(observed.computed_in, check, reevaluate))
+        return _is_rounded(outcome, _computed_in(observed.computed_in, observed, check, expected, reevaluate))
     if expected.precision is None:
         return False
     if observed.value == "zero_signs":
@@ -59,10 +61,15 @@ def shows(
         ratio = error_ratio(components(outcome), expected.value, _error(expected), expected.precision)
         wrong = components(outcome)[ratio > 1]
         return bool(wrong.size) and bool(np.all(np.isnan(wrong) if observed.value == "nan" else wrong == 0))
-    other = reevaluate(
-        precision=expected.precision.but(**observed.precision or {}), config=_restated(check.case.config, observed)
-    )
-    return not compare(outcome, other).problem
+    return not compare(outcome, _read_otherwise(observed, check, expected.precision, reevaluate)).problem
+
+
+def _read_otherwise(
+    observed: Observed, check: Check, precision: Precision, reevaluate: Callable[..., Reference]
+) -> Reference:
+    """The reference of the case as the framework seems to have read it, for its precision but for what is observed."""
+    config = _restated(check.case.config, observed)
+    return reevaluate(precision=precision.but(**observed.precision or {}), config=config)
 
 
 def _restated(config: Config, observed: Observed) -> Config:
@@ -79,13 +86,33 @@ def _restated(config: Config, observed: Observed) -> Config:
     return config.model_copy(update=said)
 
 
-def _computed_in(format: FormatName, check: Check, reevaluate: Callable[..., Reference]) -> Reference:
-    """The reference of a contraction of integers whose result has a floating format."""
-    config = check.case.config
+def _of_dtype(
+    name: DTypeName, observed: Observed, check: Check, expected: Reference, reevaluate: Callable[..., Reference]
+) -> Reference:
+    """The reference of a result whose dtype is not the case's: nothing is computed more coarsely than that holds."""
+    if isinstance(check.case.config, EinsumConfig):
+        return _computed_in(name, observed, check, expected, reevaluate)
+    assert expected.precision is not None
+    dtype = DTYPES[name]
+    assert dtype.format is not None
+    own = expected.precision
+    coarser = {step: name for step in STEPS if getattr(own, step).precision > dtype.format.precision}
+    found = _read_otherwise(observed, check, own.but(**coarser), reevaluate)
+    assert found.precision is not None
+    return replace(found, dtype=dtype, precision=replace(found.precision, storage=dtype.format))
+
+
+def _computed_in(
+    name: str, observed: Observed, check: Check, expected: Reference, reevaluate: Callable[..., Reference]
+) -> Reference:
+    """The reference of a contraction whose operands are converted to another dtype, and whose result has that."""
+    config = _restated(check.case.config, observed)
     assert isinstance(config, EinsumConfig)
     operands = [*map(str, config.operand_dtypes or ())] or [check.dtype] * config.operand_count
-    said = {"operand_dtypes": operands, "dtypes": [format], "asks_for_dtype": True, "expect": None}
-    return reevaluate(config=config.model_copy(update=said), precision=declared(DTYPES[format]), dtype=format)
+    said = {"operand_dtypes": operands, "dtypes": [name], "asks_for_dtype": True, "expect": None}
+    flushes = expected.precision is not None and expected.precision.flushes
+    precision = declared(DTYPES[name], flushes=flushes) if DTYPES[name].inexact else None
+    return reevaluate(config=config.model_copy(update=said), precision=precision, dtype=name)
 
 
 def _is_rounded(outcome: Array, found: Reference) -> bool:

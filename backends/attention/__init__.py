@@ -3,5 +3,5 @@
 base       what all of them share: projections, layouts, masks
 by_hand    the formula, written as einsum and as matmul
 module     what the multi-head modules of all frameworks share
-torch, torch_flex, torch_multihead, jax, tensorflow, keras_multihead   what these frameworks offer themselves
+torch, torch_flex, torch_multihead, jax, keras, keras_multihead   what these frameworks offer themselves
 """

@@ -1,4 +1,4 @@
-"""The multi-head layers of Keras on TensorFlow; both are imported when a layer is first made."""
+"""The multi-head layers of Keras; it and what it computes on are imported when a layer is first made."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 from backends.attention.base import Execution, Operands, Primitives, Tensor, both, first, without
+from backends.attention.keras import dtype_of, hosted_keras
 from backends.attention.module import Module
-from backends.attention.tensorflow import keras_on_tensorflow
 from specs.case import AttentionConfig
 
 
@@ -66,12 +66,12 @@ class KerasLayer(Module, ABC):
         """Why the installed Keras cannot be asked: its layer may lack an argument that came after 3.4."""
         if own_window(config) is None:
             return None
-        return without(getattr(keras_on_tensorflow().layers, cls.kind).__init__, ["sliding_window"], "keras")
+        return without(getattr(hosted_keras().layers, cls.kind).__init__, ["sliding_window"], "keras")
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)
         # Made now, because a compiler that traces the call refuses to make variables
-        self.layers = {name: built(type(self).layer, Sizes.of(config), name) for name in config.dtypes}
+        self.layers: dict[str, Any] = {name: built(type(self).layer, Sizes.of(config), name) for name in config.dtypes}
 
     @staticmethod
     @abstractmethod
@@ -86,7 +86,7 @@ class KerasLayer(Module, ABC):
         variables += self.inwards("value", c.num_kv_heads, c.value_dim, operands)
         kernel = self.ops.permute(operands["output_weight"], (1, 0))
         variables += [self.ops.reshape(kernel, (c.num_heads, c.value_dim, -1)), operands["output_bias"]]
-        layer = self.layers[query.dtype.name]
+        layer = self.layers[dtype_of(query)]
         result, _ = layer.stateless_call(
             variables, [], query, value, key=key, return_attention_scores=self.scores, **self.masks(operands, query)
         )
@@ -137,7 +137,7 @@ class KerasMultiHeadAttention(KerasLayer):
 
     @staticmethod
     def layer(sizes: Sizes, **options: Any) -> Any:
-        make, merged = keras_on_tensorflow().layers.MultiHeadAttention, sizes.num_heads * sizes.value_dim
+        make, merged = hosted_keras().layers.MultiHeadAttention, sizes.num_heads * sizes.value_dim
         return make(sizes.num_heads, sizes.head_dim, value_dim=sizes.value_dim, output_shape=merged, **options)
 
 
@@ -166,7 +166,7 @@ class KerasGroupedQueryAttention(KerasLayer):
 
     @staticmethod
     def layer(sizes: Sizes, **options: Any) -> Any:
-        make = keras_on_tensorflow().layers.GroupQueryAttention
+        make = hosted_keras().layers.GroupQueryAttention
         return make(sizes.head_dim, sizes.num_heads, sizes.num_kv_heads, **options)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from backends import registry
+from backends.attention.keras import VARIABLE, host
 from backends.base import Backend
 from backends.standalone.expressions import TracingError, names_in, source
 from backends.standalone.lines import pruned
@@ -53,7 +54,6 @@ class Dialect:
     dtype: str
     narrow: str
     library: str = "np"
-    environment: tuple[tuple[str, str], ...] = ()  # variables that must be set before the imports
 
 
 DIALECTS = {
@@ -66,7 +66,6 @@ DIALECTS = {
         "tf.constant({array})",
         "result.dtype.name",
         "tf.bfloat16.as_numpy_dtype",
-        environment=(("KERAS_BACKEND", "tensorflow"),),
     ),
     "torch": Dialect(("torch",), "{array}", 'str(result.dtype).removeprefix("torch.")', "torch.bfloat16", "torch"),
 }
@@ -192,8 +191,8 @@ def _head(title: str) -> str:
 def _imports(dialect: Dialect, trace: Trace) -> Iterator[str]:
     text = "\n".join((*trace.setup, *trace.lines))
     yield from ("import base64", "import os", "import sys", "from math import inf, nan", "")
-    for name, value in dialect.environment:
-        yield f"os.environ[{name!r}] = {value!r}"
+    if "keras" in trace.modules:
+        yield f"os.environ[{VARIABLE!r}] = {host()!r}"
     modules = list(dialect.imports)
     tops = {module.partition(" ")[0] for module in modules}
     modules += [name for name in sorted(trace.modules) if name not in tops and f"{name}." in text]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backends.attention.tensorflow import KerasAttention
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -15,7 +16,6 @@ from backends import registry
 from backends.attention.base import Execution, without
 from backends.attention.jax import DotProductAttention
 from backends.attention.keras_multihead import KerasGroupedQueryAttention, KerasMultiHeadAttention
-from backends.attention.tensorflow import KerasAttention
 from specs.case import AttentionConfig
 
 ROOT = Path(__file__).parents[2]

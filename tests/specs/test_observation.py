@@ -30,10 +30,10 @@ def observed(said: dict[str, Any], outcome: Array | Exception, c: Check, valid: 
     """As a verdict asks it; the reference is real."""
     operands = inputs.operands(c.case, c.dtype)
 
-    def evaluate(precision: Precision | None = None, config: Config | None = None) -> Reference:
+    def evaluate(precision: Precision | None = None, config: Config | None = None, dtype: str = c.dtype) -> Reference:
         case = c.case if config is None else Case("again", "again", c.case.file, 1, config)
-        inexact = DTYPES[c.dtype].inexact
-        return reference(case, c.dtype, operands, precision or (declared(DTYPES[c.dtype]) if inexact else None))
+        inexact = DTYPES[dtype].inexact
+        return reference(case, dtype, operands, precision or (declared(DTYPES[dtype]) if inexact else None))
 
     return shows(Observed.model_validate(said), c, outcome, evaluate() if valid else None, evaluate)
 
@@ -67,11 +67,21 @@ def test_accepting_is_any_result_where_a_refusal_was_due() -> None:
 
 
 def test_a_dtype_is_that_of_the_result_and_not_the_cases_own() -> None:
-    assert observed({"dtype": "float64"}, right(check()).astype(np.float64), check())
-    assert not observed({"dtype": "float64"}, right(check()).astype(np.float16), check())
-    assert not observed({"dtype": "float32"}, right(check()), check())
-    integers = check(dtype="int32")
-    assert observed({"dtype": "int64"}, np.zeros((4, 4), np.int64), integers)
+    wide = check(dtype="float64")
+    assert observed({"dtype": "float32"}, right(wide).astype(np.float32), wide)
+    assert not observed({"dtype": "float32"}, right(wide).astype(np.float16), wide)
+    assert not observed({"dtype": "float64"}, right(wide), wide)
+
+
+def test_a_result_of_another_dtype_must_be_right_for_that() -> None:
+    wide = check(dtype="float64")
+    assert not observed({"dtype": "float32"}, right(wide).astype(np.float32) * np.float32(1.001), wide)
+    assert not observed({"dtype": "float64"}, right(check()).astype(np.float64), check())  # of float32 accuracy
+    bytes_ = check(dtype="int8")
+    a, b = (x.astype(np.int64) for x in inputs.operands(bytes_.case, "int8").values())
+    assert observed({"dtype": "int32"}, (a @ b).astype(np.int32), bytes_)
+    assert not observed({"dtype": "int32"}, right(bytes_).astype(np.int32), bytes_)  # summed in int8: wrapped around
+    assert not observed({"dtype": "int64"}, np.zeros((4, 4), np.int64), bytes_)
 
 
 @pytest.mark.parametrize(("said", "number"), [("nan", np.nan), ("zeros", 0.0)])
@@ -161,6 +171,17 @@ def test_readings_and_precisions_can_be_observed_together() -> None:
     assert not observed({"causal": "top_left"}, attended(other, c), c)
     assert not observed({"scale_rounded_to": "bfloat16"}, attended(other, c), c)
     assert observed({"causal": "top_left", "precision": {"multiply": "bfloat16"}}, attended(other, c), c)
+
+
+def test_attention_of_another_dtype_must_be_right_for_that_and_for_the_reading() -> None:
+    config = AttentionConfig.model_validate(BASE | CHOICES["fully_masked"][0])
+    wide = check(config, dtype="float64")
+    zeros, mean = (attended(config.model_copy(update={"fully_masked": row}), wide) for row in ("zeros", "mean"))
+    said = {"dtype": "float32", "fully_masked": "mean"}
+    assert observed(said, mean.astype(np.float32), wide)
+    assert not observed(said, mean.astype(np.float32) * np.float32(1.001), wide)
+    assert not observed(said, zeros.astype(np.float32), wide)
+    assert not observed(said, mean, wide)
 
 
 SAID: list[dict[str, Any]] = [{"value": "nan"}, {"precision": {"multiply": "tf32"}}]

@@ -1,7 +1,12 @@
-"""Attention of Keras on TensorFlow; both are imported when an operation is first used."""
+"""Attention of Keras, and the framework that it computes on; both are imported when an operation is first used.
+
+KERAS_BACKEND is Keras's own variable (https://keras.io/getting_started/#configuring-your-backend), and is read for a
+whole process; where it says nothing, this project runs Keras on TensorFlow.
+"""
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
 from typing import Any
 
@@ -9,22 +14,44 @@ from backends.attention.base import Attention, Execution, Operands, Primitives, 
 from backends.attention.by_hand import LinearLayer
 from specs.case import AttentionConfig
 
+VARIABLE = "KERAS_BACKEND"
+DEFAULT_HOST = "tensorflow"
+
+
+def host() -> str:
+    """The framework that Keras runs on in this process."""
+    return os.environ.get(VARIABLE, DEFAULT_HOST)
+
+
+def hosted_keras() -> Any:
+    """Keras on its host; whatever imported it first has chosen what it runs on."""
+    os.environ.setdefault(VARIABLE, DEFAULT_HOST)
+    import keras
+
+    if (found := keras.backend.backend()) != host():
+        raise ImportError(f"keras was imported with its {found} backend before {host()} was used")
+    return keras
+
+
+def dtype_of(x: Tensor) -> str:
+    """The name of a tensor's dtype, whichever framework's it is."""
+    name: str = hosted_keras().backend.standardize_dtype(x.dtype)
+    return name
+
 
 class KerasDense(LinearLayer):
     """keras.layers.Dense."""
 
     def layer(self, outputs: int, inputs: int, bias: bool) -> Any:
         """One for each dtype of the case: a layer casts whatever it is given to its own."""
-        layers = {
-            name: keras_on_tensorflow().layers.Dense(outputs, use_bias=bias, dtype=name) for name in self.config.dtypes
-        }
+        layers = {name: hosted_keras().layers.Dense(outputs, use_bias=bias, dtype=name) for name in self.config.dtypes}
         for layer in layers.values():
             layer.build((None, inputs))
         return layers
 
     def applied(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         kernel = self.ops.permute(weight, (1, 0))
-        output, _ = layer[x.dtype.name].stateless_call([kernel] if bias is None else [kernel, bias], [], x)
+        output, _ = layer[dtype_of(x)].stateless_call([kernel] if bias is None else [kernel, bias], [], x)
         return output
 
 
@@ -42,13 +69,13 @@ class KerasAttention(Attention):
 
     @classmethod
     def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
-        if not hasattr(keras_on_tensorflow().ops, "dot_product_attention"):
+        if not hasattr(hosted_keras().ops, "dot_product_attention"):
             return f"keras {version('keras')} has no keras.ops.dot_product_attention"
         return super().unsupported(config, execution)
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)
-        self.keras = keras_on_tensorflow()
+        self.keras = hosted_keras()
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         is_causal = self.config.causal == "top_left"
@@ -57,12 +84,3 @@ class KerasAttention(Attention):
         return self.keras.ops.dot_product_attention(
             query, key, value, bias=self.added(operands), mask=mask, scale=self.config.scale, is_causal=is_causal
         )
-
-
-def keras_on_tensorflow() -> Any:
-    """Keras on TensorFlow; whatever imported it first has chosen what it runs on."""
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise ImportError(f"keras was imported with its {keras.backend.backend()} backend before tensorflow was used")
-    return keras

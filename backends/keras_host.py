@@ -1,0 +1,57 @@
+"""Backends on which Keras can run: it computes on one framework in a process, so one backend offers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from backends.attention.base import Attention
+from backends.attention.keras import DEFAULT_HOST, VARIABLE, KerasAttention, KerasDense, host, hosted_keras
+from backends.attention.keras_multihead import (
+    KerasGroupedQueryAttention,
+    KerasGroupedQueryAttentionWithScores,
+    KerasMultiHeadAttention,
+    KerasMultiHeadAttentionWithScores,
+)
+from backends.base import Backend, Computation
+from backends.contraction import Contraction
+from specs.case import Config, EinsumConfig
+
+KERAS: Mapping[str, type[Attention]] = {
+    "keras": KerasAttention,
+    "keras-dense": KerasDense,
+    "keras-multihead": KerasMultiHeadAttention,
+    "keras-multihead-scores": KerasMultiHeadAttentionWithScores,
+    "keras-grouped-query": KerasGroupedQueryAttention,
+    "keras-grouped-query-scores": KerasGroupedQueryAttentionWithScores,
+}
+# Those that call keras.ops.dot_product_attention, and so what their host has for it, and those that compute themselves
+FUSED_KERAS = ("keras", "keras-multihead", "keras-grouped-query")
+UNFUSED_KERAS = ("keras-dense", "keras-multihead-scores", "keras-grouped-query-scores")
+
+
+class KerasHost(Backend):
+    """A backend that offers Keras's einsum, attention and layers beside its own where it hosts Keras."""
+
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if host() != cls.name:
+            return
+        own = cls.implementations
+        cls.implementations = {"einsum": (*own["einsum"], "keras"), "attention": (*own["attention"], *KERAS)}
+        cls.formulations = {**cls.formulations, **KERAS}
+        cls.related = ("keras", *cls.related)
+        if cls.name != DEFAULT_HOST:
+            cls.variables = {name: {VARIABLE: cls.name} for name in KERAS}
+
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
+        if isinstance(config, EinsumConfig) and implementation == "keras" and config.asks_for_dtype:
+            return "keras.ops.einsum has no argument for the result's dtype"
+        return super().unsupported(config, implementation, mode, dtype, device, direction)
+
+    def computation(self, config: Config, implementation: str) -> Computation:
+        if isinstance(config, EinsumConfig) and implementation == "keras":
+            return Contraction(hosted_keras().ops.einsum, config.equation)
+        return super().computation(config, implementation)
