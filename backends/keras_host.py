@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from backends.attention.base import Attention
-from backends.attention.keras import DEFAULT_HOST, VARIABLE, KerasAttention, KerasDense, host, hosted_keras
+from backends.attention.keras import (
+    DEFAULT_HOST,
+    VARIABLE,
+    KerasAttention,
+    KerasDense,
+    KerasFlashAttention,
+    host,
+    hosted_keras,
+)
 from backends.attention.keras_multihead import (
     KerasGroupedQueryAttention,
     KerasGroupedQueryAttentionWithScores,
@@ -19,6 +27,7 @@ from specs.case import Config, EinsumConfig
 
 KERAS: Mapping[str, type[Attention]] = {
     "keras": KerasAttention,
+    "keras-flash": KerasFlashAttention,
     "keras-dense": KerasDense,
     "keras-multihead": KerasMultiHeadAttention,
     "keras-multihead-scores": KerasMultiHeadAttentionWithScores,
@@ -26,7 +35,7 @@ KERAS: Mapping[str, type[Attention]] = {
     "keras-grouped-query-scores": KerasGroupedQueryAttentionWithScores,
 }
 # Those that call keras.ops.dot_product_attention, and so what their host has for it, and those that compute themselves
-FUSED_KERAS = ("keras", "keras-multihead", "keras-grouped-query")
+FUSED_KERAS = ("keras", "keras-flash", "keras-multihead", "keras-grouped-query")
 UNFUSED_KERAS = ("keras-dense", "keras-multihead-scores", "keras-grouped-query-scores")
 
 
@@ -40,6 +49,7 @@ class KerasHost(Backend):
         own = cls.implementations
         cls.implementations = {"einsum": (*own["einsum"], "keras"), "attention": (*own["attention"], *KERAS)}
         cls.formulations = {**cls.formulations, **KERAS}
+        cls.on_request = cls.on_request | {"keras-flash"}
         cls.related = ("keras", *cls.related)
         if cls.name != DEFAULT_HOST:
             cls.variables = {name: {VARIABLE: cls.name} for name in KERAS}

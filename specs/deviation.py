@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from specs.check import Check
 
 # Of what is observed, these say nothing together; the latter may come with a dtype
-WITHOUT_DTYPE = frozenset({"error", "accepts", "shape"})
+WITHOUT_DTYPE = frozenset({"error", "accepts", "shape", "disconnected"})
 ALONE = WITHOUT_DTYPE | {"result", "computed_in", "value"}
 OF_ATTENTION = frozenset({"scale_rounded_to", "fully_masked", "causal", "masked_values"})
 FormatName = Literal["float64", "float32", "tf32", "float16", "bfloat16"]
@@ -38,6 +38,7 @@ class Match(Model):
     """Which checks: every field given must match, one pattern of its list at least (`*` and `?` as in file names)."""
 
     case: list[str] | str = Field(description="Case id, e.g. `attention/masks::fully_masked_row*`.")
+    kind: list[str] | str = Field(default="*", description="einsum or attention.")
     implementation: list[str] | str = Field(default="*", description="Implementation.")
     mode: list[str] | str = Field(default="*", description="Mode.")
     device: list[str] | str = Field(default="*", description="Device.")
@@ -57,9 +58,9 @@ def matches(value: str, patterns: list[str] | str) -> bool:
 class Observed(Model):
     """What the framework does instead.
 
-    Either one of error, accepts, shape, result, computed_in and value, of which the last three may be of another dtype;
-    or what the result is right for, alone or together: another dtype, a lower precision, a scale rounded to a format,
-    another statement of the case.
+    Either one of error, accepts, shape, disconnected, result, computed_in and value, of which the last three may be of
+    another dtype; or what the result is right for, alone or together: another dtype, a lower precision, a scale rounded
+    to a format, another statement of the case.
     """
 
     error: Literal[True] | str | None = Field(
@@ -74,6 +75,9 @@ class Observed(Model):
         description="Every element that differs from the reference is NaN, or zero, or a zero of the other sign.",
     )
     shape: Literal["other"] | None = Field(default=None, description="The output has another shape.")
+    disconnected: Literal[True] | None = Field(
+        default=None, description="Of every operand whose gradient is not right there is none."
+    )
     result: Numbers | None = Field(default=None, description="The output holds exactly these numbers.")
     computed_in: FormatName | None = Field(
         default=None,
@@ -88,7 +92,7 @@ class Observed(Model):
     scale_rounded_to: FormatName | None = Field(
         default=None, description="Right for a scale of the scores that was rounded to this format."
     )
-    fully_masked: Literal["zeros", "mean", "nan"] | None = Field(
+    fully_masked: Literal["zeros", "mean", "unmasked", "nan"] | None = Field(
         default=None, description="Right if this is what a query without any key yields."
     )
     causal: Literal["none", "top_left", "bottom_right"] | None = Field(
@@ -142,8 +146,7 @@ class Deviation(Model):
         return versions
 
     def applies(self, check: Check) -> bool:
-        facts = {**vars(check), "case": check.case.id}
-        return self.match.applies(facts) and self.installed
+        return self.match.applies(_facts(check)) and self.installed
 
     def may_apply(self, check: Check) -> bool:
         """Whether it may be seen in a check of a case that nobody named."""
@@ -152,13 +155,16 @@ class Deviation(Model):
         if self.observed.model_fields_set & OF_ATTENTION and check.case.kind != "attention":
             return False
         anywhere = self.match.model_copy(update={"case": "*"})
-        facts = {**vars(check), "case": check.case.id}
-        return anywhere.applies(facts) and all(PROPERTIES[name](check.case.config) for name in self.when)
+        return anywhere.applies(_facts(check)) and all(PROPERTIES[name](check.case.config) for name in self.when)
 
     @property
     def installed(self) -> bool:
         """Whether the versions are those under which the difference is known."""
         return all(map(_installed, self.versions, self.versions.values()))
+
+
+def _facts(check: Check) -> dict[str, Any]:
+    return {**vars(check), "case": check.case.id, "kind": check.case.kind}
 
 
 def _installed(package: str, specifier: str) -> bool:
@@ -248,7 +254,14 @@ def unknown_names(
 
     A package is known if it is among those given, or installed.
     """
-    known = {"case": cases, "mode": get_args(Mode), "dtype": get_args(DTypeName), "direction": ("forward", "grad")}
+    kinds = ("einsum", "attention")
+    known = {
+        "case": cases,
+        "kind": kinds,
+        "mode": get_args(Mode),
+        "dtype": get_args(DTypeName),
+        "direction": ("forward", "grad"),
+    }
     for entry in entries:
         match, versions = entry.deviation.match, entry.deviation.versions
         unmatched = (

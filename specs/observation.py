@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from specs.bound import Reference, rounded
-from specs.case import AttentionConfig, Config, DTypeName, EinsumConfig
+from specs.case import AttentionConfig, Config, EinsumConfig
 from specs.check import Check
 from specs.comparison import compare, components, error_ratio, opposite_zeros
-from specs.deviation import ALONE, Observed
+from specs.deviation import Observed
 from specs.equation import ELLIPSIS, parse
 from specs.formats import DTYPES, FORMATS, Array, dtype_name, round_to, spacing
-from specs.precision import STEPS, Precision, declared
+from specs.precision import STEPS, declared
 
 
 def shows(
@@ -42,34 +42,47 @@ def shows(
         return outcome.shape != expected.shape
     if observed.dtype == expected.dtype.name or dtype_name(outcome.dtype) != (observed.dtype or expected.dtype.name):
         return False
-    if observed.dtype and not observed.model_fields_set & ALONE:
-        return not compare(outcome, _of_dtype(observed.dtype, observed, check, expected, reevaluate)).problem
-    if observed.implicit_output:
-        return not compare(outcome, reevaluate(config=_restated(check.case.config, observed))).problem
-    if outcome.shape != expected.shape:
-        return False
     if observed.result is not None:
         return np.array_equal(outcome, np.array(observed.result))
     if observed.computed_in:
-        return _is_rounded(outcome, _computed_in(observed.computed_in, observed, check, expected, reevaluate))
-    if expected.precision is None:
-        return False
-    if observed.value == "zero_signs":
-        unsigned = not compare(outcome, replace(expected, signed=False)).problem
-        return unsigned and bool(np.any(opposite_zeros(components(outcome), expected)))
+        if outcome.dtype.kind not in "iu" or outcome.shape != expected.shape:
+            return False
+        return _is_rounded(outcome, _computed_in(observed.computed_in, check.case.config, check, expected, reevaluate))
+    right = _as_read(observed, check, expected, reevaluate)
     if observed.value:
-        ratio = error_ratio(components(outcome), expected.value, _error(expected), expected.precision)
-        wrong = components(outcome)[ratio > 1]
-        return bool(wrong.size) and bool(np.all(np.isnan(wrong) if observed.value == "nan" else wrong == 0))
-    return not compare(outcome, _read_otherwise(observed, check, expected.precision, reevaluate)).problem
+        return outcome.shape == right.shape and _stands_for(observed.value, outcome, right)
+    return not compare(outcome, right).problem
 
 
-def _read_otherwise(
-    observed: Observed, check: Check, precision: Precision, reevaluate: Callable[..., Reference]
-) -> Reference:
-    """The reference of the case as the framework seems to have read it, for its precision but for what is observed."""
-    config = _restated(check.case.config, observed)
-    return reevaluate(precision=precision.but(**observed.precision or {}), config=config)
+def _stands_for(value: str, outcome: Array, right: Reference) -> bool:
+    """Whether what is wrong is NaN, a zero, or a zero of the other sign, and some number is."""
+    if right.precision is None:
+        return False
+    if value == "zero_signs":
+        unsigned = not compare(outcome, replace(right, signed=False)).problem
+        return unsigned and bool(np.any(opposite_zeros(components(outcome), right)))
+    ratio = error_ratio(components(outcome), right.value, _error(right), right.precision)
+    wrong = components(outcome)[ratio > 1]
+    return bool(wrong.size) and bool(np.all(np.isnan(wrong) if value == "nan" else wrong == 0))
+
+
+def _as_read(observed: Observed, check: Check, expected: Reference, reevaluate: Callable[..., Reference]) -> Reference:
+    """The reference of the case as the framework seems to have read it.
+
+    A result of another dtype must be right for that: nothing may be computed more coarsely than that holds.
+    """
+    config, precision = _restated(check.case.config, observed), expected.precision
+    if observed.dtype is None:
+        return reevaluate(precision=precision and precision.but(**observed.precision or {}), config=config)
+    if isinstance(config, EinsumConfig):
+        return _computed_in(observed.dtype, config, check, expected, reevaluate)
+    dtype = DTYPES[observed.dtype]
+    assert precision is not None
+    assert dtype.format is not None
+    coarser = {step: dtype.format.name for step in STEPS if getattr(precision, step).precision > dtype.format.precision}
+    found = reevaluate(precision=precision.but(**coarser | (observed.precision or {})), config=config)
+    assert found.precision is not None
+    return replace(found, dtype=dtype, precision=replace(found.precision, storage=dtype.format))
 
 
 def _restated(config: Config, observed: Observed) -> Config:
@@ -86,27 +99,10 @@ def _restated(config: Config, observed: Observed) -> Config:
     return config.model_copy(update=said)
 
 
-def _of_dtype(
-    name: DTypeName, observed: Observed, check: Check, expected: Reference, reevaluate: Callable[..., Reference]
-) -> Reference:
-    """The reference of a result whose dtype is not the case's: nothing is computed more coarsely than that holds."""
-    if isinstance(check.case.config, EinsumConfig):
-        return _computed_in(name, observed, check, expected, reevaluate)
-    assert expected.precision is not None
-    dtype = DTYPES[name]
-    assert dtype.format is not None
-    own = expected.precision
-    coarser = {step: name for step in STEPS if getattr(own, step).precision > dtype.format.precision}
-    found = _read_otherwise(observed, check, own.but(**coarser), reevaluate)
-    assert found.precision is not None
-    return replace(found, dtype=dtype, precision=replace(found.precision, storage=dtype.format))
-
-
 def _computed_in(
-    name: str, observed: Observed, check: Check, expected: Reference, reevaluate: Callable[..., Reference]
+    name: str, config: Config, check: Check, expected: Reference, reevaluate: Callable[..., Reference]
 ) -> Reference:
     """The reference of a contraction whose operands are converted to another dtype, and whose result has that."""
-    config = _restated(check.case.config, observed)
     assert isinstance(config, EinsumConfig)
     operands = [*map(str, config.operand_dtypes or ())] or [check.dtype] * config.operand_count
     said = {"operand_dtypes": operands, "dtypes": [name], "asks_for_dtype": True, "expect": None}

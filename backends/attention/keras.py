@@ -7,10 +7,11 @@ whole process; where it says nothing, this project runs Keras on TensorFlow.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
-from backends.attention.base import Attention, Execution, Operands, Primitives, Tensor, both
+from backends.attention.base import Attention, Execution, Operands, Primitives, Tensor, both, without
 from backends.attention.by_hand import LinearLayer
 from specs.case import AttentionConfig
 
@@ -56,8 +57,12 @@ class KerasDense(LinearLayer):
 
 
 class KerasAttention(Attention):
-    """keras.ops.dot_product_attention, with its own arguments wherever they mean what the case says."""
+    """keras.ops.dot_product_attention, with its own arguments wherever they mean what the case says.
 
+    options   further arguments, none of which Keras 3.4 had
+    """
+
+    options: ClassVar[Mapping[str, Any]] = {}
     axes = "bshd"
     lacks = {
         "softcap": "keras.ops.dot_product_attention has a softcap on JAX's TPUs only",
@@ -71,7 +76,8 @@ class KerasAttention(Attention):
     def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
         if not hasattr(hosted_keras().ops, "dot_product_attention"):
             return f"keras {version('keras')} has no keras.ops.dot_product_attention"
-        return super().unsupported(config, execution)
+        later = without(hosted_keras().ops.dot_product_attention, cls.options, "keras")
+        return later or super().unsupported(config, execution)
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)
@@ -82,5 +88,18 @@ class KerasAttention(Attention):
         positions = both(None if is_causal else self.causal(query), self.window(query))
         mask = both(both(positions, self.lengths(operands, query)), self.mask("bool", operands))
         return self.keras.ops.dot_product_attention(
-            query, key, value, bias=self.added(operands), mask=mask, scale=self.config.scale, is_causal=is_causal
+            query,
+            key,
+            value,
+            bias=self.added(operands),
+            mask=mask,
+            scale=self.config.scale,
+            is_causal=is_causal,
+            **self.options,
         )
+
+
+class KerasFlashAttention(KerasAttention):
+    """The same with the host's flash attention, or not at all."""
+
+    options = {"flash_attention": True}

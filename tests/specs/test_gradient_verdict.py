@@ -162,6 +162,15 @@ def test_a_missing_gradient_is_told_and_not_taken_for_zero() -> None:
     assert record.reason == "gradient of operand_1: missing: the framework sees no connection to the result"
 
 
+def test_a_missing_gradient_can_be_recorded_where_nothing_else_is_wrong() -> None:
+    said = [recorded({"disconnected": True})]
+    one = Fake(lambda *arrays: {"operand_0": right(*arrays)["operand_0"]})
+    wrong = Fake(lambda *arrays: {"operand_0": right(*arrays)["operand_0"] * 2})
+    assert verdict(one, entries=said).verdict == "deviation"
+    assert verdict(wrong, entries=said).verdict == "fail"
+    assert verdict(Fake(right), entries=said).verdict == "fail"  # it is connected, so the entry is stale
+
+
 def test_a_digest_tells_of_every_operand() -> None:
     digests = {
         verdict(fake).measurement.digest

@@ -1,5 +1,6 @@
 """Whether what a check came to is what a deviation says is observed."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,23 +135,27 @@ def attended(config: AttentionConfig, c: Check) -> Array:
 
 BASE = {"q_len": 4, "kv_len": 6, "head_dim": 8}
 CHOICES: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "fully_masked": ({"mask": {"type": "bool", "pattern": "masked_row"}}, ["zeros", "mean", "nan"]),
+    "fully_masked": ({"mask": {"type": "bool", "pattern": "masked_row"}}, ["zeros", "mean", "unmasked", "nan"]),
     "causal": ({}, ["none", "top_left", "bottom_right"]),
 }
 
 
-@pytest.mark.parametrize("field", CHOICES)
-@pytest.mark.parametrize("case", range(3))
-@pytest.mark.parametrize("actual", range(3))
-@pytest.mark.parametrize("said", range(3))
+@pytest.mark.parametrize(
+    ("field", "case", "actual", "said"),
+    [(field, *three) for field, (_, words) in CHOICES.items() for three in itertools.product(words, repeat=3)],
+)
 def test_another_reading_of_the_case_is_observed_if_the_result_is_right_for_it(
-    field: str, case: int, actual: int, said: int
+    field: str, case: str, actual: str, said: str
 ) -> None:
-    fields, choices = CHOICES[field]
-    config = AttentionConfig.model_validate(BASE | fields | {field: choices[case]})
+    config = AttentionConfig.model_validate(BASE | CHOICES[field][0] | {field: case})
     c = check(config)
-    result = attended(config.model_copy(update={field: choices[actual]}), c)
-    assert observed({field: choices[said]}, result, c) is (actual == said)
+    result = attended(config.model_copy(update={field: actual}), c)
+    assert observed({field: said}, result, c) is (actual == said)
+
+
+def test_floats_are_not_computed_in_another_format_as_integers_are() -> None:
+    c = check(AttentionConfig.model_validate(BASE))
+    assert not observed({"computed_in": "float32"}, attended(c.case.config, c) * 2, c)
 
 
 def test_masked_values_that_spread_are_observed_where_they_are_garbage() -> None:
