@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backends import registry
+from backends.attention.keras import VARIABLE, host
 from backends.standalone.program import ScriptError, script
 from reports.read import read
 from specs import designed
@@ -89,5 +90,7 @@ def find(id: str, root: Path) -> Check:
     place = Place(where[0], where[1], dict(declared.implementations), declared.modes, DIRECTIONS)
     found = next((check for case in cases for check in checks(case, [place]) if check.name == name), None)
     if found is None:
-        raise ScriptError(f"{id}: {file} has no such check")
+        elsewhere = "-keras" in name and where[0] != host()
+        hint = f"; Keras runs on {host()} here, unless {VARIABLE} says otherwise" if elsewhere else ""
+        raise ScriptError(f"{id}: {file} has no such check{hint}")
     return found

@@ -79,7 +79,8 @@ function sideBySide(i) {
 
 function scriptOf(i) {
   const { data } = DATA.bounds[COLUMN.bound[i]];
-  return `python -m reports script ${quoted(idOf(i))}${data ? ` --data ${data}` : ""}`;
+  const variables = againOf(i).split("pytest ")[0]; // what the check needs in its environment
+  return `${variables}python -m reports script ${quoted(idOf(i))}${data ? ` --data ${data}` : ""}`;
 }
 
 function checkView(i) {

@@ -85,13 +85,13 @@ def test_what_is_by_construction_another_implementation_is_not_distinct(
     assert registry.declare(name).distinct(config(**fields), implementation, device) == distinct
 
 
-@pytest.mark.parametrize("name", ["torch", "tensorflow"])
-def test_a_linear_layer_is_distinct_where_there_are_linear_projections(name: str) -> None:
+@pytest.mark.parametrize(("name", "layer"), [("torch", "linear-layer"), ("tensorflow", "keras-dense")])
+def test_a_linear_layer_is_distinct_where_there_are_linear_projections(name: str, layer: str) -> None:
     plain = AttentionConfig(q_len=2, head_dim=4, layout="bsd")
     projected = plain.model_validate(plain.model_dump(exclude_unset=True) | {"projections": {"kind": "linear"}})
     backend = registry.declare(name)
-    assert not backend.distinct(plain, "linear-layer", "cpu")
-    assert backend.distinct(projected, "linear-layer", "cpu")
+    assert not backend.distinct(plain, layer, "cpu")
+    assert backend.distinct(projected, layer, "cpu")
     assert backend.distinct(plain, "matmul", "cpu")
 
 

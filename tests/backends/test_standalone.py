@@ -60,7 +60,7 @@ def ran(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
         f"{COMPLEX}[tensorflow-cpu-einsum-eager-complex64-grad]",
         f"{PRODUCT}[tensorflow-cpu-einsum-jit-float16-grad]",
         f"{PRODUCT}[tensorflow-cpu-einsum-xla-float32]",
-        f"{LINEAR}::scale_before_softmax[tensorflow-cpu-linear-layer-jit-bfloat16]",
+        f"{LINEAR}::scale_before_softmax[tensorflow-cpu-keras-dense-jit-bfloat16]",
         f"{ATTENTION}[tensorflow-cpu-keras-eager-float64]",
     ],
 )
