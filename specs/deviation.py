@@ -32,6 +32,8 @@ WITHOUT_DTYPE = frozenset({"error", "accepts", "shape", "disconnected"})
 ALONE = WITHOUT_DTYPE | {"result", "computed_in", "value"}
 OF_ATTENTION = frozenset({"scale_rounded_to", "fully_masked", "causal", "masked_values"})
 FormatName = Literal["float64", "float32", "tf32", "float16", "bfloat16"]
+Step = Literal["multiply", "accumulate", "intermediate", "weights", "softmax"]  # as of `specs.precision`
+STEPS: tuple[Step, ...] = get_args(Step)
 
 
 class Match(Model):
@@ -86,7 +88,7 @@ class Observed(Model):
     implicit_output: Literal["by_appearance"] | None = Field(
         default=None, description="Right if the labels of an output left out come in the order in which they appear."
     )
-    precision: dict[str, FormatName] | None = Field(
+    precision: dict[Step, FormatName] | None = Field(
         default=None, description="Right for a lower precision: {accumulate: float16}, {multiply: tf32} …"
     )
     scale_rounded_to: FormatName | None = Field(
@@ -115,7 +117,17 @@ class Observed(Model):
         return self.dtype is None and (self.precision is not None or self.computed_in is not None)
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}: {value}" for name, value in self.model_dump(exclude_unset=True).items())
+        return in_words(self.model_dump(exclude_unset=True))
+
+
+def in_words(observed: Mapping[str, Any]) -> str:
+    """What is observed, as a file or a record says it; of a precision that is the same in every step that one."""
+    said = dict(observed)
+    if formats := said.get("precision"):
+        same = len(formats) == len(STEPS) and len(set(formats.values())) == 1
+        each = (f"{step} {name}" for step, name in formats.items())
+        said["precision"] = formats["multiply"] if same else " ".join(each)
+    return ", ".join(f"{name}: {value}" for name, value in said.items())
 
 
 class Deviation(Model):

@@ -12,10 +12,10 @@ from specs.bound import Reference, rounded
 from specs.case import AttentionConfig, Config, EinsumConfig
 from specs.check import Check
 from specs.comparison import compare, components, error_ratio, opposite_zeros
-from specs.deviation import Observed
+from specs.deviation import STEPS, Observed
 from specs.equation import ELLIPSIS, parse
 from specs.formats import DTYPES, FORMATS, Array, dtype_name, round_to, spacing
-from specs.precision import STEPS, declared
+from specs.precision import declared
 
 
 def shows(

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 
 from specs.formats import BFLOAT16, FLOAT16, FLOAT32, FORMATS, DType, Format
 
-STEPS = ("multiply", "accumulate", "intermediate", "weights", "softmax")  # what is done, beside what is stored
-
 
 @dataclass(frozen=True)
 class Precision:

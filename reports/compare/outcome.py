@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from specs.deviation import in_words
 from specs.record import ACCEPTED, RAISED, REFUSED, STALE
 
 Record = dict[str, Any]
@@ -54,7 +55,7 @@ def outcome(record: Record) -> Outcome:
         status=status,
         act="refuses" if refused else "computes" if measured or _accepted(record, observed or {}) else "none",
         exception=_exception(record["reason"]),
-        observed=told(observed) if status == "deviates" and observed else None,
+        observed=in_words(observed) if status == "deviates" and observed else None,
         result=tuple(
             tuple(value) if isinstance(value, list) else value
             for value in (record.get(name) for name in ("output_dtype", "output_shape", "nan", "infinite"))
@@ -68,11 +69,6 @@ def subject(record: Record) -> str | None:
     """Which of a check's results was measured: the gradient of an operand, that of designed inputs, or None."""
     bound: dict[str, Any] = record["bound"]
     return bound.get("gradient_of") or bound.get("data")
-
-
-def told(observed: dict[str, Any]) -> str:
-    """What a deviation observes, in words."""
-    return ", ".join(f"{name}: {value}" for name, value in observed.items())
 
 
 def _refused(record: Record, observed: dict[str, Any], measured: bool) -> bool:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from specs.case import Case, EinsumConfig
 from specs.check import Check
-from specs.deviation import Deviation, Recorded
+from specs.deviation import Deviation, Observed, Recorded
 
 
 def check(**where: str) -> Check:
@@ -97,3 +97,37 @@ def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_a_place_is_file_and_line() -> None:
     assert Recorded(deviation({"case": "*"}), Path("folder/x.yaml"), 7).place == "x.yaml:7"
+
+
+EVERY = dict.fromkeys(("multiply", "accumulate", "intermediate", "weights", "softmax"), "float32")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"precision": {"accumulate": "float16"}}, "precision: accumulate float16"),
+        ({"precision": {"multiply": "tf32", "softmax": "float16"}}, "precision: multiply tf32 softmax float16"),
+        ({"precision": EVERY, "fully_masked": "mean"}, "precision: float32, fully_masked: mean"),
+        ({"error": "no such thing"}, "error: no such thing"),
+    ],
+)
+def test_what_is_observed_is_said_in_words(said: dict[str, Any], words: str) -> None:
+    assert str(Observed.model_validate(said)) == words
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"error": True, "dtype": "float32"},
+        {"shape": "other", "dtype": "float32"},
+        {"value": "nan", "computed_in": "float32"},
+        {"value": "nan", "fully_masked": "mean"},
+        {"precision": {"acumulate": "float16"}},
+        {"disconnected": True, "precision": {"accumulate": "float16"}},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_observed_together_is_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Observed.model_validate(said)
