@@ -82,6 +82,7 @@ class Torch(KerasHost):
 
     def __init__(self) -> None:
         import torch
+        import torch.backends.opt_einsum  # of itself torch 2.4 does not import it
 
         self.torch: Any = torch
         self.primitives = Primitives(

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
 from typing import Any, ClassVar
+
+from packaging.version import Version
 
 from backends.attention.base import Attention, Execution, Operands, Tensor, first
 from backends.attention.by_hand import LinearLayer
@@ -48,8 +51,14 @@ class ScaledDotProductAttention(Attention):
     @classmethod
     def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
         empty = 0 in (config.batch, config.q_len, config.kv_len)
+        installed, grouped = Version(version("torch")), config.num_heads != config.num_kv_heads
         return super().unsupported(config, execution) or first(
-            {NO_MASK_GRADIENT_OF_NOTHING: execution.direction == "grad" and _adds(config) and empty}
+            {
+                NO_MASK_GRADIENT_OF_NOTHING: execution.direction == "grad" and _adds(config) and empty,
+                f"scaled_dot_product_attention of torch {installed} has no argument enable_gqa": (
+                    grouped and installed < GROUPED_SINCE
+                ),
+            }
         )
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -73,7 +82,7 @@ class ScaledDotProductAttention(Attention):
                 attn_mask=None if mask is None else mask.reshape((1, 1, 1, *mask.shape)[-4:]),
                 is_causal=is_causal,
                 scale=c.scale,
-                enable_gqa=c.num_heads != c.num_kv_heads,
+                **{"enable_gqa": True} if c.num_heads != c.num_kv_heads else {},
             )
 
     def one_mask(self, operands: Operands, like: Tensor) -> Tensor | None:
@@ -164,6 +173,7 @@ class CudnnAttention(ScaledDotProductAttention):
         )
 
 
+GROUPED_SINCE = Version("2.5")  # a built-in function has no signature to ask
 SIXTEEN_BITS = ("float16", "bfloat16")
 UNIT_STRIDE = "fused kernels need the features of a token side by side in memory"
 NO_MASK_GRADIENT_OF_NOTHING = "where there is nothing to attend to, no mask is connected to the zeros that are returned"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 from backends.attention.base import Attention, Execution, Operands, Tensor, both, first
@@ -11,6 +13,16 @@ from specs.case import AttentionConfig
 
 ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]  # score, batch, head, query, key
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # batch, head, query, key
+
+
+@cache
+def lacking() -> str | None:
+    """Why the installed torch cannot be asked: the function came with 2.5, its argument return_aux later."""
+    try:
+        from torch.nn.attention.flex_attention import AuxRequest  # noqa: F401
+    except ImportError:
+        return f"torch {version('torch')} has no flex_attention with return_aux"
+    return None
 
 
 class FlexAttention(Attention):
@@ -24,6 +36,8 @@ class FlexAttention(Attention):
 
     @classmethod
     def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+        if told := lacking():
+            return told
         compiled_here = execution.mode == "jit" and execution.device == "cpu"
         return super().unsupported(config, execution) or first(
             {

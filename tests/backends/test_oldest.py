@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backends.attention.tensorflow import KerasAttention
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from backends import registry
+from backends.attention import torch as torch_attention
+from backends.attention import torch_flex
 from backends.attention.base import Execution, without
 from backends.attention.jax import DotProductAttention
+from backends.attention.keras import KerasAttention
 from backends.attention.keras_multihead import KerasGroupedQueryAttention, KerasMultiHeadAttention
+from backends.attention.torch import ScaledDotProductAttention
+from backends.attention.torch_flex import FlexAttention
 from specs.case import AttentionConfig
 
 ROOT = Path(__file__).parents[2]
@@ -106,3 +110,27 @@ def test_keras_layers_are_not_asked_for_windows_that_they_lack(
     monkeypatch.setattr(keras.layers, formulation.kind, type("Early", (), {"__init__": early}))
     assert "has no argument sliding_window" in formulation.unsupported(window, EAGER)
     assert formulation.unsupported(AttentionConfig(**MODULE), EAGER) is None
+
+
+def test_torch_is_not_asked_for_grouped_heads_before_it_knew_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    grouped, plain = AttentionConfig(**PLAIN | {"num_kv_heads": 1}), AttentionConfig(**PLAIN)
+    for installed, told in {
+        "2.4.0": "of torch 2.4.0 has no argument enable_gqa",
+        "2.5.0": None,
+        "2.13.0+cpu": None,
+    }.items():
+        monkeypatch.setattr(torch_attention, "version", lambda name, installed=installed: installed)
+        said = ScaledDotProductAttention.unsupported(grouped, EAGER)
+        assert said is None if told is None else told in str(said)
+        assert ScaledDotProductAttention.unsupported(plain, EAGER) is None
+
+
+def test_torch_without_what_flex_attention_is_asked_for_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    flex = pytest.importorskip("torch.nn.attention.flex_attention")
+    torch_flex.lacking.cache_clear()
+    assert FlexAttention.unsupported(AttentionConfig(**PLAIN), EAGER) is None
+    monkeypatch.delattr(flex, "AuxRequest")
+    torch_flex.lacking.cache_clear()
+    said = FlexAttention.unsupported(AttentionConfig(**PLAIN), EAGER)
+    torch_flex.lacking.cache_clear()
+    assert said == f"torch {version('torch')} has no flex_attention with return_aux"
