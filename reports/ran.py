@@ -50,8 +50,10 @@ def faults(found: Run, records: list[Record]) -> Iterator[str]:
     yield from (f"{file} is broken: {problems}" for file, problems in found.facts["broken_case_files"].items())
     yield from (f"{backend} did not run: {reason}" for backend, reason in found.facts["unmet"].items())
     right = {each["backend"] for each in records if each["verdict"] in ("pass", "deviation")}
-    ready = (name for name, facts in found.facts["backends"].items() if facts["status"] == "ready")
-    yield from (f"{backend} was right in no check" for backend in ready if backend not in right)
+    asked = found.facts["selection"]["backend"]
+    ready = {name for name, facts in found.facts["backends"].items() if facts["status"] == "ready"}
+    taking_part = ready.intersection(asked or ready)
+    yield from (f"{backend} was right in no check" for backend in sorted(taking_part - right))
     yield from _listed(each for each in records if each["verdict"] == "error")
     yield from _listed(filter(asks_for_what_is_absent, records))
 

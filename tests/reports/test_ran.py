@@ -16,7 +16,7 @@ NO_ARGUMENT = "dot_product_attention() got an unexpected keyword argument 'local
 
 
 def told(folder: Path, capsys: pytest.CaptureFixture[str], *records: dict[str, Any], **said: Any) -> tuple[int, str]:
-    write(folder / "run", *records, **{"unmet": {}, "broken_case_files": {}} | said)
+    write(folder / "run", *records, **{"unmet": {}, "broken_case_files": {}, "selection": {"backend": []}} | said)
     return main(["ran", str(folder / "run")]), capsys.readouterr().out
 
 
@@ -52,6 +52,11 @@ def test_what_a_framework_fails_is_listed_and_does_not_count(
         ),
         ([record(verdict="fail", reason="wrong")], {}, "jax was right in no check"),
         ([RIGHT], {"backends": {"jax": JAX, "torch": JAX}}, "torch was right in no check"),
+        (
+            [RIGHT],
+            {"backends": {"jax": JAX, "torch": JAX}, "selection": {"backend": ["torch"]}},
+            "torch was right in no",
+        ),
         ([RIGHT], {"complete": False}, "the run is not whole"),
         ([RIGHT], {"unmet": {"torch": "torch is not installed"}}, "torch did not run: torch is not installed"),
         ([RIGHT], {"broken_case_files": {"cases/a.yaml": "line 3"}}, "cases/a.yaml is broken: line 3"),
@@ -82,3 +87,10 @@ def test_of_many_faults_alike_a_few_are_shown(tmp_path: Path, capsys: pytest.Cap
     _, said = told(tmp_path, capsys, RIGHT, *errors)
     assert said.count("hung") == 5
     assert "… and 4 more like these" in said
+
+
+def test_a_backend_that_was_not_asked_for_takes_no_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"backends": {"jax": JAX, "torch": JAX}, "selection": {"backend": ["jax"]}}
+    assert told(tmp_path / "jax", capsys, RIGHT, **said) == (0, "\nthe suite worked in all 1 checks\n")
+    said["selection"] = {"backend": ["torch"]}
+    assert told(tmp_path / "torch", capsys, RIGHT, **said) == (1, "\ntorch was right in no check\n")
