@@ -52,11 +52,6 @@ def test_what_a_framework_fails_is_listed_and_does_not_count(
         ),
         ([record(verdict="fail", reason="wrong")], {}, "jax was right in no check"),
         ([RIGHT], {"backends": {"jax": JAX, "torch": JAX}}, "torch was right in no check"),
-        (
-            [RIGHT],
-            {"backends": {"jax": JAX, "torch": JAX}, "selection": {"backend": ["torch"]}},
-            "torch was right in no",
-        ),
         ([RIGHT], {"complete": False}, "the run is not whole"),
         ([RIGHT], {"unmet": {"torch": "torch is not installed"}}, "torch did not run: torch is not installed"),
         ([RIGHT], {"broken_case_files": {"cases/a.yaml": "line 3"}}, "cases/a.yaml is broken: line 3"),
