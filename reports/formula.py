@@ -175,12 +175,7 @@ def _attention_notes(c: Mapping[str, Any], heads: int) -> Iterable[str]:
     if c.get("bias") == "alibi":
         yield "B holds the slopes of ALiBi."
     if "fully_masked" in c:
-        yields = {
-            "zeros": "zeros",
-            "mean": "the mean of all values",
-            "unmasked": "what it would unmasked",
-            "nan": "NaN",
-        }[c["fully_masked"]]
+        yields = {"zeros": "zeros", "mean": "the mean of all values", "nan": "NaN"}[c["fully_masked"]]
         yield f"A query without any key yields {yields}."
 
 

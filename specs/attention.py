@@ -87,10 +87,10 @@ def attention(config: AttentionConfig, operands: Mapping[str, Array], dtype: DTy
     scores = capped + given["mask"] if additive else capped
     allowed = np.broadcast_to(allowed_keys(config, operands), scores.shape)
 
-    if config.fully_masked in ("mean", "unmasked"):
+    fully_masked: str = config.fully_masked  # no case holds it right that such a row is unmasked, but it is observed
+    if fully_masked in ("mean", "unmasked"):
         nothing = ~allowed.any(axis=-1, keepdims=True)
-        allowed = allowed | nothing
-        scores = where(nothing, 0.0, scores) if config.fully_masked == "mean" else scores
+        allowed, scores = allowed | nothing, where(nothing, 0.0 if fully_masked == "mean" else capped, scores)
     weights = softmax(scores, allowed, given["sink"].reshape((-1, 1, 1)) if config.sink else None)
     heads = weighted(weights, values, allowed if config.masked_values == "ignored" else None)
     if config.scale_at == "weights":

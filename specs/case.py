@@ -253,10 +253,8 @@ class AttentionConfig(Common):
     self_attention: bool = Field(
         default=False, description="Query, key and value are projections of one and the same input."
     )
-    fully_masked: Literal["zeros", "mean", "unmasked", "nan"] = Field(
-        default="zeros",
-        description="What a query without any key yields: the mean of all values where a finite number took the place "
-        "of its scores, and what it would yield unmasked where one was added to them.",
+    fully_masked: Literal["zeros", "mean", "nan"] = Field(
+        default="zeros", description="What a query without any key yields."
     )
     unseen: Literal["nan", "inf"] | None = Field(
         default=None, description="What keys and values hold where no query may see them: what a cache is left with."
@@ -299,8 +297,8 @@ class AttentionConfig(Common):
             raise ValueError("bias_at says where a bias is added: give bias too")
         if self.sink and self.fully_masked != "zeros":
             raise ValueError("with a sink a query without any key yields zeros: leave fully_masked at zeros")
-        if self.fully_masked in ("mean", "unmasked") and self.kv_len == 0:
-            raise ValueError("without keys there is nothing to weigh: fully_masked must be zeros or nan")
+        if self.fully_masked == "mean" and self.kv_len == 0:
+            raise ValueError("without keys there is no mean: fully_masked must be zeros or nan")
         if self.unseen and self.self_attention:
             raise ValueError("what no query sees is a query too: unseen cannot go with self_attention")
         return self

@@ -95,7 +95,9 @@ class Observed(Model):
         default=None, description="Right for a scale of the scores that was rounded to this format."
     )
     fully_masked: Literal["zeros", "mean", "unmasked", "nan"] | None = Field(
-        default=None, description="Right if this is what a query without any key yields."
+        default=None,
+        description="Right if this is what a query without any key yields: the mean of all values where a finite "
+        "number takes the place of its scores, what it would yield unmasked where one is added to them.",
     )
     causal: Literal["none", "top_left", "bottom_right"] | None = Field(
         default=None, description="Right if the causal mask is aligned like this."

@@ -212,7 +212,7 @@ def test_a_case_that_contradicts_itself_is_refused_at_its_name(problems_of, entr
         ("past: 4", "past cannot exceed the 3 keys"),
         ("bias_at: products", "bias_at says where a bias is added"),
         ("sink: true, fully_masked: mean", "with a sink a query without any key yields zeros"),
-        ("kv_len: 0, fully_masked: mean", "without keys there is nothing to weigh"),
+        ("kv_len: 0, fully_masked: mean", "without keys there is no mean"),
         ("rotary: {dims: 3}", "dims must be even, not 3"),
         ("rotary: {dims: 6}", "cannot turn 6 of 4 features"),
         ("rotary: {}, kv_len: 2, causal: bottom_right", "rotary needs positions from 0 on"),

@@ -142,7 +142,12 @@ CHOICES: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 @pytest.mark.parametrize(
     ("field", "case", "actual", "said"),
-    [(field, *three) for field, (_, words) in CHOICES.items() for three in itertools.product(words, repeat=3)],
+    [
+        (field, *three)
+        for field, (_, words) in CHOICES.items()
+        for three in itertools.product(words, repeat=3)
+        if three[0] != "unmasked"  # which no case holds right
+    ],
 )
 def test_another_reading_of_the_case_is_observed_if_the_result_is_right_for_it(
     field: str, case: str, actual: str, said: str
