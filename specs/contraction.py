@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from specs.double_double import broadcast_to
+from specs.double_double import broadcast_to, quietly
 from specs.equation import Contraction, Term
 from specs.matrix_product import matmul
 
 Real = Any  # a float64 or integer array, or DoubleDouble; one kind throughout a contraction
 
 
+@quietly
 def contract(contraction: Contraction, operands: Sequence[Real]) -> Real:
     """The sum of products that `contraction` states; its shape is `contraction.output_shape`."""
     parts = [
