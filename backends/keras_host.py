@@ -44,9 +44,9 @@ class KerasHost(Backend):
 
     def __init_subclass__(cls, **rest: Any) -> None:
         super().__init_subclass__(**rest)
-        if host() != cls.name:
-            return
         own = cls.implementations
+        if host() != cls.name or "keras" in own["einsum"]:  # which a class of its own has inherited
+            return
         cls.implementations = {"einsum": (*own["einsum"], "keras"), "attention": (*own["attention"], *KERAS)}
         cls.formulations = {**cls.formulations, **KERAS}
         cls.on_request = cls.on_request | {"keras-flash"}

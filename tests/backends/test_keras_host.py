@@ -45,6 +45,11 @@ def test_one_backend_offers_all_of_keras(host: str) -> None:
     assert offers(host) == {host: ["einsum keras", *(f"attention {name}" for name in KERAS)]}
 
 
+def test_a_class_made_of_a_host_offers_it_once() -> None:
+    made = type("Made", (registry.declare("tensorflow"),), {})
+    assert made.implementations["einsum"] == registry.declare("tensorflow").implementations["einsum"]
+
+
 def test_it_is_tensorflow_unless_something_is_said_and_nobody_if_that_is_no_backend_here() -> None:
     assert offers(None) == offers("tensorflow")
     assert offers("openvino") == {}
