@@ -6,7 +6,7 @@ Tolerances are loose guesses on purpose.  Whether arithmetic is accurate is the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -187,42 +187,45 @@ def framework(name: str) -> Backend:
 def run(
     backend: Backend, name: str, implementation: str, mode: str, dtype: str = "float64"
 ) -> tuple[AttentionConfig, Mapping[str, Array], Array]:
-    """Config, operands and result; skips what the backend does not have, or computes as another way does."""
+    """Config, operands and result; skips what the backend does not have."""
     case = case_of(name)
     assert isinstance(case.config, AttentionConfig)
     if reason := backend.unsupported(case.config, implementation, mode, dtype, "cpu", "forward"):
         pytest.skip(reason)
-    if not backend.distinct(case.config, implementation, "cpu"):
-        pytest.skip(f"{implementation} is another implementation here")
     operands = operands_of(case, dtype)
     return case.config, operands, backend.run(case, implementation, mode, operands, "cpu")
 
 
-def offered(by_hand: bool) -> list[tuple[str, str]]:
-    """(backend, implementation), by hand or the framework's own."""
-    every = [(name, each) for name in registry.names() for each in registry.declare(name).implementations["attention"]]
-    return [(name, each) for name, each in every if (each in BY_HAND) == by_hand]
+def offered(by_hand: bool, configs: Iterable[str] = CONFIGS, mode: str = "eager") -> list[tuple[str, str, str]]:
+    """(backend, implementation, config): by hand or the framework's own, whatever is distinct and runs by default."""
+    return [
+        (name, implementation, config)
+        for name, backend in ((name, registry.declare(name)) for name in registry.names())
+        for implementation in backend.implementations["attention"]
+        for config in configs
+        if mode in backend.default_modes
+        and (implementation in BY_HAND) == by_hand
+        and implementation not in backend.on_request
+        and backend.distinct(case_of(config).config, implementation, "cpu")
+    ]
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize(("name", "implementation"), offered(by_hand=True))
+@pytest.mark.parametrize(("name", "implementation", "config"), offered(by_hand=True))
 def test_eager(name: str, implementation: str, config: str) -> None:
     c, operands, result = run(framework(name), config, implementation, "eager")
     np.testing.assert_allclose(result, by_loops(c, operands), rtol=1e-12, atol=1e-12, strict=True)
 
 
-@pytest.mark.parametrize("config", ["columns", "everything", "nothing_added_zeros", "seed_003"])
-@pytest.mark.parametrize(("name", "implementation"), offered(by_hand=True))
+@pytest.mark.parametrize(
+    ("name", "implementation", "config"),
+    offered(by_hand=True, configs=["columns", "everything", "nothing_added_zeros", "seed_003"], mode="jit"),
+)
 def test_compiled(name: str, implementation: str, config: str) -> None:
-    backend = framework(name)
-    if "jit" not in backend.default_modes:
-        pytest.skip(f"{name} does not compile by default")
-    c, operands, result = run(backend, config, implementation, "jit")
+    c, operands, result = run(framework(name), config, implementation, "jit")
     np.testing.assert_allclose(result, by_loops(c, operands), rtol=1e-12, atol=1e-12, strict=True)
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize(("name", "implementation"), offered(by_hand=False))
+@pytest.mark.parametrize(("name", "implementation", "config"), offered(by_hand=False))
 def test_fused(name: str, implementation: str, config: str) -> None:
     """The framework's own operation is given the right arguments.
 
@@ -230,8 +233,6 @@ def test_fused(name: str, implementation: str, config: str) -> None:
     """
     if (name, implementation) == ("tensorflow", "keras") and config.startswith("multi_query"):
         pytest.xfail("keras 3.15 documents K = 1 but leaves the single head to tf.einsum, which does not broadcast it")
-    if implementation == "keras-flash":
-        pytest.skip("no host of Keras has flash attention on the CPU")
     if implementation == "flex" and case_of(config).config.kv_len == 0:
         pytest.xfail("flex_attention of torch 2.13 takes the largest score of each row, and refuses rows of no length")
     c, operands, result = run(framework(name), config, implementation, "eager")
@@ -242,8 +243,10 @@ def test_fused(name: str, implementation: str, config: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("config", ["everything", "nothing_mask_mean", "relative_columns", "scale_at_weights"])
-@pytest.mark.parametrize(("name", "implementation"), offered(by_hand=True))
+@pytest.mark.parametrize(
+    ("name", "implementation", "config"),
+    offered(by_hand=True, configs=["everything", "nothing_mask_mean", "relative_columns", "scale_at_weights"]),
+)
 def test_numbers_do_not_widen_the_dtype(name: str, implementation: str, config: str, dtype: str) -> None:
     c, operands, result = run(framework(name), config, implementation, "eager", dtype)
     wide = {key: value if value.dtype == bool else value.astype(np.float64) for key, value in operands.items()}
