@@ -27,8 +27,8 @@ def shows(
 ) -> bool:
     """Whether the outcome of a check is what `observed` says.
 
-    `expected` is None for a case that must be refused.  `reevaluate(precision=..., config=...)` gives the reference
-    under another declared precision or for another statement of the case.
+    `expected` is None for a case that must be refused.  `reevaluate(precision=..., config=..., dtype=...)` gives the
+    reference under another declared precision, for another statement of the case, or for a result of another dtype.
     """
     if isinstance(outcome, Exception):
         if observed.error is None or expected is None:
