@@ -18,6 +18,7 @@ Property = Literal[
     "label_of_size_one",
     "ellipsis_left_out",
     "ellipsis_shared_and_no_arrow",
+    "ellipsis_of_output_alone",
     "diagonal_of_size_one",
     "no_arrow",
     "not_letters",
@@ -112,6 +113,9 @@ PROPERTIES: Mapping[Property, Callable[[Config], bool]] = {
     "ellipsis_left_out": _bound(_ellipsis_left_out),
     "ellipsis_shared_and_no_arrow": _parsed(
         lambda terms, output, shapes: output is None and sum(ELLIPSIS in term for term in terms) > 1
+    ),
+    "ellipsis_of_output_alone": _parsed(
+        lambda terms, output, shapes: ELLIPSIS in (output or ()) and not any(ELLIPSIS in term for term in terms)
     ),
     "diagonal_of_size_one": _parsed(_diagonal_of_size_one),
     "no_arrow": _text(lambda equation: "->" not in equation),
