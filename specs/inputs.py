@@ -49,8 +49,10 @@ def operands(case: Case, dtype_name: str) -> Mapping[str, Array]:
 
 def in_memory(array: Array, memory: Memory) -> Array:
     """The same values, with the strides that `Common.memory` describes."""
-    if memory == "contiguous" or array.ndim == 0:
+    if array.ndim == 0:
         return array
+    if memory == "contiguous":  # which an array that was made in another layout is not
+        return np.ascontiguousarray(array)
     if memory == "transposed":
         return np.asfortranarray(array)
     spread = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)

@@ -98,6 +98,14 @@ def test_tensors_lie_in_memory_as_their_arrays_do_where_they_have_strides(memory
     assert framework("torch").from_numpy(array, "cpu").stride() == elements
 
 
+def test_an_axis_of_one_element_has_the_stride_of_contiguous_memory() -> None:
+    """For NumPy it can have any; torch's fused kernels refuse another one."""
+    column = np.ones((1, 4), np.float32).T
+    assert column.flags.c_contiguous
+    assert column.strides[-1] != column.itemsize
+    assert framework("torch").from_numpy(column, "cpu").stride() == (1, 1)
+
+
 @pytest.mark.parametrize("name", registry.names())
 def test_operands_keep_their_order(name: str) -> None:
     """Twelve of them, in every mode: compilers sort mappings, and operand_10 sorts before operand_2."""

@@ -341,6 +341,13 @@ def test_memory_changes_strides_and_no_value(dtype: str) -> None:
         assert not other.flags.writeable
 
 
+@pytest.mark.parametrize("layout", ["bshd", "bhsd", "sbhd", "bsd"])
+@pytest.mark.parametrize("data", ["normal", "ramp", "equal", "cancelling"])
+def test_memory_is_contiguous_whatever_layout_the_numbers_were_made_in(layout: str, data: str) -> None:
+    got = inputs.operands(attention(layout=layout, data=data, num_heads=2, num_kv_heads=2, head_dim=1), "float32")
+    assert [name for name, array in got.items() if not array.flags.c_contiguous] == []
+
+
 def test_large_logits_come_from_large_queries() -> None:
     got = inputs.operands(attention(data="large", q_len=200, kv_len=200), "float64")
     assert [got[name].std() for name in ("query", "key", "value")] == pytest.approx([32, 1, 1], rel=0.05)
