@@ -16,6 +16,7 @@ Property = Literal[
     "summed_alone",
     "nothing_summed",
     "label_of_size_one",
+    "empty_axis",
     "ellipsis_left_out",
     "ellipsis_shared_and_no_arrow",
     "ellipsis_of_output_alone",
@@ -110,6 +111,7 @@ PROPERTIES: Mapping[Property, Callable[[Config], bool]] = {
     "summed_alone": _bound(_summed_alone),
     "nothing_summed": _bound(lambda contraction, shapes: not contraction.summed),
     "label_of_size_one": _bound(_label_of_size_one),
+    "empty_axis": _bound(lambda contraction, shapes: any(0 in shape for shape in shapes)),
     "ellipsis_left_out": _bound(_ellipsis_left_out),
     "ellipsis_shared_and_no_arrow": _parsed(
         lambda terms, output, shapes: output is None and sum(ELLIPSIS in term for term in terms) > 1
