@@ -30,6 +30,7 @@ Property = Literal[
     "one_head_and_item",
     "causal_and_scale_not_positive",
     "adds_minus_infinity",
+    "bias_of_products",
     "empty",
 ]
 
@@ -129,5 +130,6 @@ PROPERTIES: Mapping[Property, Callable[[Config], bool]] = {
     "one_head_and_item": _attention(lambda config: config.batch == config.num_heads == 1),
     "causal_and_scale_not_positive": _attention(lambda config: config.causal != "none" and config.score_scale <= 0),
     "adds_minus_infinity": _attention(lambda config: config.mask is not None and config.mask.fill == -math.inf),
+    "bias_of_products": _attention(lambda config: config.bias is not None and config.bias_at == "products"),
     "empty": _attention(lambda config: 0 in (config.batch, config.q_len, config.kv_len)),
 }
