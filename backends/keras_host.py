@@ -1,4 +1,7 @@
-"""Backends on which Keras can run: it computes on one framework in a process, so one backend offers it."""
+"""Backends on which Keras can run: it computes on one framework in a process, so one backend offers it.
+
+Its NumPy backend, which Keras has for inference without a framework, is not among them.
+"""
 
 from __future__ import annotations
 

@@ -12,9 +12,8 @@ import numpy as np  # not left to __init__: the suite itself needs it
 
 from backends.attention.base import Primitives
 from backends.attention.by_hand import Einsum, Matmul
-from backends.base import Computation, Declaration, copied
+from backends.base import Backend, Computation, Declaration, copied
 from backends.contraction import Contraction, has_sublists, interleaved, too_long_a_search
-from backends.keras_host import KerasHost
 from specs.case import Config, EinsumConfig
 from specs.equation import bind
 from specs.formats import DTYPES, Array
@@ -72,7 +71,7 @@ EINSUMS = PLAIN | {
 }
 
 
-class Numpy(KerasHost):
+class Numpy(Backend):
     """NumPy on the CPU."""
 
     name = "numpy"
