@@ -53,11 +53,11 @@ def copied(array: Array) -> Array:
     """A writable copy that lies in memory alike: aligned alike, with the same strides as long as they are positive."""
     if not array.size or any(stride <= 0 for stride in array.strides):
         return np.array(array, order="C")
-    # An axis of one element has any stride for NumPy, but a framework may look at it
-    strides = np.empty(array.shape, array.dtype).strides if array.flags.c_contiguous else array.strides
-    last = sum((size - 1) * stride for size, stride in zip(array.shape, strides, strict=True))
+    last = sum((size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True))
     buffer = np.zeros(last + array.itemsize + 64, np.uint8)
     offset = (array.ctypes.data - buffer.ctypes.data) % 64
+    # An axis of one element has any stride for NumPy, but a framework may look at it
+    strides = None if array.flags.c_contiguous else array.strides
     own: Array = np.ndarray(array.shape, array.dtype, buffer, offset, strides)
     own[...] = array
     return own

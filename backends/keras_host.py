@@ -39,7 +39,7 @@ KERAS: Mapping[str, type[Attention]] = {
 }
 # Those that call keras.ops.dot_product_attention, and so what their host has for it, and those that compute themselves
 FUSED_KERAS = ("keras", "keras-flash", "keras-multihead", "keras-grouped-query")
-UNFUSED_KERAS = ("keras-dense", "keras-multihead-scores", "keras-grouped-query-scores")
+UNFUSED_KERAS = tuple(name for name in KERAS if name not in FUSED_KERAS)
 
 
 class KerasHost(Backend):

@@ -268,10 +268,9 @@ def unknown_names(
 
     A package is known if it is among those given, or installed.
     """
-    kinds = ("einsum", "attention")
     known = {
         "case": cases,
-        "kind": kinds,
+        "kind": ("einsum", "attention"),
         "mode": get_args(Mode),
         "dtype": get_args(DTypeName),
         "direction": ("forward", "grad"),

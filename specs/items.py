@@ -80,8 +80,8 @@ class Plan:
         adapter = [f"--adapter={self.adapters[check.backend]}"] if check.backend in self.adapters else []
         front = ["conftest.py"] if nodeid.startswith("../") else []  # for a file elsewhere pytest would not look here
         variables = self.variables.get(check.backend, {}).get(check.implementation, {})
-        set = [f"{name}={value}" for name, value in variables.items()]
-        return shlex.join([*set, "pytest", *front, nodeid, *asked, *adapter])
+        settings = [f"{name}={value}" for name, value in variables.items()]
+        return shlex.join([*settings, "pytest", *front, nodeid, *asked, *adapter])
 
 
 PLAN = pytest.StashKey[Plan]()

@@ -74,10 +74,10 @@ class KerasAttention(Attention):
 
     @classmethod
     def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
-        if not hasattr(hosted_keras().ops, "dot_product_attention"):
+        function = getattr(hosted_keras().ops, "dot_product_attention", None)
+        if function is None:
             return f"keras {version('keras')} has no keras.ops.dot_product_attention"
-        later = without(hosted_keras().ops.dot_product_attention, cls.options, "keras")
-        return later or super().unsupported(config, execution)
+        return without(function, cls.options, "keras") or super().unsupported(config, execution)
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)

@@ -51,15 +51,15 @@ class ScaledDotProductAttention(Attention):
     @classmethod
     def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
         empty = 0 in (config.batch, config.q_len, config.kv_len)
-        installed, grouped = Version(version("torch")), config.num_heads != config.num_kv_heads
-        return super().unsupported(config, execution) or first(
-            {
-                NO_MASK_GRADIENT_OF_NOTHING: execution.direction == "grad" and _adds(config) and empty,
-                f"scaled_dot_product_attention of torch {installed} has no argument enable_gqa": (
-                    grouped and installed < GROUPED_SINCE
-                ),
-            }
-        )
+        lacks = super().unsupported(config, execution) or cls.asks_for_later(config)
+        return lacks or first({NO_MASK_GRADIENT_OF_NOTHING: execution.direction == "grad" and _adds(config) and empty})
+
+    @classmethod
+    def asks_for_later(cls, config: AttentionConfig) -> str | None:
+        """Why the installed torch cannot be asked: a built-in function has no signature to look at."""
+        if config.num_heads == config.num_kv_heads or (installed := Version(version("torch"))) >= GROUPED_SINCE:
+            return None
+        return f"scaled_dot_product_attention of torch {installed} has no argument enable_gqa"
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         import torch
@@ -173,7 +173,7 @@ class CudnnAttention(ScaledDotProductAttention):
         )
 
 
-GROUPED_SINCE = Version("2.5")  # a built-in function has no signature to ask
+GROUPED_SINCE = Version("2.5")
 SIXTEEN_BITS = ("float16", "bfloat16")
 UNIT_STRIDE = "fused kernels need the features of a token side by side in memory"
 NO_MASK_GRADIENT_OF_NOTHING = "where there is nothing to attend to, no mask is connected to the zeros that are returned"
