@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from backends import registry
 from backends.base import Backend, Declaration
-from specs.formats import DTYPES
-from specs.precision import declared
+from specs.arithmetic.formats import DTYPES
+from specs.arithmetic.precision import declared
 
 HEADS = ("kind", "device", "implementation", "mode", "dtype")
 

@@ -21,11 +21,13 @@ import numpy as np
 
 from backends.attention.base import Attention, Execution, Operands, Primitives, Tensor
 from backends.contraction import Contraction
-from specs.case import AttentionConfig, Case, Config, EinsumConfig
-from specs.check import DIRECTIONS, Place
-from specs.formats import DTYPES, Array
-from specs.inputs import differentiable
-from specs.precision import Precision, declared
+from specs.arithmetic.formats import DTYPES, Array
+from specs.arithmetic.precision import Precision, declared
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case, Config
+from specs.case.einsum import EinsumConfig
+from specs.inputs.inputs import differentiable
+from specs.verdict.check import DIRECTIONS, Place
 
 Computation = Callable[[Operands], Tensor]  # operands by name → result
 # operands, cotangent → gradients by the operand's name, None where the framework sees no connection
@@ -77,7 +79,7 @@ class Backend(ABC):
     differentiates   whether it can take gradients; if so, `pullback` is overridden
     variables        environment variables without which an implementation is not offered, and their values
     conjugates       whether a gradient of complex numbers is that of steepest descent, conjugate to the transpose of
-                     the derivative which the project holds (`specs.gradient`)
+                     the derivative which the project holds (`specs.reference.einsum_gradient`)
     quiet            whether a framework's chatter while it starts is kept from stderr
     primitives       of an instance: what the formulations need of the framework
     """
@@ -214,7 +216,7 @@ class Backend(ABC):
         return Contraction(self.primitives.einsum, config.equation)
 
     def attention(self, config: AttentionConfig, implementation: str) -> Computation:
-        """Attention as a function of the operands by name (`specs.shapes.attention_shapes` lists them)."""
+        """Attention as a function of the operands by name (`specs.case.shapes.attention_shapes` lists them)."""
         return self.formulations[implementation](self.primitives, config)
 
     def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:

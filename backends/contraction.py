@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.attention.base import Operands, Tensor
-from specs.case import CaseError, EinsumConfig
-from specs.equation import ELLIPSIS, Term, parse
+from specs.case.einsum import EinsumConfig
+from specs.case.equation import ELLIPSIS, Term, parse
+from specs.case.error import CaseError
 
 # In the order that an output left out has, capitals first: NumPy and PyTorch number them alike
 NUMBERS = {label: number for number, label in enumerate(string.ascii_uppercase + string.ascii_lowercase)}

@@ -18,8 +18,9 @@ from backends.attention.jax import CudnnAttention, DotProductAttention
 from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.contraction import Contraction, too_long_a_search
 from backends.keras_host import FUSED_KERAS, UNFUSED_KERAS, KerasHost
-from specs.case import Config, EinsumConfig
-from specs.formats import DTYPES, Array
+from specs.arithmetic.formats import DTYPES, Array
+from specs.case.case import Config
+from specs.case.einsum import EinsumConfig
 
 EINSUMS: dict[str, dict[str, Any]] = {
     "einsum": {},

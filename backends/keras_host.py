@@ -26,7 +26,8 @@ from backends.attention.keras_multihead import (
 )
 from backends.base import Backend, Computation
 from backends.contraction import Contraction
-from specs.case import Config, EinsumConfig
+from specs.case.case import Config
+from specs.case.einsum import EinsumConfig
 
 KERAS: Mapping[str, type[Attention]] = {
     "keras": KerasAttention,

@@ -14,9 +14,10 @@ from backends.attention.base import Primitives
 from backends.attention.by_hand import Einsum, Matmul
 from backends.base import Backend, Computation, Declaration, copied
 from backends.contraction import Contraction, has_sublists, interleaved, too_long_a_search
-from specs.case import Config, EinsumConfig
-from specs.equation import bind
-from specs.formats import DTYPES, Array
+from specs.arithmetic.formats import DTYPES, Array
+from specs.case.case import Config
+from specs.case.einsum import EinsumConfig
+from specs.case.equation import bind
 
 Function = Callable[..., Array]
 

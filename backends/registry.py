@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from backends.base import Backend
-from specs.deviation import Recorded, load
+from specs.verdict.deviation import Recorded, load
 
 NOT_BACKENDS = frozenset({"__init__", "__main__", "base", "contraction", "inventory", "keras_host", "registry"})
 

@@ -17,8 +17,9 @@ from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.keras import DEFAULT_HOST, VARIABLE
 from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.keras_host import KerasHost
-from specs.case import Config, EinsumConfig
-from specs.formats import DTYPES, Array
+from specs.arithmetic.formats import DTYPES, Array
+from specs.case.case import Config
+from specs.case.einsum import EinsumConfig
 
 # For any other type 2.21 answers "No OpKernel was registered to support Op 'Einsum'", XLA too, whatever the equation
 EINSUM_KERNELS = {"bfloat16", "complex128", "complex64", "float16", "float32", "float64", "int32", "int64"}

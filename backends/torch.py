@@ -28,8 +28,9 @@ from backends.attention.torch_multihead import (
 from backends.base import AnyComputation, Computation, Declaration, Pullback, copied
 from backends.contraction import Contraction, has_sublists, interleaved
 from backends.keras_host import FUSED_KERAS, KerasHost
-from specs.case import Config, EinsumConfig
-from specs.formats import DTYPES, Array
+from specs.arithmetic.formats import DTYPES, Array
+from specs.case.case import Config
+from specs.case.einsum import EinsumConfig
 
 
 class Torch(KerasHost):

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from fuzzing.equations import sometimes
-from specs.case import AttentionConfig, Expect, Recipe
+from specs.case.attention import AttentionConfig
+from specs.case.common import Expect, Recipe
 
 RARITY = 5  # a field is said by one case in so many
 SIZES = ("batch", "q_len", "kv_len", "num_heads", "num_kv_heads", "head_dim", "value_dim")

@@ -1,6 +1,6 @@
 """Strategies of einsum cases: equations that have a meaning for their shapes, and ones that have none.
 
-A valid equation is made from its parts (`Parts`), as `specs.equation` states the grammar, so it is valid by
+A valid equation is made from its parts (`Parts`), as `specs.case.equation` states the grammar, so it is valid by
 construction.  An invalid one is a valid one with a single defect, whose class is known from how it was made.  Either
 way `bind` has the last word.  What is listed first is what an example shrinks to.
 """
@@ -15,9 +15,11 @@ from typing import Any, get_args
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from specs.case import CaseError, EinsumConfig, ErrorClass, Expect, Recipe
-from specs.equation import ELLIPSIS, Contraction, Shape, Term, bind
-from specs.formats import DTYPES, DType
+from specs.arithmetic.formats import DTYPES, DType
+from specs.case.common import Expect, Recipe
+from specs.case.einsum import EinsumConfig
+from specs.case.equation import ELLIPSIS, Contraction, Shape, Term, bind
+from specs.case.error import CaseError, ErrorClass
 
 Draw = st.DrawFn
 LETTERS = "ijklmnopqrstuvwxyzabcdefghABCDEFGHIJKLMNOPQRSTUVWXYZ"

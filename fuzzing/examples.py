@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from fuzzing import attentions, equations
 from fuzzing.writing import text
-from specs.case import Config
-from specs.formats import DTYPES
+from specs.arithmetic.formats import DTYPES
+from specs.case.case import Config
 
 Dtypes = tuple[str, ...]
 

@@ -9,22 +9,22 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from fuzzing import examples, writing
-from specs.case import Case, Config
-from specs.check import Check, checks
-from specs.deviation import beyond_cases
-from specs.explain import explain
-from specs.formats import DTYPES
-from specs.items import Plan, not_judged
-from specs.record import Record
-from specs.verdict import judge
+from specs.arithmetic.formats import DTYPES
+from specs.case.case import Case, Config
+from specs.verdict.check import Check, Place, checks
+from specs.verdict.deviation import Recorded, beyond_cases
+from specs.verdict.explain import explain
+from specs.verdict.record import Record
+from specs.verdict.verdict import Computes, judge, not_judged
 
 FAILED = ("fail", "error")
 HUNG = "no result after"
@@ -64,6 +64,21 @@ class Outcome:
     checks: list[tuple[str, str, str, float]]  # backend, device, verdict, seconds
     findings: list[Finding]
     repeats: int
+
+
+class Plan(Protocol):
+    """What a search needs to know of its session."""
+
+    @property
+    def places(self) -> list[Place]: ...
+    @property
+    def deviations(self) -> Mapping[str, Sequence[Recorded]]: ...
+    @property
+    def versions(self) -> Mapping[str, str | None]: ...
+    @property
+    def cache(self) -> Path | None: ...
+    def backend(self, name: str, /) -> Computes: ...
+    def command(self, check: Check, nodeid: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -126,9 +141,9 @@ class Search:
             return judge(check, plan.backend(check.backend), id, file, known, plan.cache)
         except pytest.fail.Exception:  # how pytest-timeout ends it
             seconds = time.perf_counter() - started
-            return not_judged(check, id, f"{HUNG} {seconds:.0f} s", seconds)
+            return not_judged(check, id, file, f"{HUNG} {seconds:.0f} s", seconds)
         except Exception as mistake:  # judge answers for all that a framework does: this is the suite's own
-            return not_judged(check, id, f"the suite itself failed: {type(mistake).__name__}: {mistake}")
+            return not_judged(check, id, file, f"the suite itself failed: {type(mistake).__name__}: {mistake}")
 
     def announce(self, check: Check) -> None:
         """Say on disk what is about to run."""

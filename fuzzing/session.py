@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from specs.explain import Explained
-from specs.items import PLAN, NotPassedError
+from specs.verdict.explain import Explained, NotPassedError
 
 if TYPE_CHECKING:
-    from fuzzing.search import Outcome, Search
+    from fuzzing.search import Outcome, Plan, Search
 
 SEARCH: pytest.StashKey[Search] = pytest.StashKey()
 FILE = "fuzz"  # what the ids of examples begin with: `fuzz::0-17` is example 17 of seed 0
@@ -50,15 +49,15 @@ def check_options(config: pytest.Config) -> None:
         raise pytest.UsageError("--fuzz needs hypothesis: python -m pip install hypothesis")
 
 
-def start(config: pytest.Config, folder: Path) -> None:
-    """Prepare the search of this process; `folder` is the run's."""
+def start(config: pytest.Config, folder: Path, plan: Plan) -> None:
+    """Prepare the search of this process; `folder` is the run's, `plan` says what the session runs."""
     from fuzzing.search import Search, dtypes
 
     option, worker = config.option, getattr(config, "workerinput", {}).get("workerid")
     asked = frozenset([*option.mode, *option.direction])
     names = dtypes(option.dtype)
     config.stash[SEARCH] = Search(
-        option.fuzz_seed, names, asked, folder / FILE, config.rootpath, config.stash[PLAN], worker or "main"
+        option.fuzz_seed, names, asked, folder / FILE, config.rootpath, plan, worker or "main"
     )
     if worker is None and not option.collectonly:
         for file in (folder / FILE).glob("*.yaml"):

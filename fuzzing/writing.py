@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from specs.case import Case, Config
+from specs.case.case import Case, Config
 
 LONGEST = 300  # of an `about`
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from specs.effective import PROPERTIES, bits, declared, held
-from specs.precision import Precision
+from specs.arithmetic.precision import Precision
+from specs.verdict.effective import PROPERTIES, bits, declared, held
 
 Status = Literal["fail", "deviation", "as declared", "finer", "not observed"]
 

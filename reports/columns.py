@@ -13,7 +13,7 @@ from typing import Any
 
 from reports.formula import formula
 from reports.read import RunError
-from specs.record import VERDICTS
+from specs.verdict.record import VERDICTS
 
 PLACE, SETTING = ("backend", "device", "implementation"), ("mode", "dtype", "direction")
 TABLES = ("places", "settings", "reasons", "deviations", "outputs", "bounds", "commands")

@@ -1,7 +1,7 @@
 """The formula that a case's reference evaluates, as trees that a page turns into MathML.
 
 A tree is a text or `[tag, child, …]`: `["msub", ["mi", "A"], ["mi", "i"]]`.  An einsum is its sum in index notation;
-an attention has only the terms that its configuration asks for (`specs.attention` holds all of them).
+an attention has only the terms that its configuration asks for (`specs.reference.attention` holds all of them).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
-from specs.case import CaseError
-from specs.equation import ELLIPSIS, Contraction, bind
+from specs.case.equation import ELLIPSIS, Contraction, bind
+from specs.case.error import CaseError
 
 Tree = str | list[Any]
 

@@ -17,8 +17,8 @@ from reports.compare.sections import Section
 from reports.html import GLYPHS
 from reports.notices import notices
 from reports.read import Run
-from specs.effective import PROPERTIES
-from specs.record import VERDICTS
+from specs.verdict.effective import PROPERTIES
+from specs.verdict.record import VERDICTS
 
 LARGEST = 1_000_000  # bytes; GitHub's limit is 1,048,576
 LONGEST = 400  # characters of a text that is not ours

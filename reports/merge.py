@@ -12,7 +12,7 @@ from typing import Any
 from reports.read import Run, RunError, read
 from reports.stream import CASES, RECORDS, RUN, line
 from reports.views import write
-from specs.record import VERDICTS
+from specs.verdict.record import VERDICTS
 
 # What must be the same for records to belong together; where they were made may differ, and is told by each shard
 ALIKE = ("schema", "project", "python", "packages", "suite", "backends", "unmet", "selection")

@@ -12,8 +12,8 @@ from reports.compare.page import LOOKS
 from reports.html import GLYPHS, render
 from reports.notices import notices
 from reports.read import Run
-from specs.effective import PROPERTIES
-from specs.record import VERDICTS
+from specs.verdict.effective import PROPERTIES
+from specs.verdict.record import VERDICTS
 
 STYLES = ("style.css", "page.css")
 SCRIPTS = ("dom.js", "data.js", "state.js", "grid.js", "list.js", "margin.js", "check.js", "case.js", "page.js")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.stream import CASES, RECORDS, RUN
-from specs.record import SCHEMA_VERSION
+from specs.verdict.record import SCHEMA_VERSION
 
 
 class RunError(Exception):
@@ -34,7 +34,7 @@ class Run:
         return _lines(self.folder / RECORDS)
 
     def cases(self) -> Iterator[dict[str, Any]]:
-        """What each case says (`specs.statement`), in the order in which they were first met."""
+        """What each case says (`specs.verdict.statement`), in the order in which they were first met."""
         return _lines(self.folder / CASES)
 
 

@@ -12,12 +12,12 @@ from backends import registry
 from backends.attention.keras import VARIABLE, host
 from backends.standalone.program import ScriptError, script
 from reports.read import read
-from specs import designed
-from specs.aggregate import TOGETHER
-from specs.check import DIRECTIONS, Check, Place, checks
-from specs.explain import fields
-from specs.loading import load
-from specs.problems import CaseFileError
+from specs.case.loading import load
+from specs.case.problems import CaseFileError
+from specs.inputs import designed
+from specs.verdict.aggregate import TOGETHER
+from specs.verdict.check import DIRECTIONS, Check, Place, checks
+from specs.verdict.explain import fields
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from specs.deviation import Observed, Recorded, matches
+from specs.verdict.deviation import Observed, Recorded, matches
 
 
 class Stale:

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import pytest
 
-from specs.record import SCHEMA_VERSION, VERDICTS, plain
+from specs.verdict.record import SCHEMA_VERSION, VERDICTS, plain
 
 RECORDS, CASES, RUN = "records.jsonl", "cases.jsonl", "run.json"
 VIEWS = ("index.html", "summary.md", "badge.json")  # what `reports.views` makes of these
@@ -55,8 +55,9 @@ def now() -> str:
 class Stream:
     """pytest plugin that writes the run; the folder is touched when the first result arrives, not before.
 
-    Beside the records, `cases.jsonl` has a line for each case: what it says (`specs.statement`), so that a run can be
-    looked at where there are no case files.  `facts` is what the session knows of itself: its backends, the selection.
+    Beside the records, `cases.jsonl` has a line for each case: what it says (`specs.verdict.statement`), so that a run
+    can be looked at where there are no case files.  `facts` is what the session knows of itself: its backends, the
+    selection.
     """
 
     def __init__(self, folder: Path, arguments: list[str], facts: dict[str, Any]) -> None:

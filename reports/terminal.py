@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from reports.arithmetic import rows
-from specs.record import VERDICTS
+from specs.verdict.record import VERDICTS
 
 TOP = 5  # reasons listed; the run has them all
 COLOURS = {"pass": "green", "deviation": "cyan", "unsupported": "yellow", "fail": "red", "error": "red"}

@@ -1,12 +1,14 @@
-"""What is computed, and what counts as right.
+"""What is computed, and what counts as right: six rooms along the way of a case.
 
-Data flows one way through this package, and each step is one module:
+Each imports only from those before it:
 
-    loading      a YAML file becomes cases                     (case, equation)
-    inputs       a case and a dtype become operands            (formats)
-    reference    operands become a value and an error bound    (einsum, attention, gradient, precision)
-    comparison   a backend's result meets the reference        (ulps, error ratio, worst element)
-    verdict      what that means, recorded deviations applied  (deviation, record)
+    arithmetic   formats, rounding, double-double, declared precision
+    case         a YAML file becomes cases: fields, equations, shapes
+    inputs       a case and a dtype become operands
+    reference    operands become the value, in higher precision
+    bound        and the largest error that correct arithmetic may have
+    verdict      a backend's result meets both: comparison, deviations, the record
 
-No framework but NumPy is imported here, and nothing here knows which backends exist.
+No framework but NumPy is imported here, nor pytest, and nothing here knows which backends exist.  The file that has its
+room's name is the room's front door; `__main__` is a command line over all of them.
 """

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from specs import deviation, schema
-from specs.loading import discover, load
-from specs.problems import CaseFileError, Problem
+from specs.case import schema
+from specs.case.loading import discover, load
+from specs.case.problems import CaseFileError, Problem
+from specs.verdict import deviation
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKED = ("cases", "backends/deviations")  # what is checked where no path is given

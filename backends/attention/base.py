@@ -15,7 +15,7 @@ from importlib.metadata import version
 from inspect import signature
 from typing import Any, ClassVar, NamedTuple
 
-from specs.case import AttentionConfig
+from specs.case.attention import AttentionConfig
 
 Tensor = Any
 Operands = Mapping[str, Tensor]

@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from backends.attention.base import EQUATIONS, Attention, Operands, Primitives, Tensor, both
-from specs.case import AttentionConfig
-from specs.shapes import attention_shapes
+from specs.case.attention import AttentionConfig
+from specs.case.shapes import attention_shapes
 
 
 class ByHand(Attention, ABC):

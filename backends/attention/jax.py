@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any, ClassVar, Literal
 
 from backends.attention.base import Attention, Execution, Operands, Tensor, both, first, without
-from specs.case import AttentionConfig
+from specs.case.attention import AttentionConfig
 
 
 class DotProductAttention(Attention):

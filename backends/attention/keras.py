@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from backends.attention.base import Attention, Execution, Operands, Primitives, Tensor, both, without
 from backends.attention.by_hand import LinearLayer
-from specs.case import AttentionConfig
+from specs.case.attention import AttentionConfig
 
 VARIABLE = "KERAS_BACKEND"
 DEFAULT_HOST = "tensorflow"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from backends.attention.base import Execution, Operands, Primitives, Tensor, both, first, without
 from backends.attention.keras import dtype_of, hosted_keras
 from backends.attention.module import Module
-from specs.case import AttentionConfig
+from specs.case.attention import AttentionConfig
 
 
 class Sizes(NamedTuple):

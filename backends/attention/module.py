@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 from backends.attention.base import Attention, Execution, Operands, Tensor, both, first
-from specs.case import AttentionConfig
+from specs.case.attention import AttentionConfig
 
 
 class Visible(NamedTuple):

@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from backends.attention.base import Attention, Execution, Operands, Tensor, first
 from backends.attention.by_hand import LinearLayer
-from specs.case import AttentionConfig
+from specs.case.attention import AttentionConfig
 
 
 class TorchLinear(LinearLayer):

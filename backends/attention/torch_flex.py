@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from backends.attention.base import Attention, Execution, Operands, Tensor, both, first
-from specs.case import AttentionConfig
+from specs.case.attention import AttentionConfig
 
 ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]  # score, batch, head, query, key
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # batch, head, query, key

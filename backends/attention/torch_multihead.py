@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from backends.attention.base import Execution, Operands, Primitives, Tensor, both, first
 from backends.attention.module import Module
 from backends.attention.torch import is_causal_alone
-from specs.case import AttentionConfig
+from specs.case.attention import AttentionConfig
 
 
 class MultiheadAttention(Module):

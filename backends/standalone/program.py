@@ -23,12 +23,13 @@ from backends.base import Backend
 from backends.standalone.expressions import TracingError, names_in, source
 from backends.standalone.lines import pruned
 from backends.standalone.tracing import Recorder, Traced, execute, stand_ins
-from specs import inputs
-from specs.bound import Reference, rounded
-from specs.check import Check
-from specs.comparison import components, error_ratio
-from specs.formats import DTYPES, Array, dtype_name, round_to, spacing
-from specs.reference import reference
+from specs.arithmetic.double_double import rounded
+from specs.arithmetic.formats import DTYPES, Array, components, dtype_name, round_to, spacing
+from specs.bound.bound import reference
+from specs.inputs import inputs
+from specs.reference.reference import Reference
+from specs.verdict.check import Check
+from specs.verdict.comparison import error_ratio
 
 SHOWN = 12  # numbers of a result, the worst first
 INLINE = 64  # numbers of an operand that are written as such; more are bytes
@@ -322,7 +323,7 @@ def _indices(order: Sequence[Any] | Array, shape: tuple[int, ...]) -> Iterator[t
 
 
 def _accepted(right: Reference) -> tuple[Array, Array]:
-    """The lowest and the highest result that an error within the bound explains, as `specs.comparison` says it."""
+    """The lowest and the highest result that an error within the bound explains (`specs.verdict.comparison`)."""
     assert right.error is not None
     assert right.precision is not None
     format, value = right.precision.storage, rounded(right.value)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from specs.deviation import in_words
-from specs.record import ACCEPTED, RAISED, REFUSED, STALE
+from specs.verdict.deviation import in_words
+from specs.verdict.record import ACCEPTED, RAISED, REFUSED, STALE
 
 Record = dict[str, Any]
 Status = Literal["right", "deviates", "wrong", "unsupported", "not judged"]

@@ -15,9 +15,10 @@ import pytest
 
 from backends import registry
 from backends.base import Backend
-from specs.case import AttentionConfig, Case
-from specs.formats import DTYPES, Array
-from specs.inputs import operands as operands_of
+from specs.arithmetic.formats import DTYPES, Array
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.inputs.inputs import operands as operands_of
 
 SMALL = {"batch": 2, "q_len": 4, "kv_len": 6, "num_heads": 4, "head_dim": 3}
 COLUMNS = {"layout": "ds", "q_len": 4, "kv_len": 6, "head_dim": 3}

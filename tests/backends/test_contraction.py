@@ -13,8 +13,10 @@ from backends import numpy as numpy_backend
 from backends import registry
 from backends.base import Backend
 from backends.contraction import interleaved
-from specs.case import AttentionConfig, Case, EinsumConfig
-from specs.formats import Array
+from specs.arithmetic.formats import Array
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
 
 
 def framework(name: str) -> Backend:

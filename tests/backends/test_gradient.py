@@ -11,12 +11,14 @@ import pytest
 
 from backends import registry
 from backends.base import Backend
-from specs import inputs
-from specs.case import AttentionConfig, Case, EinsumConfig
-from specs.check import Check
-from specs.formats import Array
-from specs.record import Record
-from specs.verdict import judge
+from specs.arithmetic.formats import Array
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.inputs import inputs
+from specs.verdict.check import Check
+from specs.verdict.record import Record
+from specs.verdict.verdict import judge
 
 NAMES = [name for name in registry.names() if registry.declare(name).differentiates]
 every_backend = pytest.mark.parametrize("name", NAMES)

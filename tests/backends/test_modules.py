@@ -16,9 +16,10 @@ from backends.attention.base import Execution
 from backends.attention.jax import DotProductAttention
 from backends.attention.torch import FlashAttention
 from backends.base import Backend
-from specs.case import AttentionConfig, Case
-from specs.inputs import differentiable
-from specs.inputs import operands as operands_of
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.inputs.inputs import differentiable
+from specs.inputs.inputs import operands as operands_of
 
 PLAIN = {"batch": 2, "q_len": 4, "kv_len": 6, "num_heads": 2, "head_dim": 8}
 MODULE = PLAIN | {

@@ -20,7 +20,7 @@ from backends.attention.keras import KerasAttention
 from backends.attention.keras_multihead import KerasGroupedQueryAttention, KerasMultiHeadAttention
 from backends.attention.torch import ScaledDotProductAttention
 from backends.attention.torch_flex import FlexAttention
-from specs.case import AttentionConfig
+from specs.case.attention import AttentionConfig
 
 ROOT = Path(__file__).parents[2]
 EAGER = Execution("eager", "float32", "cpu", "forward")

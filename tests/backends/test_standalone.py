@@ -15,9 +15,9 @@ from backends import registry
 from backends.standalone.program import ScriptError, script
 from reports.__main__ import main
 from reports.script import find
-from specs import designed
-from specs.record import Record
-from specs.verdict import judge
+from specs.inputs import designed
+from specs.verdict.record import Record
+from specs.verdict.verdict import judge
 from tests.reports.planted import write
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,9 +10,11 @@ import pytest
 
 from backends import registry
 from backends.base import Backend
-from specs.case import Case, EinsumConfig, Memory
-from specs.formats import DTYPES, Array
-from specs.inputs import in_memory
+from specs.arithmetic.formats import DTYPES, Array
+from specs.case.case import Case
+from specs.case.common import Memory
+from specs.case.einsum import EinsumConfig
+from specs.inputs.memory import in_memory
 
 SHAPES = [(), (0,), (3, 0, 2), (1,), (7,), (2, 3, 4)]
 

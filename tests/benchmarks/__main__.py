@@ -17,10 +17,10 @@ from pathlib import Path
 
 from backends import registry
 from backends.base import Backend
-from specs import inputs
-from specs.check import Check, checks
-from specs.loading import discover, load
-from specs.verdict import judge
+from specs.case.loading import discover, load
+from specs.inputs import inputs
+from specs.verdict.check import Check, checks
+from specs.verdict.verdict import judge
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPICAL = ["cases/einsum/products.yaml", "cases/attention/lengths.yaml"]

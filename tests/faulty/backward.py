@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from backends.numpy import Numpy
-from specs.attention import allowed_keys, repeated, to_heads, to_layout, turned
-from specs.attention_gradient import over_broadcast, over_group
-from specs.case import AttentionConfig, Case
-from specs.formats import Array
+from specs.arithmetic.formats import Array
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.case.layout import to_heads, to_layout
+from specs.case.visibility import allowed_keys
+from specs.reference.attention import repeated, turned
+from specs.reference.attention_gradient import over_broadcast, over_group
 
 
 class Backward(Numpy):

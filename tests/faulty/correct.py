@@ -12,7 +12,7 @@ import numpy as np
 from backends.attention.base import Operands, Tensor
 from backends.attention.by_hand import ByHand
 from backends.numpy import Numpy
-from specs.formats import Array
+from specs.arithmetic.formats import Array
 from tests.faulty.wrong import AnotherEinsum, Einsum, LongestSum, explicit, formulated, spelled
 
 CORRECT: list[type[Numpy]] = []

@@ -18,13 +18,14 @@ import numpy as np
 
 from backends import registry
 from backends.numpy import Numpy
-from specs import inputs
-from specs.bound import rounded
-from specs.case import Case, EinsumConfig
-from specs.check import Check, checks
-from specs.formats import DTYPES, Array, cast
-from specs.loading import discover
-from specs.reference import reference
+from specs.arithmetic.double_double import rounded
+from specs.arithmetic.formats import DTYPES, Array, cast
+from specs.bound.bound import reference
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.case.loading import discover
+from specs.inputs import inputs
+from specs.verdict.check import Check, checks
 from tests.faulty.backward import Backward
 from tests.faulty.correct import CORRECT
 from tests.faulty.fault import ROOT, cases_of, check_named, verdict_on

@@ -10,8 +10,8 @@ import numpy as np
 from backends.base import Computation
 from backends.contraction import Contraction
 from backends.numpy import EINSUMS, Numpy, asking
-from specs.case import EinsumConfig
-from specs.formats import Array
+from specs.arithmetic.formats import Array
+from specs.case.einsum import EinsumConfig
 from tests.faulty.fault import fault
 from tests.faulty.wrong import AnotherEinsum, Einsum
 

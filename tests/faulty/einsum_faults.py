@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from backends.numpy import Numpy
-from specs.equation import ELLIPSIS, Term, bind, parse
-from specs.formats import Array
+from specs.arithmetic.formats import Array
+from specs.case.equation import ELLIPSIS, Term, bind, parse
 from tests.faulty.fault import fault
 from tests.faulty.wrong import AnotherEinsum, Einsum, LongestSum, explicit, spelled
 

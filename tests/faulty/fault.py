@@ -18,11 +18,11 @@ from typing import TypeVar
 
 from backends.attention.by_hand import ByHand
 from backends.numpy import Numpy
-from specs.case import Case
-from specs.check import Check
-from specs.loading import load
-from specs.record import Record
-from specs.verdict import judge
+from specs.case.case import Case
+from specs.case.loading import load
+from specs.verdict.check import Check
+from specs.verdict.record import Record
+from specs.verdict.verdict import judge
 from tests.faulty.wrong import formulated
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,9 +8,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from specs.attention import allowed_keys, turned
-from specs.case import AttentionConfig
-from specs.formats import Array
+from specs.arithmetic.formats import Array
+from specs.case.attention import AttentionConfig
+from specs.case.visibility import allowed_keys
+from specs.reference.attention import turned
 from tests.faulty.backward import Backward
 from tests.faulty.fault import fault
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from specs.comparison import components
-from specs.formats import DTYPES, Array, dtype_name, round_to
+from specs.arithmetic.formats import DTYPES, Array, components, dtype_name, round_to
 
 # `default_tolerance` in jax/_src/public_test_util.py, as rtol and atol; integers are compared exactly
 JAX_TOLERANCE = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-15, "complex64": 1e-6, "complex128": 1e-15}

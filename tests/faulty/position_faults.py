@@ -7,8 +7,8 @@ from typing import Any
 from backends.attention.base import Operands, Tensor, both
 from backends.attention.by_hand import ByHand
 from backends.numpy import Numpy
-from specs.case import AttentionConfig
-from specs.formats import Array
+from specs.arithmetic.formats import Array
+from specs.case.attention import AttentionConfig
 from tests.faulty.fault import fault
 from tests.faulty.wrong import Misread
 

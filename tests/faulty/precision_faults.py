@@ -10,8 +10,8 @@ import numpy as np
 from ml_dtypes import bfloat16
 
 from backends.numpy import Numpy, softmax
-from specs.case import AttentionConfig
-from specs.formats import Array
+from specs.arithmetic.formats import Array
+from specs.case.attention import AttentionConfig
 from tests.faulty.fault import fault
 from tests.faulty.wrong import AnotherEinsum, Einsum, LongestSum, Misread
 

@@ -9,8 +9,8 @@ import numpy as np
 from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import ByHand
 from backends.numpy import Numpy, softmax
-from specs.case import AttentionConfig
-from specs.formats import Array
+from specs.arithmetic.formats import Array
+from specs.case.attention import AttentionConfig
 from tests.faulty.fault import fault
 from tests.faulty.wrong import Misread
 

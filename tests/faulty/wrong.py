@@ -15,9 +15,10 @@ from backends.attention.by_hand import ByHand
 from backends.base import Computation
 from backends.contraction import Contraction
 from backends.numpy import EINSUMS, Numpy, asking
-from specs.case import AttentionConfig, EinsumConfig
-from specs.equation import ELLIPSIS, Term, bind, parse
-from specs.formats import Array
+from specs.arithmetic.formats import Array
+from specs.case.attention import AttentionConfig
+from specs.case.einsum import EinsumConfig
+from specs.case.equation import ELLIPSIS, Term, bind, parse
 
 Einsum = Callable[..., Array]
 

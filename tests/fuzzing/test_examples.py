@@ -8,7 +8,9 @@ import time
 
 from fuzzing.examples import example, shrunk
 from fuzzing.writing import name
-from specs.case import AttentionConfig, Config, EinsumConfig
+from specs.case.attention import AttentionConfig
+from specs.case.case import Config
+from specs.case.einsum import EinsumConfig
 
 FLOATS = ("float32", "float16")
 NAMES = """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from specs.loading import load
+from specs.case.loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
 

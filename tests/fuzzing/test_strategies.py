@@ -12,11 +12,12 @@ import pytest
 from fuzzing import attentions, equations, search
 from fuzzing.examples import example
 from fuzzing.writing import case
-from specs import inputs
-from specs.case import AttentionConfig, EinsumConfig
-from specs.equation import ELLIPSIS, bind, parse
-from specs.formats import DTYPES
-from specs.semantics import contradiction
+from specs.arithmetic.formats import DTYPES
+from specs.case.attention import AttentionConfig
+from specs.case.einsum import EinsumConfig
+from specs.case.equation import ELLIPSIS, bind, parse
+from specs.case.semantics import contradiction
+from specs.inputs import inputs
 
 DRAWN = 1000  # einsum and attention in turn
 DTYPES_DRAWN = search.dtypes([])

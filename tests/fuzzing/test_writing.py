@@ -9,9 +9,11 @@ import pytest
 
 from fuzzing import search, writing
 from fuzzing.examples import example
-from specs import inputs
-from specs.case import AttentionConfig, Config, EinsumConfig
-from specs.loading import load
+from specs.case.attention import AttentionConfig
+from specs.case.case import Config
+from specs.case.einsum import EinsumConfig
+from specs.case.loading import load
+from specs.inputs import inputs
 
 
 def reread(config: Config, path: Path, about: str = "") -> Config:

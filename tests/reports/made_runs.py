@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from reports.stream import CASES, RECORDS, RUN, surroundings
-from specs.case import AttentionConfig, Case, Config, EinsumConfig
-from specs.record import SCHEMA_VERSION, VERDICTS, Measurement, Record, Worst
-from specs.statement import statement
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case, Config
+from specs.case.einsum import EinsumConfig
+from specs.verdict.record import SCHEMA_VERSION, VERDICTS, Measurement, Record, Worst
+from specs.verdict.statement import statement
 
 BACKENDS = {"jax": "0.10.2", "numpy": "2.4.6", "torch": "2.13.0"}
 DTYPES = ("float64", "float32", "bfloat16", "float16")

@@ -10,8 +10,9 @@ from made_runs import MASKED, case, record, write_run
 from playwright.sync_api import Page
 
 from reports import views
-from specs.case import Case, EinsumConfig
-from specs.record import Record
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.verdict.record import Record
 
 FAILURE = "15 of 15 values are outside the error bound; consistent with operands rounded to bfloat16"
 DEVIATION = {

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from specs.record import SCHEMA_VERSION, VERDICTS, Measurement, Record
+from specs.verdict.record import SCHEMA_VERSION, VERDICTS, Measurement, Record
 
 MEASURED = {
     *("error_ratio", "max_ulp", "max_abs", "rms", "bias"),

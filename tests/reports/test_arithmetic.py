@@ -14,9 +14,9 @@ from project import Project
 from reports.arithmetic import rows
 from reports.markdown import summary
 from reports.read import read
-from specs.formats import DTYPES
-from specs.precision import declared
-from specs.record import Record
+from specs.arithmetic.formats import DTYPES
+from specs.arithmetic.precision import declared
+from specs.verdict.record import Record
 
 PROBE = case("precision/einsum::sums")
 

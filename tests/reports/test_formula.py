@@ -6,8 +6,11 @@ import pytest
 from made_runs import case
 
 from reports.formula import Tree, formula
-from specs.case import AttentionConfig, EinsumConfig, Expect, Mask, Projections, Relative, Window
-from specs.statement import statement
+from specs.case.attention import AttentionConfig
+from specs.case.attention_fields import Mask, Projections, Relative, Window
+from specs.case.common import Expect
+from specs.case.einsum import EinsumConfig
+from specs.verdict.statement import statement
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXZ"  # Y is the output
 

@@ -10,7 +10,7 @@ from made_runs import case, finding, record
 from pages import DEVIATION, FAILURE, ROW, Look, count, made, of_check, planted
 from playwright.sync_api import Page, expect
 
-from specs.case import EinsumConfig
+from specs.case.einsum import EinsumConfig
 
 # From the grid to one check -------------------------------------------------------------------------------------------
 

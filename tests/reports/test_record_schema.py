@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from project import BROKEN, PRODUCTS, Project
 
 from reports.read import RunError, read
-from specs.record import SCHEMA_VERSION, VERDICTS, Measurement
+from specs.verdict.record import SCHEMA_VERSION, VERDICTS, Measurement
 
 SCHEMA = json.loads((Path(made_runs.__file__).parents[2] / "reports" / "record.schema.json").read_text())
 

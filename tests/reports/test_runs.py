@@ -11,7 +11,7 @@ import pytest
 from reports.read import RunError, read
 from reports.stream import VIEWS, Stream
 from reports.terminal import Summary
-from specs.record import SCHEMA_VERSION, Measurement, Record
+from specs.verdict.record import SCHEMA_VERSION, Measurement, Record
 
 
 def record(name: str = "product", backend: str = "numpy", **rest: object) -> Record:

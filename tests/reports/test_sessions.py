@@ -269,12 +269,12 @@ def test_a_mistake_of_the_suite_is_loud(project: Project) -> None:
     project.write(
         "mistaken.py",
         """
-import specs.items
+import runner.item
 
 def judge(*arguments):
     raise ValueError("a mistake of ours")
 
-specs.items.judge = judge
+runner.item.judge = judge
 """,
     )
     result = project.run("right", "-p", "mistaken")

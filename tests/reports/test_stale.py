@@ -9,7 +9,7 @@ import pytest
 from made_runs import case, record
 
 from reports.stale import Stale
-from specs.deviation import Deviation, Recorded
+from specs.verdict.deviation import Deviation, Recorded
 
 PRODUCT = case("einsum/products::product", 5)
 

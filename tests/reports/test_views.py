@@ -22,9 +22,9 @@ from reports.html import embedded
 from reports.markdown import LARGEST, code, summary
 from reports.notices import notices
 from reports.read import Run, RunError, read
-from specs.case import EinsumConfig
-from specs.record import VERDICTS, Record
-from specs.statement import statement
+from specs.case.einsum import EinsumConfig
+from specs.verdict.record import VERDICTS, Record
+from specs.verdict.statement import statement
 
 HOSTILE = "</script><script>document.title='run'</script><img src=x onerror=alert(1)> `|@somebody <!-- ]]> &amp; \u2028"
 

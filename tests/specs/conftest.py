@@ -4,9 +4,9 @@ from textwrap import dedent
 
 import pytest
 
-from specs.case import Case
-from specs.loading import load
-from specs.problems import CaseFileError
+from specs.case.case import Case
+from specs.case.loading import load
+from specs.case.problems import CaseFileError
 
 
 @pytest.fixture

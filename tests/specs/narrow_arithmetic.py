@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from specs.bound import Reference
-from specs.comparison import components, error_ratio
-from specs.equation import bind
-from specs.formats import DTYPES, Array, cast, round_to
-from specs.precision import Precision
+from specs.arithmetic.formats import DTYPES, Array, cast, components, round_to
+from specs.arithmetic.precision import Precision
+from specs.case.equation import bind
+from specs.reference.reference import Reference
+from specs.verdict.comparison import error_ratio
 
 Rounding = Callable[[Array], Array]
 

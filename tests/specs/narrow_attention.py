@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 from narrow_arithmetic import Rounding, pairwise, sequential, worst
 
-from specs import inputs
-from specs.attention import allowed_keys, rotary_pairs, to_heads, to_layout, with_past
-from specs.attention_bound import reference
-from specs.bound import Reference
-from specs.case import AttentionConfig, Case
-from specs.formats import DTYPES, Array, Format, round_to
-from specs.precision import Precision, declared
+from specs.arithmetic.formats import DTYPES, Array, Format, round_to
+from specs.arithmetic.precision import Precision, declared
+from specs.bound.attention import reference
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.case.layout import to_heads, to_layout
+from specs.case.visibility import allowed_keys
+from specs.inputs import inputs
+from specs.reference.attention import rotary_pairs, with_past
+from specs.reference.reference import Reference
 
 
 @dataclass(frozen=True)

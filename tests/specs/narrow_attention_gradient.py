@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from narrow_attention import Computed
 
-from specs.attention import allowed_keys, repeated, to_heads, to_layout, with_past
-from specs.case import AttentionConfig
-from specs.formats import Array, round_to
+from specs.arithmetic.formats import Array, round_to
+from specs.case.attention import AttentionConfig
+from specs.case.layout import to_heads, to_layout
+from specs.case.visibility import allowed_keys
+from specs.reference.attention import repeated, with_past
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from narrow_arithmetic import Simulated
 
-from specs import gradient
-from specs.bound import Reference
-from specs.case import EinsumConfig
-from specs.equation import bind, parse
-from specs.formats import DTYPES, Array, cast, round_to
-from specs.precision import Precision, declared
+from specs.arithmetic.formats import DTYPES, Array, cast, round_to
+from specs.arithmetic.precision import Precision, declared
+from specs.bound import einsum_gradient
+from specs.case.einsum import EinsumConfig
+from specs.case.equation import bind, parse
+from specs.reference.einsum_gradient import summed_late
+from specs.reference.reference import Reference
 
 Shapes = Sequence[tuple[int, ...]]
 
@@ -33,11 +34,11 @@ def reference(
 ) -> Reference:
     config = EinsumConfig(equation=equation, shapes=[list(o.shape) for o in operands])
     p = p or declared(DTYPES[dtype])
-    return gradient.reference(config, DTYPES[dtype], operands, cotangent, of, p, **{"random": True} | said)
+    return einsum_gradient.reference(config, DTYPES[dtype], operands, cotangent, of, p, **{"random": True} | said)
 
 
 def late_labels(equation: str, shapes: Shapes, of: int) -> tuple[str, ...]:
-    return gradient.summed_late(bind(equation, list(shapes)), shapes, parse(equation)[0], of)
+    return summed_late(bind(equation, list(shapes)), shapes, parse(equation)[0], of)
 
 
 class Backpropagation(Simulated):

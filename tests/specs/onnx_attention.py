@@ -13,8 +13,8 @@ import numpy as np
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from specs.case import AttentionConfig
-from specs.formats import Array
+from specs.arithmetic.formats import Array
+from specs.case.attention import AttentionConfig
 
 ELEMENTS = {
     "float32": TensorProto.FLOAT,

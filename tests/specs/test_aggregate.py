@@ -10,15 +10,17 @@ from narrow_attention import CONFIGS, Computed, expectation, made
 from narrow_attention import PRECISIONS as ATTENTION_PRECISIONS
 from narrow_attention_gradient import Backpropagated
 
-from specs import attention_gradient_bound, einsum, gradient, inputs
-from specs.aggregate import FEWEST, aggregate
-from specs.attention import attention
-from specs.bound import Reference, rounded
-from specs.case import EinsumConfig
-from specs.comparison import compare
-from specs.diagnosis import consistent_with
-from specs.formats import BFLOAT16, DTYPES, TF32, Array, Format, cast, round_to
-from specs.precision import Precision, declared
+from specs.arithmetic.double_double import rounded
+from specs.arithmetic.formats import BFLOAT16, DTYPES, TF32, Array, Format, cast, round_to
+from specs.arithmetic.precision import Precision, declared
+from specs.bound import attention_gradient, einsum, einsum_gradient
+from specs.case.einsum import EinsumConfig
+from specs.inputs import inputs
+from specs.reference.attention import attention
+from specs.reference.reference import Reference
+from specs.verdict.aggregate import FEWEST, aggregate
+from specs.verdict.comparison import compare
+from specs.verdict.diagnosis import consistent_with
 
 SEEDS = range(40)
 
@@ -64,7 +66,7 @@ def test_correct_gradients_of_einsums_are_never_flagged(dtype: str) -> None:
     p = declared(DTYPES[dtype])
     for seed in SEEDS:
         a, b, cotangent = normal([(9, 12), (12, 7), (9, 7)], dtype, seed)
-        reference = gradient.reference(config, DTYPES[dtype], [a, b], cotangent, 0, p, random=True)
+        reference = einsum_gradient.reference(config, DTYPES[dtype], [a, b], cotangent, 0, p, random=True)
         result = Simulated(p, "sequential", seed)("ik,jk->ij", [cotangent.astype(np.float64), b.astype(np.float64)])
         found = compare(cast(result, DTYPES[dtype]), reference)
         assert (found.problem, found.measurement.rms is not None) == ("", True)
@@ -104,7 +106,7 @@ def test_correct_gradients_of_attention_are_never_flagged(name: str, dtype: str)
         p = declared(DTYPES[dtype])
         p = p.but(intermediate=p.accumulate.name) if written.get("fused") else p
         operands, cotangent = inputs.operands(case, dtype), inputs.cotangent(case, dtype)
-        right = attention_gradient_bound.references(config, DTYPES[dtype], operands, cotangent, p, random=True)
+        right = attention_gradient.references(config, DTYPES[dtype], operands, cotangent, p, random=True)
         for of, result in Backpropagated(p, **written).gradients(config, operands, cotangent).items():
             found = compare(cast(result, DTYPES[dtype]), right[of])
             assert found.problem == "", of

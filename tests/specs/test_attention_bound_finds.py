@@ -8,13 +8,13 @@ import pytest
 from narrow_arithmetic import worst
 from narrow_attention import Computed, expectation, made
 
-from specs import inputs
-from specs.attention import attention
-from specs.bound import rounded
-from specs.case import AttentionConfig
-from specs.comparison import compare
-from specs.formats import DTYPES, Array, cast
-from specs.precision import declared
+from specs.arithmetic.double_double import rounded
+from specs.arithmetic.formats import DTYPES, Array, cast
+from specs.arithmetic.precision import declared
+from specs.case.attention import AttentionConfig
+from specs.inputs import inputs
+from specs.reference.attention import attention
+from specs.verdict.comparison import compare
 
 Wrong = Callable[[AttentionConfig, dict[str, Array]], tuple[AttentionConfig, dict[str, Array]]]
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from narrow_attention import expectation, made
 
-from specs import inputs
-from specs.attention_bound import reference
-from specs.bound import Reference, rounded
-from specs.case import AttentionConfig
-from specs.formats import DTYPES
-from specs.precision import declared
+from specs.arithmetic.double_double import rounded
+from specs.arithmetic.formats import DTYPES
+from specs.arithmetic.precision import declared
+from specs.bound.attention import reference
+from specs.case.attention import AttentionConfig
+from specs.inputs import inputs
+from specs.reference.reference import Reference
 
 LITERAL = {"batch": 1, "num_heads": 1, "head_dim": 1, "value_dim": 1, "scale": 1.0}
 

@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs import inputs
-from specs.attention import attention
-from specs.attention_gradient_bound import references
-from specs.bound import Reference, high, rounded
-from specs.case import AttentionConfig, Case
-from specs.comparison import compare
-from specs.formats import DTYPES, FLOAT32, Array, cast, round_to
-from specs.precision import declared
-from specs.shapes import attention_shapes
+from specs.arithmetic.double_double import rounded
+from specs.arithmetic.formats import DTYPES, FLOAT32, Array, cast, round_to
+from specs.arithmetic.precision import declared
+from specs.bound.attention_gradient import references
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.case.shapes import attention_shapes
+from specs.inputs import inputs
+from specs.reference.attention import attention
+from specs.reference.reference import Reference
+from specs.reference.working_precision import high
+from specs.verdict.comparison import compare
 
 FLOAT64 = DTYPES["float64"]
 STEP = 2.0**-26  # operands are rounded to float32, so that one step to either side is exact

@@ -9,12 +9,13 @@ from narrow_arithmetic import worst
 from narrow_attention import BASE, CONFIGS, PRECISIONS, made
 from narrow_attention_gradient import Backpropagated
 
-from specs import inputs
-from specs.attention_gradient_bound import references
-from specs.bound import Reference
-from specs.case import AttentionConfig, Case
-from specs.formats import DTYPES, Array
-from specs.precision import Precision, declared
+from specs.arithmetic.formats import DTYPES, Array
+from specs.arithmetic.precision import Precision, declared
+from specs.bound.attention_gradient import references
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.inputs import inputs
+from specs.reference.reference import Reference
 
 WRITTEN: dict[str, dict[str, Any]] = {
     "autodiff": {},

@@ -10,11 +10,13 @@ import flint
 import numpy as np
 import pytest
 
-from specs import inputs
-from specs.attention import attention
-from specs.case import AttentionConfig, Case, CaseError
-from specs.double_double import lift
-from specs.formats import DTYPES, Array
+from specs.arithmetic.double_double import lift
+from specs.arithmetic.formats import DTYPES, Array
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.case.error import CaseError
+from specs.inputs import inputs
+from specs.reference.attention import attention
 
 arb = flint.arb
 BASE: dict[str, Any] = {"batch": 2, "q_len": 3, "kv_len": 4, "num_heads": 2, "head_dim": 3, "dtypes": ["float64"]}

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from specs.case import AttentionConfig, Case, EinsumConfig
-from specs.check import Check
-from specs.deviation import Deviation, Recorded, beyond_cases
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.verdict.check import Check
+from specs.verdict.deviation import Deviation, Recorded, beyond_cases
 
 SUM = Check(
     Case("fuzz::x", "x", Path("x.yaml"), 4, EinsumConfig(equation="ij->i", shapes=[[2, 3]])),

@@ -5,8 +5,8 @@ import pickle
 import pytest
 from case_texts import attention, einsum
 
-from specs.loading import load
-from specs.problems import CaseFileError, Problem
+from specs.case.loading import load
+from specs.case.problems import CaseFileError, Problem
 
 
 def test_all_problems_of_a_file_are_found_at_once_each_at_its_place(problems_of):

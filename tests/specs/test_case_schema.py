@@ -7,8 +7,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from specs import schema, yaml12
-from specs.case import AttentionConfig, EinsumConfig
+from specs.case import schema, yaml12
+from specs.case.attention import AttentionConfig
+from specs.case.einsum import EinsumConfig
 
 
 @pytest.fixture(scope="module")

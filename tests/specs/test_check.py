@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from specs.case import Case, EinsumConfig
-from specs.check import Place, checks
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.verdict.check import Place, checks
 
 OFFERED = ("einsum", "einsum-optimal", "einsum-out")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from specs import __main__, schema
+from specs import __main__
 from specs.__main__ import main
+from specs.case import schema
 
 ROOT = Path(__file__).parents[2]
 GOOD = 'kind: einsum\ncases:\n  one: {equation: "i->", sizes: {i: 1}}\n  two: {equation: "i->", sizes: {i: 2}}\n'

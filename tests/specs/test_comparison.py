@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs import einsum
-from specs.bound import Reference
-from specs.case import EinsumConfig
-from specs.comparison import Comparison, compare, digest
-from specs.double_double import DoubleDouble
-from specs.formats import DTYPES, Array, cast, round_to
-from specs.precision import declared
+from specs.arithmetic.double_double import DoubleDouble
+from specs.arithmetic.formats import DTYPES, Array, cast, round_to
+from specs.arithmetic.precision import declared
+from specs.bound import einsum
+from specs.case.einsum import EinsumConfig
+from specs.reference.reference import Reference
+from specs.verdict.comparison import Comparison, compare, digest
 
 FLOATS = ["float64", "float32", "float16", "bfloat16"]
 floats = pytest.mark.parametrize("dtype", FLOATS)

@@ -9,18 +9,23 @@ import numpy as np
 import pytest
 from narrow_arithmetic import pairwise, sequential
 
-from specs import inputs
-from specs.attention import allowed_keys, to_heads
-from specs.bound import Reference, rounded
-from specs.case import AttentionConfig, Case, CaseError, Config, EinsumConfig
-from specs.check import Check
-from specs.comparison import compare
-from specs.designed import recipes, under
-from specs.formats import DTYPES, TF32, Array, cast, round_to
-from specs.precision import declared
-from specs.record import Record
-from specs.reference import reference
-from specs.verdict import judge
+from specs.arithmetic.double_double import rounded
+from specs.arithmetic.formats import DTYPES, TF32, Array, cast, round_to
+from specs.arithmetic.precision import declared
+from specs.bound.bound import reference
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case, Config
+from specs.case.einsum import EinsumConfig
+from specs.case.error import CaseError
+from specs.case.layout import to_heads
+from specs.case.visibility import allowed_keys
+from specs.inputs import inputs
+from specs.inputs.designed import recipes, under
+from specs.reference.reference import Reference
+from specs.verdict.check import Check
+from specs.verdict.comparison import compare
+from specs.verdict.record import Record
+from specs.verdict.verdict import judge
 
 FLOATS = ["float64", "float32", "float16", "bfloat16"]
 

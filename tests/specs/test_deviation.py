@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from specs.case import Case, EinsumConfig
-from specs.check import Check
-from specs.deviation import Deviation, Observed, Recorded
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.verdict.check import Check
+from specs.verdict.deviation import Deviation, Observed, Recorded
 
 
 def check(**where: str) -> Check:

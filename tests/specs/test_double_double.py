@@ -11,9 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specs import elementary
-from specs.double_double import DoubleDouble, broadcast_to, concatenate, lift, two_product, two_sum, where
-from specs.matrix_product import matmul
+from specs.arithmetic import elementary
+from specs.arithmetic.double_double import (
+    DoubleDouble,
+    broadcast_to,
+    concatenate,
+    lift,
+    two_product,
+    two_sum,
+    where,
+)
+from specs.arithmetic.matrix_product import matmul
 
 pytestmark = pytest.mark.filterwarnings("error")
 Exact = flint.fmpq

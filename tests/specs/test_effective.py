@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 from narrow_arithmetic import ORDERS, Simulated
 
-from specs import inputs
-from specs import reference as references
-from specs.case import AttentionConfig, Case, CaseError, Config, EinsumConfig
-from specs.check import Check
-from specs.deviation import Deviation, Recorded
-from specs.formats import BFLOAT16, DTYPES, FLOAT32, TF32, Array, cast, round_to
-from specs.loading import load
-from specs.precision import Precision, declared
-from specs.record import Record
-from specs.verdict import judge
+from specs.arithmetic.formats import BFLOAT16, DTYPES, FLOAT32, TF32, Array, cast, round_to
+from specs.arithmetic.precision import Precision, declared
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case, Config
+from specs.case.einsum import EinsumConfig
+from specs.case.error import CaseError
+from specs.case.loading import load
+from specs.inputs import inputs
+from specs.reference import cache
+from specs.verdict.check import Check
+from specs.verdict.deviation import Deviation, Recorded
+from specs.verdict.record import Record
+from specs.verdict.verdict import judge
 
 ROOT = Path(__file__).parents[2]
 CASES = {case.id.removeprefix("precision/"): case for case in load(ROOT / "cases/precision/einsum.yaml", ROOT)}
@@ -33,9 +36,9 @@ Compute = Callable[[Case, list[Array], Precision], Array]
 
 @pytest.fixture(autouse=True)
 def nothing_in_memory() -> Iterator[None]:
-    references._memory.clear()
+    cache.clear()
     yield
-    references._memory.clear()
+    cache.clear()
 
 
 @dataclass

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from narrow_arithmetic import ORDERS, PRECISIONS, Simulated, normal, sequential, worst
 
-from specs import einsum
-from specs.bound import Reference
-from specs.case import EinsumConfig
-from specs.comparison import compare
-from specs.formats import BFLOAT16, DTYPES, FLOAT16, FLOAT32, TF32, Array, Format, cast, round_to
-from specs.precision import Precision, declared
+from specs.arithmetic.formats import BFLOAT16, DTYPES, FLOAT16, FLOAT32, TF32, Array, Format, cast, round_to
+from specs.arithmetic.precision import Precision, declared
+from specs.bound import einsum
+from specs.case.einsum import EinsumConfig
+from specs.reference.reference import Reference
+from specs.verdict.comparison import compare
 
 
 def reference(equation: str, operands: list[Array], p: Precision, dtype: str, random: bool) -> Reference:

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs import einsum
-from specs.bound import rounded
-from specs.case import EinsumConfig
-from specs.contraction import contract
-from specs.double_double import DoubleDouble
-from specs.equation import Contraction, bind
-from specs.formats import DTYPES, cast
-from specs.precision import declared
+from specs.arithmetic.double_double import DoubleDouble, rounded
+from specs.arithmetic.formats import DTYPES, cast
+from specs.arithmetic.precision import declared
+from specs.bound import einsum
+from specs.case.einsum import EinsumConfig
+from specs.case.equation import Contraction, bind
+from specs.reference.contraction import contract
+from specs.reference.einsum import value
 
 EQUATIONS = [
     ("i->i", [(3,)]),
@@ -116,7 +116,7 @@ def assert_accurate(contraction: Contraction, got: Any, operands: list[np.ndarra
 def test_float64_is_known_to_a_hundred_bits(equation: str, shapes: list, seed: int) -> None:
     operands = random(shapes, "float64", seed)
     contraction = bind(equation, shapes)
-    got = einsum.value(contraction, operands, DTYPES["float64"])
+    got = value(contraction, operands, DTYPES["float64"])
     assert isinstance(got, DoubleDouble)
     assert_accurate(contraction, got, operands, Fraction(1, 2**100))
 
@@ -126,7 +126,7 @@ def test_float64_is_known_to_a_hundred_bits(equation: str, shapes: list, seed: i
 def test_narrower_floats_are_known_to_float64(equation: str, shapes: list, dtype: str) -> None:
     operands = random(shapes, dtype)
     contraction = bind(equation, shapes)
-    got = einsum.value(contraction, operands, DTYPES[dtype])
+    got = value(contraction, operands, DTYPES[dtype])
     assert_accurate(contraction, got, operands, (contraction.length + 2 * len(shapes)) * Fraction(1, 2**53))
 
 
@@ -135,7 +135,7 @@ def test_narrower_floats_are_known_to_float64(equation: str, shapes: list, dtype
 def test_both_parts_of_complex_values(equation: str, shapes: list, dtype: str, bits: int) -> None:
     operands = random(shapes, dtype)
     contraction = bind(equation, shapes)
-    got = known(einsum.value(contraction, operands, DTYPES[dtype]))
+    got = known(value(contraction, operands, DTYPES[dtype]))
     pairs = [np.empty(o.shape, object) for o in operands]
     for pair, operand in zip(pairs, operands, strict=True):
         for index in np.ndindex(operand.shape):
@@ -214,7 +214,7 @@ def test_random_equations(seed: int) -> None:
     equation, shapes = random_equation(np.random.default_rng(seed))
     operands = random(shapes, "float64", seed)
     contraction = bind(equation, shapes)
-    got = einsum.value(contraction, operands, DTYPES["float64"])
+    got = value(contraction, operands, DTYPES["float64"])
     assert_accurate(contraction, got, operands, Fraction(1, 2**100))
 
 
@@ -238,7 +238,7 @@ def test_infinities_and_nan_stand_where_a_sum_of_products_has_them(equation: str
         for operand in operands:
             special = generator.choice([np.inf, -np.inf, np.nan, 0.0], operand.shape, p=[0.3, 0.2, 0.2, 0.3])
             operand[...] = np.where(generator.random(operand.shape) < 0.15, special, operand.astype(np.float64))
-        got = rounded(einsum.value(contraction, operands, DTYPES[dtype]))
+        got = rounded(value(contraction, operands, DTYPES[dtype]))
         with np.errstate(invalid="ignore"):
             expected = brute_force(contraction, [o.astype(np.float64) for o in operands], 0.0).astype(np.float64)
         for pattern in (np.isnan, np.isposinf, np.isneginf):
@@ -251,7 +251,7 @@ def test_infinities_and_nan_stand_where_a_sum_of_products_has_them(equation: str
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 def test_a_copied_complex_infinity_leaves_the_other_part_alone(dtype: str) -> None:
     operand = np.array([complex(np.inf, 1), complex(2, -np.inf), complex(np.nan, 3)], dtype)
-    got = rounded(einsum.value(bind("i->i", [(3,)]), [operand], DTYPES[dtype]))
+    got = rounded(value(bind("i->i", [(3,)]), [operand], DTYPES[dtype]))
     np.testing.assert_array_equal(got, [[np.inf, 1], [2, -np.inf], [np.nan, 3]])
 
 

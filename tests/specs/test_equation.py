@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specs.case import CaseError
-from specs.equation import bind, parse, shapes_from_sizes
+from specs.case.equation import bind, parse, shapes_from_sizes
+from specs.case.error import CaseError
 
 # equation, shapes, shape of the output
 VALID = [

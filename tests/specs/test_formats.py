@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specs.formats import BFLOAT16, DTYPES, FLOAT16, FLOAT32, FLOAT64, FORMATS, TF32, Format, cast, round_to, spacing
+from specs.arithmetic.formats import (
+    BFLOAT16,
+    DTYPES,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    FORMATS,
+    TF32,
+    Format,
+    cast,
+    round_to,
+    spacing,
+)
 
 NARROW = [FLOAT32, TF32, FLOAT16, BFLOAT16]
 narrow = pytest.mark.parametrize("format", NARROW, ids=lambda f: f.name)

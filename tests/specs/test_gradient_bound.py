@@ -7,9 +7,9 @@ import pytest
 from narrow_arithmetic import ORDERS, PRECISIONS, normal, worst
 from narrow_gradient import Backpropagation, Expanded, Shapes, SummedLate, late_labels, reference, setting
 
-from specs.equation import bind
-from specs.formats import BFLOAT16, DTYPES, FLOAT32, TF32, Array, cast, round_to
-from specs.precision import declared
+from specs.arithmetic.formats import BFLOAT16, DTYPES, FLOAT32, TF32, Array, cast, round_to
+from specs.arithmetic.precision import declared
+from specs.case.equation import bind
 
 BACKWARD: list[tuple[str, Shapes]] = [
     ("ij,jk->ik", [(4, 32), (32, 4)]),

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from narrow_gradient import Shapes, late_labels, reference, setting
 
-from specs.comparison import compare
-from specs.double_double import DoubleDouble
-from specs.equation import bind
-from specs.formats import DTYPES, Array, cast
+from specs.arithmetic.double_double import DoubleDouble
+from specs.arithmetic.formats import DTYPES, Array, cast
+from specs.case.equation import bind
+from specs.verdict.comparison import compare
 
 # The definition, in exact arithmetic ----------------------------------------------------------------------------------
 

@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs import gradient, inputs
-from specs.case import AttentionConfig, Case, CaseError, Config, EinsumConfig
-from specs.check import Check, Place, checks
-from specs.deviation import Deviation, Recorded
-from specs.formats import DTYPES, Array
-from specs.precision import Precision, declared
-from specs.record import Record
-from specs.verdict import judge
+from specs.arithmetic.formats import DTYPES, Array
+from specs.arithmetic.precision import Precision, declared
+from specs.bound import einsum_gradient
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case, Config
+from specs.case.einsum import EinsumConfig
+from specs.case.error import CaseError
+from specs.inputs import inputs
+from specs.verdict.check import Check, Place, checks
+from specs.verdict.deviation import Deviation, Recorded
+from specs.verdict.record import Record
+from specs.verdict.verdict import judge
 
 # Inputs and checks ----------------------------------------------------------------------------------------------------
 
@@ -41,7 +45,7 @@ def test_the_cotangent_of_integers_is_integers_so_that_gradients_are_exact() -> 
     made = inputs.cotangent(said, "float32")
     assert np.array_equal(made, np.rint(made))
     operands = list(inputs.operands(said, "float32").values())
-    found = gradient.reference(
+    found = einsum_gradient.reference(
         said.config, DTYPES["float32"], operands, made, 0, declared(DTYPES["float32"]), random=False
     )
     assert found.facts["form"] == "exact"

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs import inputs
-from specs.case import AttentionConfig, Case, CaseError, EinsumConfig
-from specs.formats import DTYPES, Array
+from specs.arithmetic.formats import DTYPES, Array
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.case.error import CaseError
+from specs.inputs import inputs
 
 BIG: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[100, 200], [200, 100]]}
 ATTENTION: dict[str, Any] = {"batch": 2, "q_len": 6, "kv_len": 10, "num_heads": 2, "head_dim": 4}

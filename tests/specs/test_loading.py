@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from case_texts import einsum
 
-from specs.case import EinsumConfig, Expect
-from specs.loading import discover, load
+from specs.case.common import Expect
+from specs.case.einsum import EinsumConfig
+from specs.case.loading import discover, load
 
 
 def test_an_entry_becomes_a_case(cases_of, tmp_path):

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from narrow_arithmetic import ORDERS, Simulated, normal, worst
 
-from specs import einsum, gradient, inputs
-from specs.bound import Reference
-from specs.case import Case, CaseError, EinsumConfig
-from specs.check import has_gradient
-from specs.comparison import compare
-from specs.formats import DTYPES, Array, cast, dtype_name, round_to
-from specs.precision import declared
-from specs.semantics import contradiction
+from specs.arithmetic.formats import DTYPES, Array, cast, dtype_name, round_to
+from specs.arithmetic.precision import declared
+from specs.bound import einsum, einsum_gradient
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.case.error import CaseError
+from specs.case.semantics import contradiction
+from specs.inputs import inputs
+from specs.reference.reference import Reference
+from specs.verdict.check import has_gradient
+from specs.verdict.comparison import compare
 
 
 def case(**fields: Any) -> Case:
@@ -170,7 +173,7 @@ def test_a_flushed_subnormal_of_the_narrower_dtype_is_allowed_only_where_that_is
 def gradient_of(operands: list[Array], result: str, cotangent: Array, of: int) -> Reference:
     config = EinsumConfig(equation="ij,jk->ik", shapes=[list(o.shape) for o in operands])
     p = declared(DTYPES[result])
-    return gradient.reference(config, DTYPES[result], operands, cotangent, of, p, random=True)
+    return einsum_gradient.reference(config, DTYPES[result], operands, cotangent, of, p, random=True)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +218,6 @@ def test_the_gradient_of_a_real_operand_of_a_complex_result_is_real() -> None:
 def test_a_gradient_that_is_a_copy_stays_exact() -> None:
     config = EinsumConfig(equation="ij->ji", shapes=[[2, 3]])
     x, c = normal([(2, 3)], "float32")[0], np.arange(6.0).reshape(3, 2)
-    expected = gradient.reference(config, DTYPES["float64"], [x], c, 0, declared(DTYPES["float64"]), random=True)
+    expected = einsum_gradient.reference(config, DTYPES["float64"], [x], c, 0, declared(DTYPES["float64"]), random=True)
     assert not expected.error.any()
     assert compare(c.T.astype(np.float32), expected).problem == ""

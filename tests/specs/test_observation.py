@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs import inputs
-from specs.attention import attention
-from specs.bound import Reference, rounded
-from specs.case import AttentionConfig, Case, Config, EinsumConfig
-from specs.check import Check
-from specs.deviation import Observed
-from specs.formats import BFLOAT16, DTYPES, FLOAT16, Array, cast, round_to
-from specs.observation import shows
-from specs.precision import Precision, declared
-from specs.reference import reference
+from specs.arithmetic.double_double import rounded
+from specs.arithmetic.formats import BFLOAT16, DTYPES, FLOAT16, Array, cast, round_to
+from specs.arithmetic.precision import Precision, declared
+from specs.bound.bound import reference
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case, Config
+from specs.case.einsum import EinsumConfig
+from specs.inputs import inputs
+from specs.reference.attention import attention
+from specs.reference.reference import Reference
+from specs.verdict.check import Check
+from specs.verdict.deviation import Observed
+from specs.verdict.observation import shows
 
 
 def check(config: Config | None = None, **where: str) -> Check:

@@ -8,11 +8,12 @@ import pytest
 from pydantic import ValidationError
 from test_verdict import Fake, recorded
 
-from specs.case import Case, EinsumConfig
-from specs.check import Check
-from specs.formats import Array
-from specs.record import Record
-from specs.verdict import judge
+from specs.arithmetic.formats import Array
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.verdict.check import Check
+from specs.verdict.record import Record
+from specs.verdict.verdict import judge
 
 
 def verdict(result: Array, observed: dict[str, Any], dtype: str, **fields: Any) -> Record:

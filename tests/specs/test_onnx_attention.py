@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 from onnx_attention import ELEMENTS, call, evaluated, in_layout, inexpressible, tensor
 
-from specs import inputs
-from specs.attention import allowed_keys, to_heads
-from specs.attention_bound import reference
-from specs.case import AttentionConfig, Case
-from specs.comparison import compare
-from specs.formats import DTYPES, Array
-from specs.loading import discover, load
-from specs.precision import declared
+from specs.arithmetic.formats import DTYPES, Array
+from specs.arithmetic.precision import declared
+from specs.bound.attention import reference
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.case.layout import to_heads
+from specs.case.loading import discover, load
+from specs.case.visibility import allowed_keys
+from specs.inputs import inputs
+from specs.verdict.comparison import compare
 
 ROOT = Path(__file__).parents[2]
 FILES = discover([ROOT / "cases/attention", ROOT / "cases/seeds"], ROOT)

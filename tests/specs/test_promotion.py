@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from specs.formats import DTYPES
-from specs.promotion import keeps_kind, promoted
+from specs.arithmetic.formats import DTYPES
+from specs.arithmetic.promotion import keeps_kind, promoted
 
 ORDINARY = [name for name in DTYPES if name != "bfloat16"]
 

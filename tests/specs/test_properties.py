@@ -6,8 +6,10 @@ from typing import Any, get_args
 
 import pytest
 
-from specs.case import AttentionConfig, Config, EinsumConfig
-from specs.properties import PROPERTIES, Property
+from specs.case.attention import AttentionConfig
+from specs.case.case import Config
+from specs.case.einsum import EinsumConfig
+from specs.verdict.properties import PROPERTIES, Property
 
 
 def einsum(equation: str, *shapes: list[int]) -> EinsumConfig:

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
-from specs import inputs
-from specs.case import Case, CaseError, EinsumConfig
-from specs.formats import DTYPES
-from specs.precision import declared
-from specs.reference import reference
+from specs.arithmetic.formats import DTYPES
+from specs.arithmetic.precision import declared
+from specs.bound.bound import reference
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.case.error import CaseError
+from specs.inputs import inputs
 
 INF, NAN = float("inf"), float("nan")
 

@@ -3,9 +3,9 @@
 import pytest
 from case_texts import attention, einsum
 
-from specs import loading
-from specs.case import Case
-from specs.loading import LARGEST_SWEEP
+from specs.case import loading
+from specs.case.case import Case
+from specs.case.loading import LARGEST_SWEEP
 
 
 def names(cases: list[Case]) -> list[str]:

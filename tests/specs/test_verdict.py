@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs import reference as references
-from specs.case import AttentionConfig, Case, CaseError, Config, EinsumConfig
-from specs.check import Check
-from specs.deviation import Deviation, Recorded
-from specs.formats import BFLOAT16, DTYPES, TF32, Array, Format, round_to
-from specs.precision import Precision, declared
-from specs.record import Record
-from specs.verdict import judge
+from specs.arithmetic.formats import BFLOAT16, DTYPES, TF32, Array, Format, round_to
+from specs.arithmetic.precision import Precision, declared
+from specs.bound import bound
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case, Config
+from specs.case.einsum import EinsumConfig
+from specs.case.error import CaseError
+from specs.reference import cache
+from specs.reference.reference import Reference
+from specs.verdict.check import Check
+from specs.verdict.deviation import Deviation, Recorded
+from specs.verdict.record import Record
+from specs.verdict.verdict import judge
 
 
 @dataclass
@@ -58,9 +63,9 @@ NAN = Fake(lambda a, b: np.full_like(product(a, b), np.nan))
 
 @pytest.fixture(autouse=True)
 def nothing_in_memory() -> Iterator[None]:
-    references._memory.clear()
+    cache.clear()
     yield
-    references._memory.clear()
+    cache.clear()
 
 
 SAID: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[3, 8], [8, 3]], "data": "uniform"}  # one run, one result
@@ -263,11 +268,9 @@ def test_a_failure_that_no_loss_of_precision_explains_blames_none() -> None:
 def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows by one with each evaluation of a reference; all count as dear."""
     counted: list[str] = []
-    evaluate = references._evaluate
-    monkeypatch.setattr(references, "DEAR_SECONDS", -1.0)
-    monkeypatch.setattr(
-        references, "_evaluate", lambda case, *rest: (counted.append(case.id), evaluate(case, *rest))[1]
-    )
+    evaluate = bound._evaluate
+    monkeypatch.setattr(bound, "DEAR_SECONDS", -1.0)
+    monkeypatch.setattr(bound, "_evaluate", lambda case, *rest: (counted.append(case.id), evaluate(case, *rest))[1])
     return counted
 
 
@@ -281,7 +284,7 @@ def test_a_reference_is_evaluated_once_in_memory(evaluations: list[str]) -> None
 
 def test_a_reference_on_disk_is_read_by_the_next_process(evaluations: list[str], tmp_path: Path) -> None:
     first = verdict(RIGHT, work=tmp_path)
-    references._memory.clear()
+    cache.clear()
     second = verdict(RIGHT, work=tmp_path)
     assert len(evaluations) == 1
     assert second.measurement == first.measurement
@@ -292,7 +295,7 @@ def test_another_statement_of_the_case_has_another_reference(evaluations: list[s
     for number in (np.inf, -np.inf, np.nan, 1.0):
         said = config(equation="i->i", shapes=None, operands=[[number]])
         assert verdict(Fake(lambda a: a), said, work=tmp_path).verdict == "pass"
-        references._memory.clear()
+        cache.clear()
     assert len(evaluations) == 4
 
 
@@ -303,12 +306,12 @@ def test_a_damaged_file_is_evaluated_anew(evaluations: list[str], tmp_path: Path
     whole = file.read_bytes()
     damaged = [whole[:length] for length in range(0, len(whole), 7)] + [b"no pickle at all", whole[1:], b"\xff" * 99]
     for content in damaged:
-        references._memory.clear()
+        cache.clear()
         file.write_bytes(content)
         assert verdict(RIGHT, dtype=dtype, work=tmp_path).verdict == "pass"
         assert file.read_bytes() == whole
     assert len(evaluations) == 1 + len(damaged)
-    assert isinstance(pickle.loads(whole), references.Reference)
+    assert isinstance(pickle.loads(whole), Reference)
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_time(evaluations: list[str], tmp_path: Path) -> None:

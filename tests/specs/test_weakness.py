@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs import designed, inputs
-from specs.bound import Reference
-from specs.case import AttentionConfig, Case, EinsumConfig
-from specs.check import DIRECTIONS, Place, checks
-from specs.formats import DTYPES
-from specs.loading import discover, load
-from specs.precision import declared
-from specs.reference import reference
-from specs.weakness import weak, weakness
+from specs.arithmetic.formats import DTYPES
+from specs.arithmetic.precision import declared
+from specs.bound.bound import reference
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.case.loading import discover, load
+from specs.inputs import designed, inputs
+from specs.reference.reference import Reference
+from specs.verdict.check import DIRECTIONS, Place, checks
+from specs.verdict.weakness import weak, weakness
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import yaml
 
-from specs import yaml12
-from specs.yaml12 import Flaw, Position, YamlError, parse
+from specs.case import yaml12
+from specs.case.yaml12 import Flaw, Position, YamlError, parse
 
 
 @pytest.fixture(params=["CSafeLoader", "SafeLoader"], autouse=True)

@@ -1,0 +1,105 @@
+"""A case file is collected into one item for each of its checks, in the order of backends.
+
+The problems of a file that cannot be used travel as `report.case_file_problems`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.item import CheckItem
+from runner.plan import PLAN, Plan
+from specs.case.loading import load
+from specs.case.problems import CaseFileError
+from specs.verdict.check import Check, checks
+from specs.verdict.explain import NotPassedError
+
+
+class CaseFile(pytest.File):
+    """The checks of a case file; of one that cannot be used, a single item that fails with all its problems."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        try:
+            cases = load(self.path, self.config.rootpath)
+        except CaseFileError as error:
+            problems = [f"{self.nodeid}:{flaw.line}:{flaw.column}: {flaw.message}" for flaw in error.problems]
+            yield BrokenCaseFile.from_parent(self, name="case file", problems=problems)
+            return
+        for case in cases:
+            for check in checks(case, self.config.stash[PLAN].places):
+                # Spelled out, because --lf in pytest 9.2 does not know an id again whose brackets are part of the name
+                nodeid = f"{self.nodeid}::{check.name}"
+                yield CheckItem.from_parent(self, name=check.name, nodeid=nodeid, check=check)
+
+
+class BrokenCaseFile(pytest.Item):
+    """Stands for all checks of a file from which none could be made."""
+
+    def __init__(self, *, problems: list[str], **rest: Any) -> None:
+        super().__init__(**rest)
+        self.problems = problems
+
+    def runtest(self) -> None:
+        raise NotPassedError("\n".join(self.problems))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]
+        return str(excinfo.value)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, f"{self.path.name} cannot be used"
+
+
+def asks_for_cases(config: pytest.Config) -> bool:
+    """Whether anything named on the command line can lead to a case file."""
+    cases = config.rootpath / "cases"
+    named = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
+    return any(
+        path.suffix == ".yaml" or (path.is_dir() and (cases.is_relative_to(path) or path.is_relative_to(cases)))
+        for path in named
+    )
+
+
+def find(nodeid: str, root: Path, plan: Plan) -> Check | None:
+    """The check that a node id names; None for the id of anything else."""
+    file, _, name = nodeid.partition("::")
+    try:
+        cases = load(root / file, root) if file.endswith(".yaml") else []
+    except CaseFileError:
+        return None
+    return next((check for case in cases for check in checks(case, plan.places) if check.name == name), None)
+
+
+# Hooks ----------------------------------------------------------------------------------------------------------------
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    of_project = file_path.is_relative_to(parent.config.rootpath / "cases")
+    if file_path.suffix == ".yaml" and (of_project or parent.session.isinitpath(file_path)):
+        return CaseFile.from_parent(parent, path=file_path)
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """One framework after the other, so that a worker imports few of them; of a shard only what is in it."""
+    if PLAN not in config.stash:
+        return
+    plan = config.stash[PLAN]
+    backends = list(dict.fromkeys(place.backend for place in plan.places))
+    items.sort(key=lambda item: backends.index(item.check.backend) if isinstance(item, CheckItem) else -1)
+    if shard := plan.shard:
+        others = [item for item in items if isinstance(item, CheckItem) and not shard.has(item.nodeid)]
+        config.hook.pytest_deselected(items=others)
+        left_out = set(others)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
+    if call.when == "call" and isinstance(item, BrokenCaseFile):
+        report.case_file_problems = item.problems
+    return report

@@ -1,0 +1,51 @@
+"""A check that takes its worker process down becomes a record like any other."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from runner.collection import find
+from runner.item import file_of
+from runner.plan import PLAN
+from specs.verdict.explain import explain, properties
+from specs.verdict.record import encodable
+from specs.verdict.statement import statement
+from specs.verdict.verdict import not_judged
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
+    """The report of such a check has nothing but its id: it is filled here, where the worker's process is known."""
+    config = sched.config
+    plan = config.stash.get(PLAN, None)
+    if plan is None or not (check := find(crashitem, config.rootpath, plan)):
+        return
+    reason = f"its worker process died while running it ({_end(report.node)})"
+    record = not_judged(check, crashitem, file_of(crashitem), reason)
+    record = replace(record, again=plan.command(check, crashitem))
+    report.when = "call"
+    report.conformance, report.conformance_case = record.as_json(), statement(check.case)
+    report.user_properties = properties(record)
+    report.longrepr = encodable(explain(check, record, plan.versions))
+    # JUnit XML ends a test case, and writes its properties, with the report of its teardown
+    end = {"outcome": "passed", "longrepr": None, "when": "teardown", "user_properties": report.user_properties}
+    teardown = pytest.TestReport(crashitem, report.location, {}, **end, node=report.node)
+    report.afterwards = partial(config.hook.pytest_runtest_logreport, report=teardown)
+
+
+def _end(worker: Any) -> str:
+    """How a worker's process ended; execnet does not say, but for a local one it has the process."""
+    process = getattr(getattr(worker.gateway, "_io", None), "popen", None)
+    try:
+        status = process.wait(timeout=5) if process else None
+    except subprocess.TimeoutExpired:
+        status = None
+    if status is None:
+        return "how is not known"
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"

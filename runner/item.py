@@ -1,0 +1,114 @@
+"""A check as pytest's item: it ends with a record, whatever happened, and the record travels on its report.
+
+The record is `report.conformance`; what its case says is `report.conformance_case`, on the first report that a process
+makes of the case.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.plan import PLAN
+from specs.case.error import CaseError
+from specs.verdict.check import Check
+from specs.verdict.explain import Explained, NotPassedError, explain, properties
+from specs.verdict.record import Record, encodable
+from specs.verdict.statement import statement
+from specs.verdict.verdict import judge, not_judged
+
+# What pytest shows for the verdicts that it has no word for: category, letter, word
+STATUS = {
+    "deviation": ("deviation", "d", ("DEVIATION", {"cyan": True})),
+    "unsupported": ("unsupported", "u", ("UNSUPPORTED", {"yellow": True})),
+    "error": ("error", "E", ("ERROR", {"red": True})),
+}
+STATED = pytest.StashKey[set[str]]()  # cases whose statements this process has sent
+
+
+class CheckItem(pytest.Item):
+    """One check; once it ran it has a record."""
+
+    record: Record
+
+    def __init__(self, *, check: Check, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.check = check
+
+    def runtest(self) -> None:
+        plan = self.config.stash[PLAN]
+        details = ""
+        start = time.perf_counter()
+        try:
+            backend, deviations = plan.backend(self.check.backend), plan.deviations[self.check.backend]
+            self.record = judge(self.check, backend, self.nodeid, file_of(self.nodeid), deviations, plan.cache)
+        except pytest.fail.Exception:  # how pytest-timeout ends a check, out of whatever was running
+            seconds = time.perf_counter() - start
+            self.record = self.not_judged(f"no result after {seconds:.0f} s", seconds)
+        except CaseError as error:
+            self.record = self.not_judged(f"the case contradicts itself: {error}")
+        except Exception as mistake:  # judge answers for all that a framework does: this is the suite's own
+            details = "\n\n" + traceback.format_exc()
+            reason = f"the suite itself failed: {type(mistake).__name__}: {mistake}"
+            self.record = self.not_judged(reason, time.perf_counter() - start)
+        self.record = replace(self.record, again=plan.command(self.check, self.nodeid))
+        self.user_properties += properties(self.record)
+        if self.record.verdict in ("fail", "error"):
+            raise NotPassedError(encodable(explain(self.check, self.record, plan.versions) + details))
+
+    def not_judged(self, reason: str, seconds: float = 0.0) -> Record:
+        return not_judged(self.check, self.nodeid, file_of(self.nodeid), reason, seconds)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]
+        return str(excinfo.value) if isinstance(excinfo.value, NotPassedError) else super().repr_failure(excinfo)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, self.check.case.line - 1, self.name
+
+
+def file_of(nodeid: str) -> str:
+    """The case file that a node id begins with."""
+    return nodeid.partition("::")[0]
+
+
+# Hooks ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """What pytest has no word for counts as skipped, or as an expected failure."""
+    report = yield
+    if call.when == "call" and isinstance(item, CheckItem):
+        report.conformance = item.record.as_json()
+        stated = item.config.stash.setdefault(STATED, set())
+        if item.check.case.id not in stated:
+            report.conformance_case = statement(item.check.case)
+            stated.add(item.check.case.id)
+        if item.record.verdict == "unsupported":
+            report.outcome = "skipped"
+            report.longrepr = (str(item.path), item.check.case.line, report.conformance["reason"])
+        elif item.record.verdict == "deviation":
+            report.outcome, report.wasxfail = "skipped", report.conformance["reason"]
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_logreport(report: Any) -> Generator[None, None, None]:
+    """A failure regains its one line here: on the way from a worker only the text survives."""
+    record = getattr(report, "conformance", None)
+    if record and report.failed:
+        report.longrepr = Explained(str(report.longrepr), record["reason"])
+    yield
+    if afterwards := getattr(report, "afterwards", None):
+        afterwards()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: Any) -> Any:
+    return STATUS.get(getattr(report, "conformance", {}).get("verdict", ""))

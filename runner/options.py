@@ -1,0 +1,86 @@
+"""The command line of a session: its options, and the refusal of what nothing can have.
+
+Nothing here asks a framework: a mistyped name is told first.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import get_args
+
+import pytest
+
+from backends import registry
+from fuzzing import session as fuzzing
+from reports.compare.model import Side
+from reports.compare.runs import side
+from reports.read import RunError, read
+from runner import sharding
+from runner.sharding import Shard
+from specs.arithmetic.formats import DTYPES
+from specs.case.common import Mode
+from specs.verdict.check import Direction
+
+NARROWING = ("backend", "device", "dtype", "mode", "implementation", "direction")
+EARLIER = pytest.StashKey[Side | None]()  # the run that this one is compared with
+SHARD = pytest.StashKey[Shard | None]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("conformance", "conformance of frameworks (each may be given several times)")
+    for name in NARROWING:
+        group.addoption(f"--{name}", action="append", default=[], metavar="NAME", help=f"run only this {name}")
+    adapter = "add the backend that this file defines"
+    require = "fail if this backend cannot run here; all: every known one"
+    group.addoption("--adapter", action="append", default=[], metavar="FILE", help=adapter)
+    group.addoption("--require", action="append", default=[], metavar="NAME", help=require)
+    group.addoption("--report", metavar="DIR", help="where the run goes (default: .conformance)")
+    fuzzing.add_options(group)
+    group.addoption("--baseline", metavar="DIR", help="fail for anything that became worse since the run in DIR")
+    group.addoption("--shard", metavar="I/N", help="run only this share of the checks, e.g. 2/3")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse what nothing can have."""
+    option = config.option
+    fuzzing.check_options(config)
+    try:
+        adapters(config)
+    except registry.AdapterError as error:
+        raise pytest.UsageError(f"--adapter {error}") from error
+    try:
+        config.stash[SHARD] = sharding.parse(option.shard) if option.shard else None
+        earlier = option.baseline and config.invocation_params.dir / option.baseline
+        config.stash[EARLIER] = side(read(earlier)) if earlier and not is_worker(config) else None
+    except (ValueError, RunError) as error:
+        raise pytest.UsageError(str(error)) from error
+    known = registry.names()
+    offers = [registry.declare(name) for name in known]
+    refuse_unknown("backend", option.backend, known)
+    refuse_unknown("require", option.require, [*known, "all"])
+    refuse_unknown("dtype", option.dtype, DTYPES)
+    refuse_unknown("mode", option.mode, [*get_args(Mode), *(mode for offer in offers for mode in offer.modes)])
+    refuse_unknown("direction", option.direction, get_args(Direction))
+    implementations = [name for offer in offers for names in offer.implementations.values() for name in names]
+    refuse_unknown("implementation", option.implementation, implementations)
+
+
+def adapters(config: pytest.Config) -> dict[str, str]:
+    """Backends that the user adds, and the files as given; adding one twice is as adding it once."""
+    return {registry.add(config.invocation_params.dir / file): file for file in config.option.adapter}
+
+
+def refuse_unknown(option: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise UsageError for a name that is not known, with the nearest one that is."""
+    known = list(dict.fromkeys(known))
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise pytest.UsageError(f"--{option} {name}: unknown{hint}; known: {', '.join(known)}")
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Of pytest-xdist; the runs are the business of the one process that hears all results."""
+    return hasattr(config, "workerinput")

@@ -1,0 +1,149 @@
+"""Number formats: what a dtype can hold, and how a real number is rounded to it.
+
+A `Format` is a binary floating-point format as an error analysis sees it (TF32 is one, though no array has it); a
+`DType` is an element type as a case file names it.  Rounding is the project's own because the frameworks' casts from
+float64 to bfloat16 (and in torch and TensorFlow to float16) round twice, through float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Float64 = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Direction = Literal["nearest", "down", "up"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A binary format with `precision` significand bits (the implicit one included), normal down to 2**emin."""
+
+    name: str
+    precision: int
+    emin: int
+    emax: int
+
+    @property
+    def unit_roundoff(self) -> float:
+        """Largest relative error of one rounding to nearest: 2**-precision."""
+        return 2.0**-self.precision
+
+    @property
+    def tiny(self) -> float:
+        """Smallest positive normal number."""
+        return 2.0**self.emin
+
+    @property
+    def smallest(self) -> float:
+        """Smallest positive subnormal number; for float64 it underflows nothing: 2**-1074."""
+        return 2.0 ** (self.emin - self.precision + 1)
+
+    @property
+    def max(self) -> float:
+        """Largest finite number."""
+        return (2.0 - 2.0 ** (1 - self.precision)) * 2.0**self.emax
+
+
+FLOAT64 = Format("float64", 53, -1022, 1023)
+FLOAT32 = Format("float32", 24, -126, 127)
+TF32 = Format("tf32", 11, -126, 127)
+FLOAT16 = Format("float16", 11, -14, 15)
+BFLOAT16 = Format("bfloat16", 8, -126, 127)
+
+FORMATS = {f.name: f for f in (FLOAT64, FLOAT32, TF32, FLOAT16, BFLOAT16)}
+
+
+@dataclass(frozen=True)
+class DType:
+    """An element type by the name that case files use.
+
+    `format` is the real format of one component (None where arithmetic is exact: integers and bool).
+    """
+
+    name: str
+    numpy: np.dtype[Any]
+    kind: Literal["float", "complex", "integer", "boolean"]
+    format: Format | None = None
+
+    @property
+    def inexact(self) -> bool:
+        return self.format is not None
+
+    @property
+    def wide(self) -> DType:
+        """The widest dtype of the same kind, of an inexact one."""
+        return DTYPES["complex128" if self.kind == "complex" else "float64"]
+
+
+def _dtypes() -> dict[str, DType]:
+    known = [DType(f.name, np.dtype(f.name), "float", f) for f in (FLOAT64, FLOAT32, FLOAT16)]
+    known.append(DType("bfloat16", np.dtype(ml_dtypes.bfloat16), "float", BFLOAT16))
+    known.append(DType("complex128", np.dtype("complex128"), "complex", FLOAT64))
+    known.append(DType("complex64", np.dtype("complex64"), "complex", FLOAT32))
+    integers = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+    known += [DType(name, np.dtype(name), "integer") for name in integers]
+    known.append(DType("bool", np.dtype(np.bool_), "boolean"))
+    return {dtype.name: dtype for dtype in known}
+
+
+DTYPES = _dtypes()
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """The project's name of a NumPy dtype, e.g. of what a backend returned; unknown ones keep NumPy's name."""
+    return next((known.name for known in DTYPES.values() if known.numpy == dtype), str(dtype))
+
+
+def spacing(values: Float64, format: Format) -> Float64:
+    """One unit in the last place of `format` at each value (its subnormal spacing at and near zero)."""
+    exponent = np.where(values == 0, format.emin + 1, np.maximum(np.frexp(values)[1], format.emin + 1))
+    return np.asarray(np.ldexp(1.0, exponent - format.precision))
+
+
+def round_to(values: npt.ArrayLike, format: Format, direction: Direction = "nearest") -> Float64:
+    """Round float64 values to `format` in a single rounding; the result is float64 and exact in `format`.
+
+    "nearest" is IEEE round-half-even and overflows to infinity from max + half an ulp; "down" and "up" are the
+    directed roundings.  Subnormals are kept.  NaN and infinities pass through.
+    """
+    x = np.asarray(values, np.float64)
+    if format.precision >= FLOAT64.precision:
+        return x.copy()
+    choose = {"nearest": np.rint, "down": np.floor, "up": np.ceil}[direction]
+    with np.errstate(all="ignore"):
+        quantum = spacing(x, format)
+        rounded = choose(x / quantum) * quantum
+        overflowed = np.abs(rounded) > format.max
+        toward_zero = (direction == "down") & (x > 0) | (direction == "up") & (x < 0)
+        limit = np.where(toward_zero, format.max, np.inf)
+        rounded = np.where(overflowed, np.copysign(limit, x), rounded)
+    rounded = np.copysign(rounded, x)
+    return np.where(np.isfinite(x), rounded, x)
+
+
+def cast(values: npt.ArrayLike, dtype: DType) -> Array:
+    """Array of `dtype` from float64, complex128 or integer values, each rounded once (integers wrap)."""
+    x = np.asarray(values)
+    with np.errstate(all="ignore"):
+        if dtype.kind == "complex":
+            assert dtype.format is not None
+            out = np.empty(x.shape, dtype.numpy)
+            out.real = round_to(x.real, dtype.format)
+            out.imag = round_to(x.imag, dtype.format)
+            return out
+        if dtype.format is not None:
+            return round_to(x, dtype.format).astype(dtype.numpy)
+        return x.astype(dtype.numpy)
+
+
+def components(result: Array) -> Float64:
+    """Values as float64; complex ones with real and imaginary part in a last axis."""
+    if result.dtype.kind == "c":
+        return np.stack([result.real, result.imag], axis=-1).astype(np.float64)
+    return result.astype(np.float64)

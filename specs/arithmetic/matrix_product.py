@@ -1,0 +1,124 @@
+"""The matrix product of float64 arrays (then NumPy's) and of `DoubleDouble`, exact before it is rounded.
+
+Sources: Ozaki, Ogita, Oishi & Rump 2012, "Error-free transformations of matrix multiplication"; Ogita, Rump & Oishi
+2005, "Accurate sum and dot product".
+"""
+
+from __future__ import annotations
+
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from specs.arithmetic.double_double import (
+    Array,
+    DoubleDouble,
+    lift,
+    quietly,
+    times_power_of_two,
+    two_sum,
+    where,
+)
+
+# Rows and columns are scaled to this largest exponent: products are then far from overflow, and
+# entries are kept whole down to 2**-1574 times the largest of their row or column.
+_TOP = 500
+# As many products of slices as this are added inside one float64 product.
+_GROUP = 4
+
+
+@overload
+def matmul(a: DoubleDouble, b: Array | DoubleDouble) -> DoubleDouble: ...
+@overload
+def matmul(a: Array, b: DoubleDouble) -> DoubleDouble: ...
+@overload
+def matmul(a: Array, b: Array) -> Array: ...
+@quietly
+def matmul(a: Array | DoubleDouble, b: Array | DoubleDouble) -> Array | DoubleDouble:
+    """Matrix product, batched as by `numpy.matmul`, of two operands with at least two axes.
+
+    float64 operands alone give NumPy's product. Otherwise the exact product of what `hi + lo` says,
+    rounded: relative error 2**-105 of the result itself, however much cancels, and no error where
+    the result is a double-double number. Products of entries so small that they are below 2**-1500
+    of (the row's largest) * (the column's largest) may be lost.
+
+    Ozaki et al. 2012: operands are cut into slices so narrow that float64 products of slices are
+    exact in any order of summation; those are then added exactly. The time grows with the square of
+    the bits that a row spans, from its largest entry to the last bit of its smallest.
+    """
+    if not isinstance(a, DoubleDouble) and not isinstance(b, DoubleDouble):
+        plain: Array = np.matmul(a, b)
+        return plain
+    a, b = lift(a), lift(b)
+    if a.ndim < 2 or b.ndim < 2:
+        raise ValueError(f"matmul needs two axes or more, got shapes {a.shape} and {b.shape}")
+    length = a.shape[-1]
+    # _GROUP * length products of integers up to 2**(width - 1) are at most 2**53 in all.
+    width = (53 - max(length - 1, 0).bit_length()) // 2
+    a_slices, a_exponent = _slices(a, width, axis=-1)
+    b_slices, b_exponent = _slices(b, width, axis=-2)
+    rows = np.concatenate(a_slices, axis=-1)
+    # In opposite order, the slices whose product has the same unit lie side by side on both sides.
+    columns = np.concatenate(b_slices[::-1], axis=-2)
+    terms = []
+    for order in reversed(range(len(a_slices) + len(b_slices) - 1)):  # from small to large
+        shift = len(b_slices) - 1 - order
+        first, end = max(0, -shift), min(len(a_slices), order + 1)
+        for start in range(first, end, _GROUP):
+            stop = min(start + _GROUP, end)
+            left = rows[..., start * length : stop * length]
+            right = columns[..., (start + shift) * length : (stop + shift) * length, :]
+            terms.append(np.matmul(left, right))
+    product = times_power_of_two(_exact_sum(terms), a_exponent + b_exponent)
+    if np.isfinite(a.hi).all() and np.isfinite(b.hi).all():
+        return product
+    # Signs tell where the sum of products is infinite or NaN. No BLAS: it may skip zeros.
+    left, right = _signs(a.hi), _signs(b.hi)
+    pattern = sum((left[..., :, k, None] * right[..., None, k, :] for k in range(length)), start=np.zeros(()))
+    return where(np.isfinite(pattern), product, pattern)
+
+
+def _signs(values: Array) -> Array:
+    return np.where(np.isfinite(values), np.sign(values), values)
+
+
+def _slices(value: DoubleDouble, width: int, axis: int) -> tuple[list[Array], npt.NDArray[np.intc]]:
+    """Cuts the finite entries into slices along `axis`, and the exponents e that scale them.
+
+    The sum of the slices is value * 2**-e. Slice number s = 0, 1, ... holds multiples of a unit
+    2**(_TOP + 1 - (s + 1) * width), at most 2**(width - 1) of them; there are as many as it takes.
+    """
+    finite = where(np.isfinite(value.hi), value, 0.0)
+    largest = np.abs(finite.hi).max(axis=axis, keepdims=True, initial=0.0)
+    exponent = np.frexp(largest)[1] - np.intc(_TOP)
+    scaled = times_power_of_two(finite, -exponent)
+    hi, lo = scaled.hi, scaled.lo
+    plain = not lo.any()
+    slices: list[Array] = []
+    while not slices or hi.any():
+        # Adding this rounds to a multiple of the slice's unit, which is its last bit.
+        rounder = 1.5 * 2.0 ** (52 + _TOP + 1 - (len(slices) + 1) * width)
+        slices.append((hi + rounder) - rounder)
+        hi = hi - slices[-1]
+        if not plain:
+            hi, lo = two_sum(hi, lo)  # so that the next slice is rounded from all that is left
+    return slices, exponent
+
+
+def _exact_sum(terms: list[Array]) -> DoubleDouble:
+    """The sum of arrays, from small to large, rounded once (Ogita, Rump & Oishi 2005, VecSum).
+
+    Each sweep leaves the sum unchanged and moves it to the end of the list; when nothing moves any
+    more no two neighbours overlap, and the last two are the sum. Seldom more than three sweeps.
+    """
+    terms = [np.zeros_like(terms[0]), *terms]
+    for _ in terms:
+        moved = False
+        for at in range(len(terms) - 1):
+            total, error = two_sum(terms[at + 1], terms[at])
+            moved = moved or not np.array_equal(total, terms[at + 1])
+            terms[at + 1], terms[at] = total, error
+        if not moved:
+            break
+    return DoubleDouble(terms[-1], terms[-2])

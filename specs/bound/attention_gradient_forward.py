@@ -1,0 +1,197 @@
+"""What the bound of attention's gradients starts from: magnitudes of the forward computation, and e_P of its weights.
+
+The formulas, and the symbols, are those of `specs.bound.attention_gradient_error`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from specs.arithmetic.double_double import rounded
+from specs.arithmetic.formats import Bools, Float64
+from specs.arithmetic.precision import Precision
+from specs.bound.attention import BLOCKS
+from specs.bound.projection import entering
+from specs.bound.score import Exponents, exponents
+from specs.bound.stages import Stages, finite
+from specs.case.attention import AttentionConfig
+from specs.reference.attention import products
+from specs.reference.attention_gradient import Gradients, finite_rows, sink_weights
+
+FIRST_ORDER = 2.0**-10  # below this, weights are bounded by the first order of their error, which does not cancel
+LARGEST_EXPONENT = 300.0  # an error beyond this says nothing; exp must not overflow
+TINY = 2.0**-1022
+
+
+@dataclass(frozen=True)
+class Forward:
+    """One attention whose gradients are to be bounded; all arrays float64, layouts as in `Attention`.
+
+    `d` are the exact gradients of its steps; `variable`, bhqk, the scores that the weights depend on; `u_reference`
+    the unit roundoff of the reference itself.
+    """
+
+    stages: Stages
+    d: Gradients
+    variable: Bools
+    u_reference: float
+
+    @property
+    def precision(self) -> Precision:
+        return self.stages.precision
+
+    @cached_property
+    def config(self) -> AttentionConfig:
+        """With the scale's magnitude, so that all maps are those of magnitudes."""
+        c = self.stages.config
+        return c if c.scale is None else c.model_copy(update={"scale": abs(c.scale)})
+
+    @cached_property
+    def sizes(self) -> dict[str, Float64]:
+        return {name: np.abs(array) for name, array in self.stages.given.items()}
+
+    @cached_property
+    def scores(self) -> Exponents:
+        return exponents(self.stages)
+
+    @cached_property
+    def usable(self) -> Bools:
+        """bhq1: queries that have a derivative, and scores and gradients within their formats."""
+        p, d = self.precision, self.d
+        limit = min(p.intermediate.max, p.accumulate.max)
+        reach = products(np.abs(d.heads), self.values).max(axis=-1, keepdims=True, initial=0.0)
+        return np.asarray(finite_rows(self.stages.exact) & ~self.scores.boundless & (reach < limit))
+
+    @cached_property
+    def weights(self) -> Float64:
+        return np.where(finite_rows(self.stages.exact), rounded(self.stages.exact.weights), 0.0)
+
+    @cached_property
+    def query(self) -> Float64:
+        return np.abs(self.stages.query)
+
+    @cached_property
+    def keys(self) -> Float64:
+        return self.magnitudes("key", np.abs(self.stages.keys))
+
+    @cached_property
+    def values(self) -> Float64:
+        return self.magnitudes("value", np.abs(finite(self.stages.exact.values)))
+
+    def magnitudes(self, name: str, sums: Float64) -> Float64:
+        """|k|; with relative positions |k| + |a|, because their sum may be stored or each be multiplied apart."""
+        relative = self.sizes.get(f"relative_{name}s")
+        if relative is None:
+            return sums
+        plain = np.abs(self.stages.plain(name))[:, :, None, : self.config.kv_len]
+        return np.asarray(plain + relative.transpose(2, 0, 1, 3))
+
+    @property
+    def stored(self) -> float:
+        """Of one more tensor that may be stored in the dtype between steps."""
+        return self.stages.u_step
+
+    @property
+    def u_x(self) -> float:
+        return max(self.precision.u_a, self.precision.u_x)
+
+    @property
+    def lost(self) -> float:
+        """What an intermediate may lose below its format's normal range."""
+        p = self.precision
+        return p.intermediate.tiny if p.flushes else p.intermediate.smallest
+
+    @property
+    def lost_term(self) -> float:
+        """What a product may lose below the accumulator's normal range."""
+        p = self.precision
+        return p.accumulate.tiny if p.flushes else p.accumulate.smallest
+
+    def projected(self, name: str, like: Float64) -> Float64:
+        """Error of the query, keys or values."""
+        entered = entering(self.stages, name)
+        if entered is None:
+            return np.zeros_like(like)
+        error = entered.error
+        return np.broadcast_to(error[:, :, None] if like.ndim > error.ndim else error, like.shape)
+
+    @cached_property
+    def of_query(self) -> Float64:
+        return self.projected("query", self.query)
+
+    @cached_property
+    def of_keys(self) -> Float64:
+        return self.projected("key", self.keys)
+
+    @cached_property
+    def of_values(self) -> Float64:
+        return self.projected("value", self.values)
+
+    @cached_property
+    def seen(self) -> Float64:
+        """Number of keys, bhq1, with two roundings for each rescaling of an online softmax."""
+        keys = self.stages.exact.allowed.sum(axis=-1, keepdims=True).astype(np.float64)
+        return np.asarray(keys + 2 * np.minimum(BLOCKS, keys))
+
+    # Weights --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def of_weights(self) -> Float64:
+        """e_P."""
+        error = self.of_quotient(self.weights, self.exponents) + self.flushed
+        return np.where(self.stages.exact.allowed, error, 0.0)
+
+    def of_quotient(self, weights: Float64, exponents: Float64) -> Float64:
+        """Of weights whose exponents are as wrong as this: in first order, or the ends of what they can reach."""
+        p, total, least, most = self.precision, self.total, self.least, 1 + self.total
+        first_order = weights * (np.expm1(exponents) + total) / np.maximum(1 - total, 0.5)
+        larger, smaller = weights * np.exp(exponents), weights * np.exp(-exponents)
+        highest = larger / (larger + np.maximum(least - smaller, 0.0) + TINY)
+        lowest = smaller / (smaller + np.maximum(most - larger, 0.0) + TINY)
+        interval = np.maximum(highest - weights, weights - lowest) + 2.0**-50
+        error = np.where(total < FIRST_ORDER, first_order, interval)
+        sums = np.expm1(self.seen * np.log1p(self.u_x)) + 4 * self.u_x + 2 * p.u_p + 2 * p.u_a * self.lse
+        return np.asarray(error + sums * (weights + error))
+
+    @cached_property
+    def exponents(self) -> Float64:
+        return np.minimum(self.scores.error[..., : self.config.kv_len], LARGEST_EXPONENT)
+
+    @cached_property
+    def total(self) -> Float64:
+        """How much the sum of all weights can grow: sum P rho, bhq1."""
+        total = (self.weights * np.expm1(self.exponents)).sum(axis=-1, keepdims=True)
+        return np.asarray(total + self.sink_weights * np.expm1(self.exponent_of_sink))
+
+    @cached_property
+    def least(self) -> Float64:
+        """The smallest sum of all weights: sum P exp(-r), bhq1."""
+        total = (self.weights * np.exp(-self.exponents)).sum(axis=-1, keepdims=True)
+        return np.asarray(total + self.sink_weights * np.exp(-self.exponent_of_sink))
+
+    @cached_property
+    def sink_weights(self) -> Float64:
+        return rounded(sink_weights(self.config, self.stages.given, self.stages.exact))
+
+    @cached_property
+    def exponent_of_sink(self) -> Float64:
+        if not self.config.sink:
+            return np.zeros_like(self.sink_weights)
+        return np.minimum(self.scores.error[..., self.config.kv_len :], LARGEST_EXPONENT)
+
+    @cached_property
+    def lse(self) -> Float64:
+        """At least |log sum exp(scores)|: bhq1."""
+        scores = np.where(self.stages.exact.allowed, rounded(self.stages.exact.scores), -np.inf)
+        largest = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+        return np.where(np.isneginf(largest), 0.0, np.abs(largest)) + np.log(np.maximum(self.seen, 1.0))
+
+    @property
+    def flushed(self) -> Float64:
+        """What weights lose that are too small for their format: bhqk."""
+        format = self.precision.weights
+        lost = format.tiny if self.precision.flushes else format.smallest
+        return np.where(self.weights < 2 * format.tiny, lost, 0.0)

@@ -1,0 +1,123 @@
+"""Reference einsum: its value in higher precision, and the error bound that holds for any order of contraction.
+
+Symbols, per output element, as in the derivation:
+    K   number of terms summed (product of the sizes of all summed labels)      n   number of operands
+    y   exact result      S   einsum of absolute values      T2   einsum of squares
+    u_a, u_m, u_s   unit roundoffs of accumulator, multiplied operand and stored intermediate, as
+                    `specs.arithmetic.precision` names them
+
+Any data (Higham, ch. 3): every term passes at most K + n - 2 additions and multiplications, 2n - 2 roundings of
+operands on their way into a product, and as many stored intermediates as the contraction can have; hence
+    E = gamma((K + n - 2) u_a, (2n - 2) u_m, stages * u_s) * S + underflow + the reference's own error
+with one rounding fewer where accumulator and output share a format (the comparison rounds to the output itself).
+
+Independent random terms (Higham & Mary 2019): rounding errors average out, and of `count` output elements
+    E = (8 + ln(count) / 1.5) * 0.5
+        * sqrt(u_a^2 (K + n - 2) (y^2/3 + T2/6) + 2n u_a^2 T2 + (2n - 2) u_m^2 T2 + stages u_s^2 (T2 + y^2))
+which is never used for literal or structured data, nor below a float32 accumulator, where sums can stagnate.
+
+Operands whose dtype is not the result's are converted to it, exactly where the result's dtype holds their values.
+Where it does not (`asks_for_dtype`), a conversion rounds once: gamma has (c, u) more, with c the number of operands of
+which a value is rounded and u the unit roundoff of the result's dtype, in both forms, since the rounding of one value
+enters many terms alike.  Below the normal range a conversion loses up to half the smallest subnormal number, counted
+whole so that the other factors' errors are covered; beyond the largest number there is no bound.
+
+Where operands are multiples of a power of two so large that no partial sum needs more digits than every format in
+the computation has, every order is exact and E = 0: the result must be the correctly rounded one, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from specs.arithmetic.double_double import rounded
+from specs.arithmetic.formats import FLOAT32, Array, DType, Float64
+from specs.arithmetic.precision import Precision
+from specs.bound.einsum_range import Limits
+from specs.bound.rounding import ROUNDING_DEVIATION, deviations, gamma
+from specs.case.einsum import EinsumConfig
+from specs.case.equation import Contraction, Term, bind
+from specs.reference.contraction import contract
+from specs.reference.einsum import exact_value
+from specs.reference.reference import Reference
+
+MOST_OPERANDS = 8  # of which all partial contractions are looked at, to see which elements share a rounding
+
+
+def reference(
+    config: EinsumConfig, dtype: DType, operands: Sequence[Array], precision: Precision | None, random: bool
+) -> Reference:
+    """Reference of a case whose result has `dtype`; raises CaseError where the operands give its equation no meaning.
+
+    `random` says that operands hold independent random numbers.
+    """
+    contraction = bind(config.equation, [operand.shape for operand in operands])
+    if precision is None:
+        return Reference(dtype, exact_value(contraction, operands, dtype), facts={"terms": contraction.length})
+    found = inexact_reference(contraction, operands, dtype, precision, random)
+    return replace(found, signed=len(operands) == 1 and not contraction.summed)
+
+
+def inexact_reference(
+    contraction: Contraction,
+    operands: Sequence[Array],
+    dtype: DType,
+    precision: Precision,
+    random: bool,
+    late: Term = (),
+) -> Reference:
+    """Reference of a contraction whose result has a floating or complex `dtype`.
+
+    Correct arithmetic may also store what it has before it sums over the labels `late`, as a gradient does of what was
+    broadcast along them.
+    """
+    problem = Limits(contraction, operands, dtype, precision, late)
+    error, how, likely = _bound(problem, random)
+    facts = {"terms": contraction.length, "operands": len(operands), "form": how}
+    found = Reference(dtype, problem.value, error, precision, facts)
+    if likely is None or len(operands) > MOST_OPERANDS:
+        return found
+    return replace(found, deviation=likely[0], shared=likely[1], coherent=problem.coherent)
+
+
+def _bound(problem: Limits, random: bool) -> tuple[Float64, str, tuple[Float64, Float64] | None]:
+    """The bound E per element (a trailing axis of 1 for complex values), and which form of it holds.
+
+    For random data also the standard deviation, and the error that does not average out.
+    """
+    p, s = problem.precision, problem.sum_of_magnitudes
+    y = np.abs(rounded(problem.value))
+    if problem.complex:
+        s = s[..., None]
+    with np.errstate(all="ignore"):
+        additions = problem.terms + problem.n - 2 + (problem.n - 1 if problem.complex else 0)
+        if p.accumulate == p.storage and not problem.complex:
+            additions -= 1
+        additions = max(additions, 0)
+        products = 2 * problem.n - 2
+        conversions = (sum(problem.narrowed), p.storage.unit_roundoff * (2 if p.truncates else 1))
+        growth = gamma((additions, p.u_a), (products, p.u_m), (problem.stages, p.u_s), conversions)
+        slack = problem.underflow() + problem.reference_error() * s
+        error, how, likely = growth * s + slack, "any data", None
+        if random and p.accumulate.precision >= FLOAT32.precision and not p.truncates:
+            t2 = contract(problem.contraction, [m * m for m in problem.magnitudes])
+            t2 = t2[..., None] if problem.complex else t2
+            variance = p.u_a**2 * (additions * (y**2 / 3 + t2 / 6) + (2 * problem.n * t2 if additions else 0.0))
+            variance = variance + products * p.u_m**2 * t2 + problem.stages * p.u_s**2 * (t2 + y**2)
+            deviation = np.asarray(ROUNDING_DEVIATION * np.sqrt(variance))
+            shared = np.asarray(gamma(conversions) * s + slack)
+            error, how = np.minimum(error, deviations(deviation.size) * deviation + shared), "random data"
+            likely = deviation, shared
+        exact = problem.exact(s)
+        if np.any(exact):
+            error = np.where(exact, 0.0, error)
+            how = "exact" if np.all(exact) else how
+        error = np.where(problem.may_overflow(s * (1 + growth)), np.inf, error)
+        if not problem.finite:
+            error = np.where(np.isfinite(y), error, 0.0)
+            if problem.stages:
+                error = np.where(problem.meets_infinity(), np.inf, error)
+    return np.asarray(error, np.float64), how, likely

@@ -1,0 +1,130 @@
+"""The quantities of which the bound of an einsum is made, for one contraction of inexact operands.
+
+Symbols as in `specs.bound.einsum`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+
+from specs.arithmetic.conversion import converts_exactly
+from specs.arithmetic.double_double import DoubleDouble
+from specs.arithmetic.formats import Array, DType, Float64
+from specs.arithmetic.precision import Precision
+from specs.case.equation import Contraction, Term
+from specs.reference.contraction import contract
+from specs.reference.einsum import value
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One contraction of inexact operands; every quantity of the derivation is a property of it."""
+
+    contraction: Contraction
+    operands: Sequence[Array]
+    dtype: DType
+    precision: Precision
+    late: Term = ()
+
+    @cached_property
+    def value(self) -> Array | DoubleDouble:
+        return value(self.contraction, self.operands, self.dtype)
+
+    @cached_property
+    def magnitudes(self) -> list[Float64]:
+        """Of finite entries; the others make a value that is compared as it is, without a bound."""
+        wide = [np.abs(operand.astype(np.complex128 if self.complex else np.float64)) for operand in self.operands]
+        return [np.where(np.isfinite(magnitude), magnitude, 0.0) for magnitude in wide]
+
+    @cached_property
+    def finite(self) -> bool:
+        return all(bool(np.all(np.isfinite(operand.astype(np.complex128)))) for operand in self.operands)
+
+    @cached_property
+    def narrowed(self) -> list[bool]:
+        """For each operand, whether a value of it is rounded when it is converted to the result's dtype."""
+        storage = self.precision.storage
+        return [x.dtype != self.dtype.numpy and not converts_exactly(x, storage) for x in self.operands]
+
+    @property
+    def complex(self) -> bool:
+        return self.dtype.kind == "complex"
+
+    @cached_property
+    def n(self) -> int:
+        return len(self.operands)
+
+    @cached_property
+    def terms(self) -> int:
+        """Real terms of one component: K, times the products that a complex product expands to."""
+        return self.contraction.length * (2 ** (self.n - 1) if self.complex else 1)
+
+    @cached_property
+    def stages(self) -> int:
+        """Intermediates that a term can pass.
+
+        They are n - 2 partial products, each operand that may be summed beforehand, and one product more where it may
+        be stored before it is summed.
+        """
+        beforehand = sum(map(bool, self.lone_labels)) if self.n > 1 else 0
+        return max(self.n - 2, 0) + beforehand + bool(self.late)
+
+    @cached_property
+    def lone_labels(self) -> list[set[str]]:
+        """For each operand, the summed labels that vary in no other operand: it may be summed over them beforehand."""
+        sizes = self.contraction.sizes
+        varying = [
+            {label for label, size in zip(term, operand.shape, strict=True) if size == sizes[label]}
+            for term, operand in zip(self.contraction.operands, self.operands, strict=True)
+        ]
+        summed = set(self.contraction.summed)
+        return [(summed & labels).difference(*varying[:i], *varying[i + 1 :]) for i, labels in enumerate(varying)]
+
+    @cached_property
+    def sum_of_magnitudes(self) -> Float64:
+        return contract(self.contraction, self.magnitudes)
+
+    @cached_property
+    def coherent(self) -> float:
+        """Elements that one rounding may enter: those that share an index of an intermediate, or of a rounded operand.
+
+        What is summed afterwards may add up in the same way in all of them, as it does where operands are positive.
+        """
+        output = self.contraction.output
+        parts = [part for group, part in self.intermediates() if len(group) < self.n]
+        if self.precision.u_m:
+            parts += [Contraction((term,), term, self.contraction.sizes) for term in self.contraction.operands]
+        rows = (math.prod(part.sizes[label] for label in part.output if label in output) for part in parts)
+        return math.prod(self.contraction.output_shape) / max(min(rows, default=math.inf), 1) if parts else 1.0
+
+    def intermediates(self) -> Iterator[tuple[tuple[int, ...], Contraction]]:
+        """Every group of operands whose partial contraction may be stored, as a contraction of its own."""
+        c = self.contraction
+        for size in range(1, self.n + bool(self.late)):
+            for group in combinations(range(self.n), size):
+                if size == 1 and not self.lone_labels[group[0]]:
+                    continue
+                terms = tuple(c.operands[i] for i in group)
+                rest = {label for i, term in enumerate(c.operands) if i not in group for label in term}
+                labels = dict.fromkeys(label for term in terms for label in term)
+                sizes = {label: self.size_in(group, label) for label in labels}
+                soon = tuple(label for label in labels if label in rest or label in c.output)
+                late = tuple(label for label in labels if label in soon or label in self.late)
+                for visible in dict.fromkeys((soon, late) if size < self.n else (late,)):
+                    yield group, Contraction(terms, visible, sizes)
+
+    def size_in(self, group: tuple[int, ...], label: str) -> int:
+        """Size of a label within a group of operands: 1 where all of them broadcast it."""
+        sizes = {
+            size
+            for i in group
+            for other, size in zip(self.contraction.operands[i], self.operands[i].shape, strict=True)
+            if other == label
+        }
+        return max(sizes) if 0 not in sizes else 0

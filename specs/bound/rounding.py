@@ -1,0 +1,35 @@
+"""Terms that all bounds share: how far so many roundings carry, at most and for random data.
+
+Sources: Higham, Accuracy and Stability of Numerical Algorithms, ch. 3 (gamma, any order of summation); Higham & Mary
+2019 (rounding errors of random data average out).
+"""
+
+from __future__ import annotations
+
+import math
+
+# How many standard deviations an error of random data may have (see `deviations`), and the standard deviation of one
+# rounding over u (at most 1/sqrt(3) over the ulp's half width; 0.5 leaves a margin).
+DEVIATIONS = 8.0
+TAIL = 1.5  # a result of e times as many elements may have one error that is larger by 1 / TAIL
+ROUNDING_DEVIATION = 0.5
+HOPELESS = 700.0  # of a growth's exponent, the largest that float64 holds: so many roundings leave nothing right
+
+
+def gamma(*roundings: tuple[float, float]) -> float:
+    """Largest relative error of (count, unit roundoff) roundings in all: prod((1 + u) ** count) - 1."""
+    exponent = sum(count * math.log1p(unit) for count, unit in roundings)
+    return math.expm1(min(exponent, HOPELESS))
+
+
+def deviations(count: int) -> float:
+    """How many standard deviations the largest of `count` errors may have: what one in a million results exceeds.
+
+    The error of a long sum has no normal distribution.  Given the partial sums it has, with a variance that is the sum
+    of their squares; but they are a random walk between 0 and the result, and the integral of a Brownian bridge's
+    square has a heavy tail: its moment generating function, sqrt(x / sin x) with x = sqrt(2 s), ends at x = pi.  So
+    P(|e| > t) falls like exp(-pi t / r) where r is one rounding's standard deviation times sqrt(K T2), the variance is
+    r^2 / 6 on average, and the margin of `ROUNDING_DEVIATION` leaves exp(-1.5 t) in standard deviations.  Of three
+    million sequential sums in float32, of 400 terms each, one in a million had more than 7.9.
+    """
+    return DEVIATIONS + math.log(max(count, 1)) / TAIL

@@ -1,0 +1,175 @@
+"""What an entry of kind attention can say."""
+
+from __future__ import annotations
+
+import cmath
+import math
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from specs.case.attention_fields import Mask, Projections, Relative, Rotary, Window
+from specs.case.common import Common, Numbers, Recipe
+from specs.case.model import Positive, Size
+
+AttentionRecipe = Literal[Recipe, "ramp", "equal"]
+
+
+class AttentionConfig(Common):
+    """Softmax attention: weights = softmax(scale * query key^T + ...), output = weights value."""
+
+    kind: ClassVar[Literal["attention"]] = "attention"
+    data: AttentionRecipe = Field(
+        default="normal",
+        description="How inputs are generated from the case's id. normal: random numbers, and in the same check "
+        "`ramp`: each query takes the first or the last key that it may see; and `equal`: all keys have one score.",
+    )
+    batch: Size = Field(default=1, description="Batch size.")
+    q_len: Size = Field(description="Number of queries.")
+    kv_len: Size = Field(
+        default_factory=lambda data: data.get("q_len", 0), description="Number of keys and values (default q_len)."
+    )
+    num_heads: Positive = Field(default=1, description="Query heads.")
+    num_kv_heads: Positive = Field(
+        default_factory=lambda data: data.get("num_heads", 1),
+        description="Key and value heads; each serves num_heads / num_kv_heads consecutive query heads.",
+    )
+    head_dim: Positive = Field(description="Features of a query and of a key.")
+    value_dim: Positive = Field(
+        default_factory=lambda data: data.get("head_dim", 1), description="Features of a value (default head_dim)."
+    )
+    layout: Literal["bshd", "bhsd", "sbhd", "bsd", "ds"] = Field(
+        default="bshd",
+        description="Axes of query, key, value and output: batch, sequence, heads, features; "
+        "`bsd` packs the heads into the features, `ds` has tokens in columns (one head, no batch).",
+    )
+    scale: float | None = Field(default=None, description="Factor of the scores (default head_dim ** -0.5).")
+    scale_at: Literal["scores", "weights"] = Field(
+        default="scores", description="Where the factor applies: to the scores, or to the weights after the softmax."
+    )
+    causal: Literal["none", "top_left", "bottom_right"] = Field(
+        default="none",
+        description="Keys after the aligned position are masked; aligned at the first or the last query.",
+    )
+    window: Window | None = Field(default=None, description="Sliding window, aligned as `causal` says (else top left).")
+    mask: Mask | None = Field(default=None, description="A mask operand.")
+    kv_lengths: list[Size] | None = Field(
+        default=None, description="For each batch item, how many of its keys take part."
+    )
+    bias: Literal["random", "alibi"] | None = Field(
+        default=None, description="Added to the scores: a random (heads, q, k) operand, or ALiBi slopes."
+    )
+    bias_at: Literal["scores", "products"] = Field(
+        default="scores", description="Where the bias is added: to the scaled scores, or to the products before that."
+    )
+    softcap: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Scores become softcap * tanh(scores / softcap), before masking."
+    )
+    sink: bool = Field(
+        default=False,
+        description="One more logit for each query head, a `sink` operand, whose weight goes to no value.",
+    )
+    past: Size | None = Field(
+        default=None,
+        description="Of the kv_len keys and values, how many come first from a cache: projected and turned already.",
+    )
+    rotary: Rotary | None = Field(default=None, description="Rotary position embedding of query and new keys.")
+    relative: Relative | None = Field(default=None, description="Relative positions in keys and values.")
+    projections: Projections | None = Field(default=None, description="Projections of the inputs and of the output.")
+    self_attention: bool = Field(
+        default=False, description="Query, key and value are projections of one and the same input."
+    )
+    fully_masked: Literal["zeros", "mean", "nan"] = Field(
+        default="zeros", description="What a query without any key yields."
+    )
+    unseen: Literal["nan", "inf"] | None = Field(
+        default=None, description="What keys and values hold where no query may see them: what a cache is left with."
+    )
+    masked_values: Literal["ignored", "spread"] = Field(
+        default="ignored",
+        description="Whether a value that is not finite stays without influence on queries for which it is masked, "
+        "or weight 0 times it is NaN.",
+    )
+    query: Numbers | None = Field(default=None, description="Literal query, in the case's layout.")
+    key: Numbers | None = Field(default=None, description="Literal key, in the case's layout.")
+    value: Numbers | None = Field(default=None, description="Literal value, in the case's layout.")
+
+    @model_validator(mode="after")
+    def _fields_that_go_together(self) -> AttentionConfig:
+        if self.layout == "ds" and (self.batch, self.num_heads, self.num_kv_heads) != (1, 1, 1):
+            raise ValueError("layout ds has neither batch nor heads: leave batch, num_heads and num_kv_heads at 1")
+        if self.projections is None and self.self_attention:
+            raise ValueError("self_attention needs projections: without them query, key and value would be equal")
+        if self.projections and self.projections.kind == "linear" and self.layout not in ("bsd", "ds"):
+            raise ValueError("linear projections act on packed features: use layout bsd or ds")
+        if self.projections and self.projections.output and self.layout not in ("bsd", "ds"):
+            raise ValueError("an output projection acts on packed features: use layout bsd or ds")
+        if self.past is not None and self.past > self.kv_len:
+            raise ValueError(f"past cannot exceed the {self.kv_len} keys that there are: kv_len counts them too")
+        if self.self_attention and self.q_len != self.new_len:
+            raise ValueError("self_attention has one sequence: q_len must be kv_len, less past")
+        if (
+            self.self_attention
+            and self.projections
+            and self.projections.kind == "per_head"
+            and self.num_kv_heads != self.num_heads
+        ):
+            raise ValueError("per_head projections of one input need as many num_kv_heads as num_heads")
+        if self.kv_lengths is not None and len(self.kv_lengths) != self.batch:
+            raise ValueError(f"kv_lengths needs one length for each of the {self.batch} batch items")
+        if self.scale_at == "weights" and self.scale is None:
+            raise ValueError("scale_at weights needs an explicit scale")
+        if self.bias_at == "products" and self.bias is None:
+            raise ValueError("bias_at says where a bias is added: give bias too")
+        if self.sink and self.fully_masked != "zeros":
+            raise ValueError("with a sink a query without any key yields zeros: leave fully_masked at zeros")
+        if self.fully_masked == "mean" and self.kv_len == 0:
+            raise ValueError("without keys there is no mean: fully_masked must be zeros or nan")
+        if self.unseen and self.self_attention:
+            raise ValueError("what no query sees is a query too: unseen cannot go with self_attention")
+        return self
+
+    @model_validator(mode="after")
+    def _rotary_turns_pairs(self) -> AttentionConfig:
+        if self.rotary is None:
+            return self
+        if self.rotary_dims % 2:
+            raise ValueError(f"rotary turns pairs of features: dims must be even, not {self.rotary_dims}")
+        if self.rotary_dims > self.head_dim:
+            raise ValueError(f"rotary cannot turn {self.rotary_dims} of {self.head_dim} features: lower dims")
+        if self.query_offset < 0:
+            raise ValueError("rotary needs positions from 0 on: bottom_right puts the first of more queries before it")
+        return self
+
+    @property
+    def query_offset(self) -> int:
+        """The key position at which query 0 stands: what causal masks, windows and rotary positions count from."""
+        return self.kv_len - self.q_len if self.causal == "bottom_right" else 0
+
+    @property
+    def new_len(self) -> int:
+        """Number of keys that do not come from a cache: length of `key`, `value` or `input`."""
+        return self.kv_len - (self.past or 0)
+
+    @property
+    def rotary_dims(self) -> int:
+        """How many features of a head turn."""
+        if self.rotary is None:
+            return 0
+        return self.head_dim if self.rotary.dims is None else self.rotary.dims
+
+    @property
+    def finite_values(self) -> bool:
+        """Whether every value is a finite number, so that one which is masked cannot make itself felt."""
+        return self.unseen is None and self.data != "nonfinite" and (self.value is None or _finite(self.value))
+
+    @property
+    def score_scale(self) -> float:
+        """Factor of the scores, before any rounding to the dtype."""
+        if self.scale_at == "weights":
+            return 1.0
+        return 1.0 / math.sqrt(self.head_dim) if self.scale is None else self.scale
+
+
+def _finite(numbers: Numbers) -> bool:
+    return all(map(_finite, numbers)) if isinstance(numbers, list) else cmath.isfinite(numbers)

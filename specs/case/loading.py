@@ -1,0 +1,255 @@
+"""A YAML file becomes cases, or a list of everything that is wrong with it and where.
+
+`defaults` are merged under every entry (the entry's own key wins), a `sweep` makes one case of every combination, and
+each result is validated by the model of its kind.  What a model objects to is told in the words of a case file, at the
+place where the value was written: in the entry, in its sweep, or in the defaults.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic_core import PydanticCustomError
+
+from specs.case import yaml12
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.case.model import Model
+from specs.case.problems import CaseFileError, Complaint, Problem, complaints
+from specs.case.semantics import contradiction
+from specs.case.yaml12 import Document, Flaw, Position
+
+LARGEST_SWEEP = 1000  # cases that one entry can become; more is a slip, and would only slow every run down
+
+M = TypeVar("M", bound=Model)
+
+
+CaseName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class CaseFile(Model):
+    """Cases of one topic: each is computed by every backend and compared with the reference."""
+
+    kind: Literal["einsum", "attention"] = Field(description="What the cases compute, and so which fields they have.")
+    about: str | None = Field(default=None, max_length=300, description="The topic of the file, in one sentence.")
+    defaults: dict[str, Any] = Field(default={}, description="Fields of every case that does not state them itself.")
+    cases: dict[CaseName, dict[str, Any]] = Field(min_length=1, description="The cases, by their snake_case names.")
+
+
+class Sweep(Model):
+    """Lists of values for fields; there is one case for each combination, and later fields vary fastest."""
+
+    @model_validator(mode="after")
+    def _has_a_sensible_size(self) -> Sweep:
+        lengths = [len(getattr(self, name)) for name in self.model_fields_set]
+        if not lengths:
+            raise PydanticCustomError("empty_sweep", "sweep is empty (expected at least one field with its values)")
+        if math.prod(lengths) > LARGEST_SWEEP:
+            template = "sweep makes {count} cases (expected at most {limit})"
+            raise PydanticCustomError("large_sweep", template, {"count": math.prod(lengths), "limit": LARGEST_SWEEP})
+        return self
+
+
+def _entry_model(config: type[Model]) -> type[Model]:
+    """The config's fields and `sweep`, which takes a list of values for each of them."""
+    lists: dict[str, Any] = {
+        name: (Annotated[list[Any], Field(min_length=1)], Field(default=[], description=f"Values of {name}."))
+        for name in config.model_fields
+    }
+    sweep = create_model(config.__name__.replace("Config", "Sweep"), __base__=Sweep, __doc__=Sweep.__doc__, **lists)
+    about_sweep = "One case for each combination of these values; later fields vary fastest."
+    return create_model(
+        config.__name__.replace("Config", "Entry"),
+        __base__=config,
+        __doc__=config.__doc__,
+        sweep=(sweep | None, Field(default=None, description=about_sweep)),
+    )
+
+
+CONFIGS: dict[str, type[EinsumConfig] | type[AttentionConfig]] = {"einsum": EinsumConfig, "attention": AttentionConfig}
+ENTRIES = {kind: _entry_model(config) for kind, config in CONFIGS.items()}
+
+
+def discover(paths: Iterable[Path], root: Path) -> list[Path]:
+    """The case files among files and directories, sorted; those of the project if none is given.
+
+    A file that is named counts whatever its suffix.  Raises FileNotFoundError for a path that does not exist.
+    """
+    found: set[Path] = set()
+    for path in list(paths) or [root / "cases"]:
+        if not path.exists():
+            raise FileNotFoundError(path)
+        found.update(path.rglob("*.yaml") if path.is_dir() else [path])
+    return sorted(found)
+
+
+def load(path: Path, root: Path) -> list[Case]:
+    """The cases of one file; raises CaseFileError with all that is wrong, a case that contradicts itself included."""
+    flaws: list[Flaw] = []
+    cases: list[Case] = []
+    document: Document | None
+    try:
+        document = yaml12.parse(path.read_bytes())
+    except OSError as error:
+        raise CaseFileError([Problem(path, 1, 1, f"the file cannot be read: {error.strerror}")]) from error
+    except yaml12.YamlError as error:
+        flaws, document = list(error.flaws), error.document
+    if document is not None:
+        reader = _Reader(document, path, _identifier(path, root))
+        reader.read()
+        cases, flaws = reader.cases, flaws + reader.flaws
+    if flaws:
+        raise CaseFileError([Problem(path, *position, message) for position, message in sorted(set(flaws))])
+    return cases
+
+
+def _identifier(path: Path, root: Path) -> str:
+    file = path.resolve().with_suffix("")
+    for folder in (root.resolve() / "cases", root.resolve()):
+        if file.is_relative_to(folder):
+            return file.relative_to(folder).as_posix()
+    return file.name
+
+
+# Reading: from a document to cases
+
+Origins = dict[str, tuple[yaml12.Path, ...]]
+
+
+class _Fields(NamedTuple):
+    """Fields as merged from several places.
+
+    at       where they belong: () for the file, ("cases", name) for an entry, ("defaults",)
+    origins  where a field was written, if not under `at`; of a merged mapping all places, the one that wins first
+    """
+
+    at: yaml12.Path
+    data: Any
+    origins: Origins
+
+    def written(self, field: Any) -> tuple[yaml12.Path, ...]:
+        return self.origins.get(field, ((*self.at, field),))
+
+
+class _Reader:
+    """Turns one document into cases and flaws, both in the order in which they are found."""
+
+    def __init__(self, document: Document, path: Path, identifier: str) -> None:
+        self.document = document
+        self.path = path
+        self.identifier = identifier
+        self.cases: list[Case] = []
+        self.flaws: list[Flaw] = []
+
+    def read(self) -> None:
+        content = self.document.data
+        self.flaws += self.check(CaseFile, CaseFile, _Fields((), content, {}))[1]
+        if not isinstance(content, dict):
+            return
+        kind, defaults, entries = (content.get(key, {}) for key in ("kind", "defaults", "cases"))
+        if not (isinstance(kind, str) and kind in CONFIGS and isinstance(defaults, dict) and isinstance(entries, dict)):
+            return  # without these, whatever is said about an entry would be a guess
+        self.check_partly(ENTRIES[kind], _Fields(("defaults",), defaults, {}))
+        for name, entry in entries.items():
+            if isinstance(entry, dict):
+                inherited: Origins = {field: (("defaults", field),) for field in defaults if field not in entry}
+                self.read_entry(kind, name, _Fields(("cases", name), {**defaults, **entry}, inherited))
+
+    def read_entry(self, kind: str, name: str, entry: _Fields) -> None:
+        members = {name: entry}
+        if "sweep" in entry.data:
+            if not self.check_partly(ENTRIES[kind], entry):
+                return
+            members = self.members(name, entry)
+        start = self.document.key_positions[entry.at]
+        found: dict[Flaw, list[str]] = {}
+        for member_name, member in members.items():
+            config, flaws = self.check(CONFIGS[kind], ENTRIES[kind], member)
+            if config is not None:
+                case = Case(f"{self.identifier}::{member_name}", member_name, self.path, start.line, config)
+                self.cases.append(case)
+                flaws = [Flaw(start, message)] if (message := contradiction(case)) else []
+            for flaw in flaws:
+                found.setdefault(flaw, []).append(member_name)
+        for flaw, names in found.items():
+            one_of_many = flaw.position == start and len(names) < len(members)
+            self.flaws.append(Flaw(start, f"{flaw.message} (in {_listed(names)})") if one_of_many else flaw)
+
+    def members(self, name: str, entry: _Fields) -> dict[str, _Fields]:
+        members: dict[str, _Fields] = {}
+        for label, member in _combinations(entry):
+            member_name = f"{name}/{label}" if label else name
+            if member_name in members:
+                message = f"two members of the sweep are named {member_name!r} (expected values that differ)"
+                self.flaws.append(Flaw(self.position(entry, ("sweep",), at_key=True), message))
+            members[member_name] = member
+        return members
+
+    def check(self, model: type[M], wording: type[Model], fields: _Fields) -> tuple[M | None, list[Flaw]]:
+        """The validated model, or None and what is wrong; `wording` is the model whose keys are suggested."""
+        try:
+            return model.model_validate(fields.data), []
+        except ValidationError as error:
+            return None, [self.flaw(fields, complaint) for complaint in complaints(error, wording, fields.data)]
+
+    def check_partly(self, model: type[Model], fields: _Fields) -> bool:
+        """Notes what is wrong with fields that others are still to complete or replace; is their sweep usable?"""
+        try:
+            model.model_validate(fields.data)
+        except ValidationError as error:
+            lasting = [c for c in complaints(error, model, fields.data) if not c.mendable]
+            self.flaws += [self.flaw(fields, complaint) for complaint in lasting]
+            return not any(complaint.path[:1] == ("sweep",) for complaint in lasting)
+        return True
+
+    def flaw(self, fields: _Fields, complaint: Complaint) -> Flaw:
+        return Flaw(self.position(fields, complaint.path, at_key=complaint.at_key), complaint.message)
+
+    def position(self, fields: _Fields, path: yaml12.Path, *, at_key: bool) -> Position:
+        """Where a value or its key was written; of what was not written, the nearest thing around it."""
+        values, keys = self.document.positions, self.document.key_positions
+        if not path:
+            return keys.get(fields.at, values[fields.at])
+        places = [(*place, *path[1:]) for place in fields.written(path[0])]
+        if at_key and (key := next((keys[place] for place in places if place in keys), None)):
+            return key
+        around = (place[: len(place) - cut] for cut in range(len(path) + 1) for place in places)
+        return next(values[place] for place in around if place in values)
+
+
+def _combinations(entry: _Fields) -> Iterator[tuple[str, _Fields]]:
+    """Label and fields of each member of a valid sweep; without a sweep, the entry itself under no label."""
+    sweep = entry.data["sweep"] or {}
+    base = {field: value for field, value in entry.data.items() if field != "sweep"}
+    (sweep_path,) = entry.written("sweep")
+    for choice in itertools.product(*(enumerate(values) for values in sweep.values())):
+        data, origins = dict(base), dict(entry.origins)
+        for field, (index, value) in zip(sweep, choice, strict=True):
+            data[field], origins[field] = value, ((*sweep_path, field, index),)
+            if isinstance(value, dict) and isinstance(base.get(field), dict):
+                data[field] = {**base[field], **value}
+                origins[field] += entry.written(field)
+        yield "-".join(_label(value) for _, value in choice), _Fields(entry.at, data, origins)
+
+
+def _label(value: Any) -> str:
+    """A swept value as part of a name: made of the value alone, and of nothing that has a meaning in a test's id."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        separator = "," if any(isinstance(item, list | dict) for item in value) else "x"
+        return separator.join(map(_label, value)) or "empty"
+    return re.sub(r"[\s\[\]:/\\]", "", str(value)) or "empty"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

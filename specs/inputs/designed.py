@@ -1,0 +1,173 @@
+"""Inputs that are designed so that a class of faults cannot hide, whatever the case computes.
+
+Random numbers show most faults, but some only a little: one key too many among hundreds, operands rounded to eight bits
+where the sum's bound is as wide as that.  A case of normal data is therefore checked under these recipes too, as far as
+they have a meaning for it:
+
+exact   einsum.  One operand holds odd integers with as many digits as the dtype and the sum leave room for, the others
+        hold 1 and -1.  No partial sum of any order needs rounding, so a right result is the rounded exact one, bit for
+        bit, and any lost digit of the operand shows.
+ramp    attention.  Scores grow or fall by so much from key to key that all weight is on the last or the first key that
+        a query may see: a mask, window or length that is off by one shows as the value of another key.
+equal   attention.  Every score is 0 before bias and mask, and values are 1 or -1: a key that is lost or leaks has the
+        weight of any other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from specs.arithmetic.formats import DTYPES, FLOAT32, Array, DType, Float64
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.case.equation import Contraction, bind
+from specs.case.error import CaseError
+from specs.case.layout import to_layout
+from specs.case.shapes import Shape, attention_output, attention_shapes, einsum_shapes
+from specs.inputs.random_numbers import Stream
+
+STEP, WIDE_STEP = 24.0, 48.0  # of a ramp, beyond which exp leaves nothing of float32, or of float64
+DIGIT = 32  # positions are counted in two digits, which all formats hold, where keys have two features
+
+
+def recipes(case: Case, dtype_name: str) -> tuple[str, ...]:
+    """The recipes under which a result is checked beside the case's own data; CaseError for a meaningless case."""
+    config, dtype = case.config, DTYPES[dtype_name]
+    if config.data != "normal" or config.probe or config.expected_error or not dtype.inexact:
+        return ()
+    if isinstance(config, EinsumConfig):
+        return ("exact",) if config.operands is None and _digits(config, dtype) > 0 else ()
+    literal = any(getattr(config, name) is not None for name in ("query", "key", "value"))
+    if literal or not all(attention_output(config)):
+        return ()
+    found = {"ramp": _lacks_ramp(config, dtype), "equal": _lacks_equal(config)}
+    return tuple(recipe for recipe, lacking in found.items() if lacking is None)
+
+
+@lru_cache(maxsize=64)  # operands and references are kept by case, and a case is equal to itself alone
+def under(case: Case, recipe: str) -> Case:
+    """The case as if it had asked for the recipe."""
+    return replace(case, config=case.config.model_copy(update={"data": recipe}))
+
+
+# Einsum -----------------------------------------------------------------------------------------------------------
+
+
+def exact(case: Case, dtype: DType) -> dict[str, Array]:
+    """Operand name → values; which operand has the wide integers depends on case and dtype."""
+    config = case.config
+    assert isinstance(config, EinsumConfig)
+    digits = _digits(config, dtype)
+    if digits <= 0:
+        raise CaseError("dtype", f"{config.equation!r} has no sums of {dtype.name} that are exact in every order")
+    shapes = einsum_shapes(config)
+    wide = int(Stream(case.stream, dtype.name, "wide").integers(0, len(shapes) - 1, ()))
+    made: dict[str, Array] = {}
+    for index, (name, shape) in enumerate(shapes.items()):
+        own = digits if index == wide else 1
+        real, imaginary = (_odd(Stream(case.stream, name, "exact", part), shape, own) for part in ("real", "imag"))
+        # Of size 1 at most, so that a narrower format rounds and does not overflow
+        made[name] = (real + 1j * imaginary if dtype.kind == "complex" else real) * 2.0 ** (1 - own)
+    return made
+
+
+def _odd(stream: Stream, shape: Shape, digits: int) -> Float64:
+    """Odd integers of so many digits; of one, 1 and -1."""
+    sign = 2 * stream.integers(0, 1, shape) - 1
+    return sign * (2 * stream.integers(0, 2 ** (digits - 1) - 1, shape) + 1)
+
+
+def _contraction(config: EinsumConfig) -> Contraction:
+    return bind(config.equation, list(einsum_shapes(config).values()))
+
+
+def _spare(contraction: Contraction, dtype: DType) -> int:
+    """Digits that a sum of all terms may have more than one of them; complex products are sums themselves."""
+    complex_products = 2 * len(contraction.operands) - 1 if dtype.kind == "complex" else 0
+    return math.ceil(math.log2(contraction.length)) + complex_products
+
+
+def _digits(config: EinsumConfig, dtype: DType) -> int:
+    """Of the wide integers, so that no order rounds; 0 where there are none, or nothing is computed but copies."""
+    contraction, format = _contraction(config), dtype.format
+    assert format is not None
+    nothing = contraction.length == 0 or 0 in contraction.output_shape
+    if nothing or config.operand_dtypes or (len(contraction.operands) == 1 and not contraction.summed):
+        return 0
+    # Two operands are summed in the accumulator; more of them pass through what is stored in between
+    room = format if len(contraction.operands) > 2 or format.precision > FLOAT32.precision else FLOAT32
+    return max(0, min(format.precision, room.precision - _spare(contraction, dtype)))
+
+
+# Attention --------------------------------------------------------------------------------------------------------
+
+
+def attention(stream: str, config: AttentionConfig, name: str, dtype: DType) -> Float64 | None:
+    """Values of an operand under the case's recipe, in its layout; None where they are random as ever.
+
+    Raises CaseError where the recipe has no meaning for the case.
+    """
+    if config.data == "ramp":
+        if lacking := _lacks_ramp(config, dtype):
+            raise CaseError("syntax", f"data ramp: {lacking}")
+        return _ramp(config, name, dtype)
+    if config.data == "equal":
+        if lacking := _lacks_equal(config):
+            raise CaseError("syntax", f"data equal: {lacking}")
+        if name == "query":
+            return np.zeros(attention_shapes(config)[name])
+        if name in ("value", "past_value"):
+            return 2 * Stream(stream, name, "equal").integers(0, 1, attention_shapes(config)[name]) - 1
+    return None
+
+
+def _lacks_equal(config: AttentionConfig) -> str | None:
+    return "projections turn a query of zeros into another" if config.projections else None
+
+
+def _lacks_ramp(config: AttentionConfig, dtype: DType) -> str | None:
+    """Why scores cannot grow from key to key, or None."""
+    assert dtype.format is not None
+    changing = [name for name in ("projections", "relative", "rotary", "softcap") if getattr(config, name) is not None]
+    if changing:
+        return f"scores with {changing[0]} are not those of its keys alone"
+    if config.kv_len < 2 or not config.score_scale or not math.isfinite(config.score_scale):
+        return "scores of one key, or without a scale, do not differ"
+    if config.head_dim == 1 and config.kv_len > 2**dtype.format.precision:
+        return f"{dtype.name} holds no {config.kv_len} positions in one feature"
+    if _unit_score(config, dtype) * config.kv_len > dtype.format.max / 4:
+        return f"products of so many keys are more than {dtype.name} holds"
+    return None
+
+
+def _unit_score(config: AttentionConfig, dtype: DType) -> float:
+    """Product of a query and a key, before the scale, by which neighbours differ: a power of two."""
+    assert dtype.format is not None
+    step = STEP if dtype.format.precision <= FLOAT32.precision else WIDE_STEP
+    return 2.0 ** math.ceil(math.log2(step / abs(config.score_scale)))
+
+
+def _ramp(config: AttentionConfig, name: str, dtype: DType) -> Float64 | None:
+    """The last key wins where query, head and item are even together, the first one where they are odd."""
+    c, digits = config, 1 if config.head_dim == 1 else 2
+    if name == "query":
+        parity = np.indices((c.batch, c.num_heads, c.q_len)).sum(axis=0) % 2
+        made = np.zeros((*parity.shape, c.head_dim))
+        unit = math.copysign(_unit_score(config, dtype), c.score_scale)
+        for feature in range(digits):
+            made[..., feature] = np.where(parity, -unit, unit) * DIGIT**feature
+    elif name in ("key", "past_key"):
+        past = c.past or 0
+        positions = np.arange(past) if name == "past_key" else np.arange(past, c.kv_len)
+        made = np.zeros((c.batch, c.num_kv_heads, len(positions), c.head_dim))
+        made[..., 0] = positions if digits == 1 else positions % DIGIT
+        if digits == 2:
+            made[..., 1] = positions // DIGIT
+    else:
+        return None
+    return np.asarray(to_layout(c, made))

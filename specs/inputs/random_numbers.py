@@ -1,0 +1,43 @@
+"""Random numbers that are the same on every machine and with every version of NumPy.
+
+Only counter-based random bits and exact or single IEEE operations are used, because `Generator.normal` may change
+between versions of NumPy and `np.log` between processors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from specs.arithmetic.formats import Float64
+from specs.case.shapes import Shape
+
+
+class Stream:
+    """Reproducible random numbers of one operand: Philox counter bits under a hashed key."""
+
+    def __init__(self, *names: str) -> None:
+        key = hashlib.sha256("/".join(names).encode()).digest()[:16]
+        self._bits = np.random.Philox(key=int.from_bytes(key, "little"))
+
+    def raw(self, shape: Shape) -> npt.NDArray[np.uint64]:
+        return self._bits.random_raw(math.prod(shape)).reshape(shape)
+
+    def uniform(self, shape: Shape) -> Float64:
+        """Uniform on [0, 1), all 53 bits."""
+        return (self.raw(shape) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def normal(self, shape: Shape) -> Float64:
+        """Nearly normal, mean 0 and variance 1: twelve uniform numbers summed exactly in integers, less 6."""
+        twelve = self.raw((12, *shape)) >> np.uint64(12)
+        return (twelve.sum(axis=0).astype(np.int64) - 6 * 2**52).astype(np.float64) * 2.0**-52
+
+    def integers(self, low: int, high: int, shape: Shape) -> Float64:
+        """Uniform integers of [low, high]."""
+        return np.floor(self.uniform(shape) * (high - low + 1)) + low
+
+    def chosen(self, probability: float, shape: Shape) -> npt.NDArray[np.bool_]:
+        return self.uniform(shape) < probability

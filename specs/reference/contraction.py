@@ -1,0 +1,106 @@
+"""The reference's own contraction: labelled arrays are multiplied pair by pair, each pair as one batched matmul.
+
+Works on float64 arrays, on `DoubleDouble` (for float64 cases) and on integer arrays (exact modulo 2**64): whatever
+`matrix_product.matmul` multiplies.  No framework's einsum is called.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from specs.arithmetic.double_double import broadcast_to, quietly
+from specs.arithmetic.matrix_product import matmul
+from specs.case.equation import Contraction, Term
+
+Real = Any  # a float64 or integer array, or DoubleDouble; one kind throughout a contraction
+
+
+@quietly
+def contract(contraction: Contraction, operands: Sequence[Real]) -> Real:
+    """The sum of products that `contraction` states; its shape is `contraction.output_shape`."""
+    parts = [
+        _reduced(
+            _labelled(term, operand, contraction),
+            contraction.operands[:i] + contraction.operands[i + 1 :],
+            contraction.output,
+        )
+        for i, (term, operand) in enumerate(zip(contraction.operands, operands, strict=True))
+    ]
+    while len(parts) > 1:
+        first, second = _cheapest_pair(parts, contraction)
+        rest = [part for i, part in enumerate(parts) if i not in (first, second)]
+        kept = set(contraction.output).union(*(term for term, _ in rest))
+        parts = [*rest, _multiply(parts[first], parts[second], kept)]
+    term, result = parts[0]
+    # Of size 1, or in no operand at all (a gradient is constant along labels that only its own operand has)
+    missing = tuple(label for label in contraction.output if label not in term)
+    result = result.reshape((*result.shape, *(1 for _ in missing)))
+    order = [(*term, *missing).index(label) for label in contraction.output]
+    return broadcast_to(result.transpose(order), contraction.output_shape)
+
+
+def _labelled(term: Term, operand: Real, contraction: Contraction) -> tuple[Term, Real]:
+    """The operand with distinct labels only: diagonals taken, axes that broadcast dropped."""
+    for label in dict.fromkeys(term):
+        axes = [axis for axis, other in enumerate(term) if other == label]
+        for axis in reversed(axes[1:]):
+            operand = _diagonal(operand, axes[0], axis)
+            term = term[:axis] + term[axis + 1 :]
+    kept = [axis for axis, label in enumerate(term) if operand.shape[axis] == contraction.sizes[label]]
+    operand = operand.reshape(tuple(operand.shape[axis] for axis in kept))
+    return tuple(term[axis] for axis in kept), operand
+
+
+def _diagonal(operand: Real, first: int, second: int) -> Real:
+    """Axes `first` < `second` become one axis, at `first`."""
+    rest = [axis for axis in range(operand.ndim) if axis not in (first, second)]
+    front = operand.transpose([first, second, *rest])
+    along = np.arange(front.shape[0])
+    diagonal = front[along, along]
+    return diagonal.transpose([*range(1, first + 1), 0, *range(first + 1, diagonal.ndim)])
+
+
+def _reduced(part: tuple[Term, Real], others: Sequence[Term], output: Term) -> tuple[Term, Real]:
+    """Sum over labels that neither the output nor any other operand has."""
+    term, operand = part
+    needed = set(output).union(*others)
+    alone = tuple(axis for axis, label in enumerate(term) if label not in needed)
+    if alone:
+        operand = operand.sum(axis=alone)
+    return tuple(label for label in term if label in needed), operand
+
+
+def _cheapest_pair(parts: Sequence[tuple[Term, Real]], contraction: Contraction) -> tuple[int, int]:
+    """The pair whose product has the fewest elements: greedy, so that rings and stars stay small."""
+
+    def cost(pair: tuple[int, int]) -> int:
+        rest = {label for i, (term, _) in enumerate(parts) if i not in pair for label in term}
+        labels = {label for i in pair for label in parts[i][0]}
+        return math.prod(contraction.sizes[label] for label in labels if label in rest or label in contraction.output)
+
+    return min(combinations(range(len(parts)), 2), key=cost)
+
+
+def _multiply(left: tuple[Term, Real], right: tuple[Term, Real], kept: set[str]) -> tuple[Term, Real]:
+    """Product of two labelled arrays, summed over shared labels that are not kept: one batched matmul."""
+    left_term, a = _reduced(left, (right[0],), tuple(kept))
+    right_term, b = _reduced(right, (left[0],), tuple(kept))
+    shared = [label for label in left_term if label in right_term]
+    batch = [label for label in shared if label in kept]
+    inner = [label for label in shared if label not in kept]
+    rows = [label for label in left_term if label not in shared]
+    columns = [label for label in right_term if label not in shared]
+    sizes = dict(zip((*left_term, *right_term), (*a.shape, *b.shape), strict=True))
+
+    def arranged(operand: Real, term: Term, *groups: list[str]) -> Real:
+        ordered = operand.transpose([term.index(label) for group in groups for label in group])
+        return ordered.reshape(tuple(math.prod(sizes[label] for label in group) for group in groups))
+
+    product = matmul(arranged(a, left_term, batch, rows, inner), arranged(b, right_term, batch, inner, columns))
+    result = (*batch, *rows, *columns)
+    return result, product.reshape(tuple(sizes[label] for label in result))

@@ -1,0 +1,295 @@
+"""Known differences, as data: which checks and versions, what is observed, whose choice or fault it is, and why.
+
+What an entry says is observed is itself checked (`specs.verdict.observation`).  An entry that matches a check which
+does not show the difference is stale, and fails.  Reading the files needs no array, so `python -m specs check` does it
+quickly.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import filter as fitting
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from specs.case import yaml12
+from specs.case.common import DTypeName, Mode, Numbers
+from specs.case.model import Model
+from specs.case.problems import CaseFileError, Problem, complaints
+from specs.verdict.check import Check
+from specs.verdict.properties import PROPERTIES, Property
+
+# Of what is observed, these say nothing together; the latter may come with a dtype
+WITHOUT_DTYPE = frozenset({"error", "accepts", "shape", "disconnected"})
+ALONE = WITHOUT_DTYPE | {"result", "computed_in", "value"}
+OF_ATTENTION = frozenset({"scale_rounded_to", "fully_masked", "causal", "masked_values"})
+FormatName = Literal["float64", "float32", "tf32", "float16", "bfloat16"]
+Step = Literal["multiply", "accumulate", "intermediate", "weights", "softmax"]  # as of `specs.arithmetic.precision`
+STEPS: tuple[Step, ...] = get_args(Step)
+
+
+class Match(Model):
+    """Which checks: every field given must match, one pattern of its list at least (`*` and `?` as in file names)."""
+
+    case: list[str] | str = Field(description="Case id, e.g. `attention/masks::fully_masked_row*`.")
+    kind: list[str] | str = Field(default="*", description="einsum or attention.")
+    implementation: list[str] | str = Field(default="*", description="Implementation.")
+    mode: list[str] | str = Field(default="*", description="Mode.")
+    device: list[str] | str = Field(default="*", description="Device.")
+    dtype: list[str] | str = Field(default="*", description="Element type.")
+    direction: list[str] | str = Field(default="*", description="forward or grad.")
+
+    def applies(self, facts: Mapping[str, Any]) -> bool:
+        """Whether a check with these values of the fields above is meant; a record has them all."""
+        return all(matches(facts[name], getattr(self, name)) for name in type(self).model_fields)
+
+
+def matches(value: str, patterns: list[str] | str) -> bool:
+    """Whether a value fits one pattern at least."""
+    return any(fnmatchcase(value, pattern) for pattern in _listed(patterns))
+
+
+class Observed(Model):
+    """What the framework does instead.
+
+    Either one of error, accepts, shape, disconnected, result, computed_in and value, of which the last three may be of
+    another dtype; or what the result is right for, alone or together: another dtype, a lower precision, a scale rounded
+    to a format, another statement of the case.
+    """
+
+    error: Literal[True] | str | None = Field(
+        default=None, description="It refuses a valid case; as text: with a message that contains this."
+    )
+    accepts: Literal[True] | None = Field(default=None, description="It computes something where it should refuse.")
+    dtype: DTypeName | None = Field(
+        default=None, description="The output has this dtype, and is right for it unless something else is said."
+    )
+    value: Literal["nan", "zeros", "zero_signs"] | None = Field(
+        default=None,
+        description="Every element that differs from the reference is NaN, or zero, or a zero of the other sign.",
+    )
+    shape: Literal["other"] | None = Field(default=None, description="The output has another shape.")
+    disconnected: Literal[True] | None = Field(
+        default=None, description="Of every operand whose gradient is not right there is none."
+    )
+    result: Numbers | None = Field(default=None, description="The output holds exactly these numbers.")
+    computed_in: FormatName | None = Field(
+        default=None,
+        description="Integers are computed in this format; where they are beyond the dtype's range, anything.",
+    )
+    implicit_output: Literal["by_appearance"] | None = Field(
+        default=None, description="Right if the labels of an output left out come in the order in which they appear."
+    )
+    precision: dict[Step, FormatName] | None = Field(
+        default=None, description="Right for a lower precision: {accumulate: float16}, {multiply: tf32} …"
+    )
+    scale_rounded_to: FormatName | None = Field(
+        default=None, description="Right for a scale of the scores that was rounded to this format."
+    )
+    fully_masked: Literal["zeros", "mean", "unmasked", "nan"] | None = Field(
+        default=None,
+        description="Right if this is what a query without any key yields: the mean of all values where a finite "
+        "number takes the place of its scores, what it would yield unmasked where one is added to them.",
+    )
+    causal: Literal["none", "top_left", "bottom_right"] | None = Field(
+        default=None, description="Right if the causal mask is aligned like this."
+    )
+    masked_values: Literal["ignored", "spread"] | None = Field(
+        default=None, description="Right if masked values that are not finite count for nothing, or as 0 times them."
+    )
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Observed:
+        said = self.model_fields_set
+        if not said or (said & ALONE and len(said - {"dtype"}) > 1) or (said & WITHOUT_DTYPE and len(said) > 1):
+            raise ValueError(f"say one of {', '.join(sorted(ALONE))}, or what the result is right for")
+        return self
+
+    @property
+    def may_be_silent(self) -> bool:
+        """Arithmetic of a lower precision can be right by luck, so that a right result says nothing against it."""
+        return self.dtype is None and (self.precision is not None or self.computed_in is not None)
+
+    def __str__(self) -> str:
+        return in_words(self.model_dump(exclude_unset=True))
+
+
+def in_words(observed: Mapping[str, Any]) -> str:
+    """What is observed, as a file or a record says it; of a precision that is the same in every step that one."""
+    said = dict(observed)
+    if formats := said.get("precision"):
+        same = len(formats) == len(STEPS) and len(set(formats.values())) == 1
+        each = (f"{step} {name}" for step, name in formats.items())
+        said["precision"] = formats["multiply"] if same else " ".join(each)
+    return ", ".join(f"{name}: {value}" for name, value in said.items())
+
+
+class Deviation(Model):
+    """One known difference of one backend."""
+
+    match: Match = Field(description="Which checks show it.")
+    versions: dict[str, str] = Field(default={}, description="Package → version specifier under which it is known.")
+    observed: Observed = Field(description="What is observed, and checked.")
+    grade: Literal["choice", "limitation", "bug"] = Field(
+        description="choice: both readings are defensible. limitation: not offered. bug: wrong."
+    )
+    reason: str = Field(min_length=10, description="One sentence: what differs and why.")
+    link: str | None = Field(default=None, description="The maintainers' thread or documentation.")
+    when: list[Property] | None = Field(
+        default=None,
+        description="Beyond the cases named, it may be seen where a case has all of these properties ([]: anywhere): "
+        "what is generated by --fuzz is matched by them.",
+    )
+
+    @field_validator("versions")
+    @classmethod
+    def _specifiers(cls, versions: dict[str, str]) -> dict[str, str]:
+        for package, specifier in versions.items():
+            try:
+                SpecifierSet(specifier)
+            except InvalidSpecifier:
+                raise ValueError(f"{package}: {specifier!r} is no version specifier, e.g. '>=0.4.31'") from None
+        return versions
+
+    def applies(self, check: Check) -> bool:
+        return self.match.applies(_facts(check)) and self.installed
+
+    def may_apply(self, check: Check) -> bool:
+        """Whether it may be seen in a check of a case that nobody named."""
+        if self.when is None or not self.installed:
+            return False
+        if self.observed.model_fields_set & OF_ATTENTION and check.case.kind != "attention":
+            return False
+        anywhere = self.match.model_copy(update={"case": "*"})
+        return anywhere.applies(_facts(check)) and all(PROPERTIES[name](check.case.config) for name in self.when)
+
+    @property
+    def installed(self) -> bool:
+        """Whether the versions are those under which the difference is known."""
+        return all(map(_installed, self.versions, self.versions.values()))
+
+
+def _facts(check: Check) -> dict[str, Any]:
+    return {**vars(check), "case": check.case.id, "kind": check.case.kind}
+
+
+def _installed(package: str, specifier: str) -> bool:
+    try:
+        return SpecifierSet(specifier).contains(version(package), prereleases=True)
+    except PackageNotFoundError:
+        return False
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A deviation and where it is written; the line is that of its `match`.
+
+    `certain` tells whether every check that it matches must show it; if not, a right result says nothing against it.
+    """
+
+    deviation: Deviation
+    file: Path
+    line: int
+    column: int = 1
+    certain: bool = True
+
+    @property
+    def must_show(self) -> bool:
+        """Whether a right result says that it is gone."""
+        return self.certain and not self.deviation.observed.may_be_silent
+
+    @property
+    def place(self) -> str:
+        return f"{self.file.name}:{self.line}"
+
+
+def load(path: Path) -> list[Recorded]:
+    """The deviations of one file, none if there is no such file; raises CaseFileError with all that is wrong."""
+    if not path.exists():
+        return []
+    try:
+        document = yaml12.parse(path.read_bytes())
+    except yaml12.YamlError as error:
+        raise CaseFileError([Problem(path, *flaw.position, flaw.message) for flaw in error.flaws]) from error
+    if not isinstance(document.data, list):
+        raise CaseFileError([Problem(path, 1, 1, "a deviation file is a list of deviations, each beginning with `- `")])
+    found: list[Recorded] = []
+    problems: list[Problem] = []
+    for index, entry in enumerate(document.data):
+        start = document.positions[index,]
+        try:
+            found.append(Recorded(Deviation.model_validate(entry), path, *start))
+        except ValidationError as error:
+            for complaint in complaints(error, Deviation, entry):
+                positions = document.key_positions if complaint.at_key else document.positions
+                problems.append(Problem(path, *positions.get((index, *complaint.path), start), complaint.message))
+    if problems:
+        raise CaseFileError(sorted(problems))
+    return found
+
+
+def beyond_cases(entries: Sequence[Recorded], check: Check) -> list[Recorded]:
+    """What may be seen in a check of a case that no entry names: each entry whose `when` holds, and several at once."""
+    possible = [entry for entry in entries if entry.deviation.may_apply(check)]
+    readings = [entry for entry in possible if not entry.deviation.observed.model_fields_set & ALONE]
+    several = (itertools.combinations(readings, size) for size in range(2, len(readings) + 1))
+    return [_together([entry]) for entry in possible] + [_together(each) for sizes in several for each in sizes]
+
+
+def _together(entries: Sequence[Recorded]) -> Recorded:
+    """One entry, for any case, that observes what these do together."""
+    said: dict[str, Any] = {}
+    for entry in entries:
+        for name, value in entry.deviation.observed.model_dump(exclude_unset=True).items():
+            said[name] = {**said.get(name, {}), **value} if isinstance(value, dict) else value
+    first = entries[0]
+    deviation = first.deviation.model_copy(
+        update={
+            "match": first.deviation.match.model_copy(update={"case": "*"}),
+            "observed": Observed.model_validate(said),
+            "reason": " ".join(dict.fromkeys(entry.deviation.reason for entry in entries)),
+        }
+    )
+    return replace(first, deviation=deviation, certain=False)
+
+
+def unknown_names(
+    entries: Collection[Recorded], cases: Collection[str], packages: Collection[str]
+) -> Iterator[Problem]:
+    """What entries name and nothing has, so that they would silently never apply: cases among all ids, or packages.
+
+    A package is known if it is among those given, or installed.
+    """
+    known = {
+        "case": cases,
+        "kind": ("einsum", "attention"),
+        "mode": get_args(Mode),
+        "dtype": get_args(DTypeName),
+        "direction": ("forward", "grad"),
+    }
+    for entry in entries:
+        match, versions = entry.deviation.match, entry.deviation.versions
+        unmatched = (
+            f"match.{field}: {pattern!r} matches no {field}"
+            for field, names in known.items()
+            for pattern in _listed(getattr(match, field))
+            if pattern not in names and not fitting(names, pattern)
+        )
+        unknown = (
+            f"versions: {package!r} is no package that is required or installed"
+            for package in versions
+            if package not in packages and not _installed(package, "")
+        )
+        for message in (*unmatched, *unknown):
+            yield Problem(entry.file, entry.line, entry.column, message)
+
+
+def _listed(patterns: list[str] | str) -> list[str]:
+    return [patterns] if isinstance(patterns, str) else patterns

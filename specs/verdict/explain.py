@@ -1,0 +1,76 @@
+"""What pytest is told of a check: the text of a failure, and the properties in JUnit XML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from specs.verdict.check import Check
+from specs.verdict.record import Record, plain
+
+LONGEST = 300  # characters of a case's fields in a failure's text; literal operands can be pages
+PROPERTIES = (
+    *("verdict", "backend", "device", "implementation", "mode", "dtype", "direction"),
+    *("error_ratio", "max_ulp"),
+)
+
+
+def properties(record: Record) -> list[tuple[str, object]]:
+    """What JUnit XML tells of a record."""
+    fields = record.as_json()
+    told: list[tuple[str, object]] = [(name, fields[name]) for name in PROPERTIES if fields[name] is not None]
+    return [*told, ("source", f"{record.file}:{record.line}")]
+
+
+def explain(check: Check, record: Record, versions: Mapping[str, str | None]) -> str:
+    """All that a failing check shows: what was computed on what, what was wrong, and how to run it again."""
+    found, worst = record.measurement, record.measurement.worst
+    framework = f"{check.backend} {versions.get(check.backend) or ''}".strip()
+    gradient = found.bound.get("gradient_of")
+    of = f" of the gradient of {gradient}" if gradient else ""
+    facts = {
+        "about": check.case.config.about,
+        check.case.kind: fields(check),
+        "on": f"{framework} {check.device}: {check.implementation}, {check.mode}, {check.dtype}, {check.direction}",
+        record.verdict: record.reason,
+        "worst": worst and f"{list(worst.index)}{of}: expected {worst.expected}, got {worst.got}, bound {worst.bound}",
+        "ratio": found.error_ratio is not None and f"{found.error_ratio:.4g} times the bound",
+        "ULPs": found.max_ulp is not None and f"{found.max_ulp:.4g} at most",
+        "RMS": found.rms is not None and f"{found.rms:.4g} times the deviation of correct arithmetic",
+        "again": record.again,
+    }
+    lines = [f"{record.file}:{record.line}: {check.case.id}"]
+    lines += [f"  {label:<10} " + str(fact).replace("\n", "\n" + " " * 13) for label, fact in facts.items() if fact]
+    return "\n".join(lines)
+
+
+def fields(check: Check) -> str:
+    """What the case says, in one line."""
+    aside = {"about", "source", "weak", "dtypes", "modes", "implementations"}
+    said = check.case.config.model_dump(exclude_unset=True, exclude=aside)
+    line = ", ".join(f"{name}: {json.dumps(plain(value))}" for name, value in said.items())
+    return line if len(line) <= LONGEST else line[:LONGEST] + " …"
+
+
+class NotPassedError(Exception):
+    """Ends an item as failed; its text is all that is shown."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A failure's text with the one line that pytest's short summary and JUnit XML look for in `reprcrash`."""
+
+    text: str
+    message: str
+
+    @property
+    def reprcrash(self) -> Explained:
+        return self
+
+    def toterminal(self, out: Any) -> None:
+        out.line(self.text)
+
+    def __str__(self) -> str:
+        return self.text

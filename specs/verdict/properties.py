@@ -1,0 +1,138 @@
+"""Properties of what a case states, by which a known difference is recognised in cases that nobody named."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from specs.case.attention import AttentionConfig
+from specs.case.case import Config
+from specs.case.einsum import EinsumConfig
+from specs.case.equation import ELLIPSIS, Contraction, Term, bind, parse
+from specs.case.error import CaseError
+from specs.case.shapes import Shape, einsum_shapes
+
+Property = Literal[
+    "summed_alone",
+    "nothing_summed",
+    "label_of_size_one",
+    "empty_axis",
+    "ellipsis_left_out",
+    "ellipsis_shared_and_no_arrow",
+    "ellipsis_of_output_alone",
+    "diagonal_of_size_one",
+    "no_arrow",
+    "not_letters",
+    "split_by_spaces",
+    "two_ellipses_in_output",
+    "two_ellipses_in_a_row",
+    "one_key_value_head",
+    "one_head_and_item",
+    "causal_and_scale_not_positive",
+    "adds_minus_infinity",
+    "bias_of_products",
+    "empty",
+]
+
+
+def _text(holds: Callable[[str], bool]) -> Callable[[Config], bool]:
+    """Of an equation as it is written, valid or not."""
+    return lambda config: isinstance(config, EinsumConfig) and holds(config.equation)
+
+
+def _parsed(holds: Callable[[tuple[Term, ...], Term | None, list[Shape]], bool]) -> Callable[[Config], bool]:
+    """Of an equation that follows the grammar, whether or not the shapes fit."""
+
+    def of_config(config: Config) -> bool:
+        if not isinstance(config, EinsumConfig):
+            return False
+        try:
+            return holds(*parse(config.equation), list(einsum_shapes(config).values()))
+        except CaseError:
+            return False
+
+    return of_config
+
+
+def _bound(holds: Callable[[Contraction, list[Shape]], bool]) -> Callable[[Config], bool]:
+    """Of an equation that has a meaning."""
+
+    def of_config(config: Config) -> bool:
+        if not isinstance(config, EinsumConfig):
+            return False
+        try:
+            shapes = list(einsum_shapes(config).values())
+            return holds(bind(config.equation, shapes), shapes)
+        except CaseError:
+            return False
+
+    return of_config
+
+
+def _attention(holds: Callable[[AttentionConfig], bool]) -> Callable[[Config], bool]:
+    return lambda config: isinstance(config, AttentionConfig) and holds(config)
+
+
+def _summed_alone(contraction: Contraction, shapes: list[Shape]) -> bool:
+    """A label that is summed has its size in one operand alone, so that its sum can be a plain reduction."""
+    having = Counter(
+        label
+        for term, shape in zip(contraction.operands, shapes, strict=True)
+        for label, size in set(zip(term, shape, strict=True))
+        if size == contraction.sizes[label]
+    )
+    return any(having[label] == 1 for label in contraction.summed)
+
+
+def _label_of_size_one(contraction: Contraction, shapes: list[Shape]) -> bool:
+    """A named label has size 1 in one operand and another size in another, against which it broadcasts."""
+    return any(
+        size == 1 and contraction.sizes[label] != 1 and not label.startswith(ELLIPSIS)
+        for term, shape in zip(contraction.operands, shapes, strict=True)
+        for label, size in zip(term, shape, strict=True)
+    )
+
+
+def _ellipsis_left_out(contraction: Contraction, shapes: list[Shape]) -> bool:
+    """There are unnamed axes, and they are summed over."""
+    return any(label.startswith(ELLIPSIS) for label in contraction.summed)
+
+
+def _diagonal_of_size_one(terms: tuple[Term, ...], output: Term | None, shapes: list[Shape]) -> bool:
+    """Within one operand a label has size 1 and another size."""
+    for term, shape in zip(terms, shapes, strict=False):
+        if ELLIPSIS not in term and len(term) == len(shape):
+            sizes = {label: {size for own, size in zip(term, shape, strict=True) if own == label} for label in term}
+            if any(len(found) == 2 and 1 in found for found in sizes.values()):
+                return True
+    return False
+
+
+PROPERTIES: Mapping[Property, Callable[[Config], bool]] = {
+    "summed_alone": _bound(_summed_alone),
+    "nothing_summed": _bound(lambda contraction, shapes: not contraction.summed),
+    "label_of_size_one": _bound(_label_of_size_one),
+    "empty_axis": _bound(lambda contraction, shapes: any(0 in shape for shape in shapes)),
+    "ellipsis_left_out": _bound(_ellipsis_left_out),
+    "ellipsis_shared_and_no_arrow": _parsed(
+        lambda terms, output, shapes: output is None and sum(ELLIPSIS in term for term in terms) > 1
+    ),
+    "ellipsis_of_output_alone": _parsed(
+        lambda terms, output, shapes: ELLIPSIS in (output or ()) and not any(ELLIPSIS in term for term in terms)
+    ),
+    "diagonal_of_size_one": _parsed(_diagonal_of_size_one),
+    "no_arrow": _text(lambda equation: "->" not in equation),
+    "not_letters": _text(lambda equation: bool(re.search(r"[^a-zA-Z.,>\s-]", equation))),
+    "split_by_spaces": _text(lambda equation: bool(re.search(r"- +>|\. +\.", equation))),
+    "two_ellipses_in_output": _text(lambda equation: equation.partition("->")[2].count(ELLIPSIS) > 1),
+    "two_ellipses_in_a_row": _text(lambda equation: ELLIPSIS * 2 in equation.replace(" ", "")),
+    "one_key_value_head": _attention(lambda config: config.num_kv_heads == 1 < config.num_heads),
+    "one_head_and_item": _attention(lambda config: config.batch == config.num_heads == 1),
+    "causal_and_scale_not_positive": _attention(lambda config: config.causal != "none" and config.score_scale <= 0),
+    "adds_minus_infinity": _attention(lambda config: config.mask is not None and config.mask.fill == -math.inf),
+    "bias_of_products": _attention(lambda config: config.bias is not None and config.bias_at == "products"),
+    "empty": _attention(lambda config: 0 in (config.batch, config.q_len, config.kv_len)),
+}

@@ -1,0 +1,127 @@
+"""The result of one check, as every report reads it.
+
+Plain Python types only: a record travels from an xdist worker to the controller, which rejects NumPy scalars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+Verdict = Literal["pass", "deviation", "unsupported", "fail", "error"]
+VERDICTS: tuple[Verdict, ...] = ("pass", "deviation", "unsupported", "fail", "error")
+
+# How a reason begins where there is no measurement, or where the verdict alone does not tell that a result is right
+REFUSED, ACCEPTED, RAISED, STALE = "refused: ", "accepted what must be refused ", "raised ", "stale: "
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The element with the largest error ratio; numbers as text, so that NaN, complex and bfloat16 survive JSON."""
+
+    index: tuple[int, ...]
+    expected: str
+    got: str
+    bound: str
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What comparing one result with its reference found.
+
+    error_ratio     max over elements of |error| / bound; None where nothing could be compared, inf where a value
+                    differs although the bound is zero (JSON has no inf: written as the string "inf")
+    max_ulp         largest error in units of the output format's last place; max_abs: largest absolute error
+    nan, infinite   how many numbers of the result are (a complex value has two)
+    digest          of the result's bytes: two equal digests are the same bits
+    bound           how the bound was derived: precision formats, contraction length …
+    rms             root mean square of error / standard deviation of correct arithmetic: about 1 or less; None where
+                    errors are not known to average out, or are too few
+    bias            how far the result, or a scale within the computation, seems off by a factor, less 1: 0.001 is 0.1%
+    """
+
+    error_ratio: float | None = None
+    max_ulp: float | None = None
+    max_abs: float | None = None
+    worst: Worst | None = None
+    output_dtype: str | None = None
+    output_shape: tuple[int, ...] | None = None
+    nan: int | None = None
+    infinite: int | None = None
+    digest: str | None = None
+    bound: dict[str, Any] = field(default_factory=dict)
+    rms: float | None = None
+    bias: float | None = None
+
+
+@dataclass(frozen=True)
+class Weakness:
+    """Why a check proves little (`specs.verdict.weakness`), and why its case is worth having, if it says so."""
+
+    reason: str
+    mark: str | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One check's verdict and the evidence for it.
+
+    observed    of a probe, what the result shows of the arithmetic: property → in words (`specs.verdict.effective`)
+    repeatable  whether another run gave the same bits; None: not asked
+    again       the shell command that runs this check and nothing else
+    """
+
+    id: str
+    file: str
+    line: int
+    case: str
+    kind: str
+    backend: str
+    device: str
+    implementation: str
+    mode: str
+    dtype: str
+    direction: str
+    verdict: Verdict
+    reason: str = ""
+    deviation: dict[str, Any] | None = None
+    measurement: Measurement = field(default_factory=Measurement)
+    observed: dict[str, str] | None = None
+    repeatable: bool | None = None
+    weak: Weakness | None = None
+    seconds: float = 0.0
+    again: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Flat JSON-able mapping; the measurement's fields stand beside the others."""
+        fields = asdict(self)
+        fields |= fields.pop("measurement")
+        return {"schema": SCHEMA_VERSION, **plain(fields)}
+
+
+def plain(value: Any) -> Any:
+    """JSON's own types: tuples become lists, non-finite and complex numbers text, and text is such as can be written.
+
+    Integers of more than 32 bits become text too: execnet fails on large negative ones, and the numbers of a page's
+    script have 53 bits.
+    """
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    if isinstance(value, complex):
+        return str(value).strip("()")
+    if isinstance(value, int) and abs(value) >= 2**31:
+        return str(value)
+    return value
+
+
+def encodable(text: str) -> str:
+    """Text without lone surrogates, which neither a file nor the channel to another process can hold."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,33 @@
+"""What a case says, as every report reads it: JSON's own types, written once for all checks of a case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.case.error import CaseError
+from specs.case.shapes import attention_shapes, einsum_shapes
+from specs.verdict.record import SCHEMA_VERSION, plain
+
+
+def statement(case: Case) -> dict[str, Any]:
+    """The fields of a case with its file's defaults, and what follows from them.
+
+    config  what is written, defaults of the file included and those of the model left out
+    data    the recipe of its inputs
+    shapes  of each operand, in order; None where the case is meaningless already in that
+    """
+    config = case.config
+    try:
+        shapes = einsum_shapes(config) if isinstance(config, EinsumConfig) else attention_shapes(config)
+    except CaseError:
+        shapes = None
+    said = {
+        "case": case.id,
+        "kind": case.kind,
+        "config": config.model_dump(exclude_unset=True),
+        "data": config.data,
+        "shapes": shapes,
+    }
+    return {"schema": SCHEMA_VERSION, **plain(said)}
