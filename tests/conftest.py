@@ -4,6 +4,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from tests.support.project import fakes, project  # noqa: F401  fixtures
+
 # `pytest` without a path loads this file too, in environments that have only what the cases need
 if find_spec("hypothesis"):
     from hypothesis import settings

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from backends import registry
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 SESSION = """
 import sys
 from pathlib import Path

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from backends import registry
 from backends.__main__ import exceptions, main
 from backends.base import Backend, Declaration
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 
 class Narrow(Backend):

@@ -13,8 +13,8 @@ import pytest
 
 from backends import registry
 from backends.keras_host import KERAS
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 HOSTS = ("jax", "tensorflow", "torch")
 
 

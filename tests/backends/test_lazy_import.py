@@ -6,13 +6,12 @@ import json
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import pytest
 
 from backends import registry
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 FRAMEWORKS = {"torch", "jax", "tensorflow", "keras"}
 
 EINSUM = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +20,8 @@ from backends.attention.keras_multihead import KerasGroupedQueryAttention, Keras
 from backends.attention.torch import ScaledDotProductAttention
 from backends.attention.torch_flex import FlexAttention
 from specs.case.attention import AttentionConfig
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 EAGER = Execution("eager", "float32", "cpu", "forward")
 PLAIN: dict[str, Any] = {"q_len": 4, "num_heads": 2, "head_dim": 8}
 MODULE = PLAIN | {

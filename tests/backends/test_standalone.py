@@ -18,9 +18,9 @@ from reports.script import find
 from specs.inputs import designed
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
-from tests.reports.planted import write
+from tests.support import ROOT
+from tests.support.planted_runs import write
 
-ROOT = Path(__file__).resolve().parents[2]
 PRODUCT, MASKS = "cases/einsum/products.yaml::matrix_product", "cases/attention/masks.yaml"
 COMPLEX, DIAGONAL = "cases/einsum/complex_numbers.yaml::matrix_product", "cases/einsum/diagonals.yaml::diagonal"
 ATTENTION = "cases/attention/causal.yaml::grouped"

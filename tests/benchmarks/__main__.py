@@ -21,8 +21,8 @@ from specs.case.loading import discover, load
 from specs.inputs import inputs
 from specs.verdict.check import Check, checks
 from specs.verdict.verdict import judge
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TYPICAL = ["cases/einsum/products.yaml", "cases/attention/lengths.yaml"]
 
 

@@ -24,8 +24,8 @@ from specs.verdict.check import Check
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
 from tests.faulty.wrong import formulated
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CHECK = re.compile(
     r"(?P<case>(?P<file>[^:]+)::[^\[]+)\[(?P<implementation>.+)-(?P<dtype>(?!grad\b)\w+)(?P<grad>-grad)?\]"
 )

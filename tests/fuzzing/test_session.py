@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
 from specs.case.loading import load
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
 
 # NumPy, but wrong, refusing, aborting or hanging for some equations; its attention is right
 ADAPTER = """

@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_runs import large_run
-from pages import DIAGONAL, PRODUCT, ROW, Look, made, planted
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from project import ADAPTER, BODIES, DEVIATIONS, FAKE_FRAMEWORK, FAKES, ROOT, STARTS, Project
 
 from reports import views
-
-
-@pytest.fixture(scope="session")
-def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The adapters, and what pytest keeps between sessions: each fake is examined once, and not for each test."""
-    folder = tmp_path_factory.mktemp("fakes")
-    (folder / "fake_framework.py").write_text(FAKE_FRAMEWORK)
-    for name in FAKES:
-        adapter = ADAPTER.format(
-            name=name,
-            distribution="absent" if name == "absent" else "numpy",
-            start=STARTS.get(name, "pass"),
-            body=BODIES.get(name, ""),
-            devices=[] if name == "homeless" else ["cpu"],
-        )
-        (folder / f"{name}.py").write_text(adapter)
-    (folder / "deviations").mkdir()
-    for name, text in DEVIATIONS.items():
-        (folder / "deviations" / f"{name}.yaml").write_text(text)
-    return folder
-
-
-@pytest.fixture
-def project(pytester: pytest.Pytester, fakes: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    made = Project(pytester, fakes)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, fakes, pytester.path))))
-    monkeypatch.setenv("IMPORTED", str(made.imported))
-    monkeypatch.setenv("COLUMNS", "120")
-    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):  # of a CI that runs these tests
-        monkeypatch.delenv(name, raising=False)
-    return made
+from tests.support.pages import DIAGONAL, PRODUCT, ROW, Look, made, planted
+from tests.support.runs import large_run
 
 
 @pytest.fixture(scope="session")

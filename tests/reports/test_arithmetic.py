@@ -6,10 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs import case, write_run
-from made_runs import record as made_record
-from pages import Look, made
-from project import Project
 
 from reports.arithmetic import rows
 from reports.markdown import summary
@@ -17,6 +13,10 @@ from reports.read import read
 from specs.arithmetic.formats import DTYPES
 from specs.arithmetic.precision import declared
 from specs.verdict.record import Record
+from tests.support.pages import Look, made
+from tests.support.project import Project
+from tests.support.runs import case, write_run
+from tests.support.runs import record as made_record
 
 PROBE = case("precision/einsum::sums")
 

@@ -18,7 +18,7 @@ from reports.compare.runs import compare
 from reports.compare.sections import sections, verdict
 from reports.compare.shift import FEWEST
 from specs.verdict.record import ACCEPTED, RAISED, REFUSED, STALE
-from tests.reports.planted import facts, record, write
+from tests.support.planted_runs import facts, record, write
 
 FAIL = {"verdict": "fail", "reason": "3 of 6 values are outside the error bound", "error_ratio": 40.0, "digest": "bb"}
 RAISES = {"verdict": "fail", "reason": f"{RAISED}TypeError: no such dtype", "refused": True}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from made_runs import case
 
 from reports.formula import Tree, formula
 from specs.case.attention import AttentionConfig
@@ -11,6 +10,7 @@ from specs.case.attention_fields import Mask, Projections, Relative, Window
 from specs.case.common import Expect
 from specs.case.einsum import EinsumConfig
 from specs.verdict.statement import statement
+from tests.support.runs import case
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXZ"  # Y is the output
 

@@ -11,7 +11,7 @@ import pytest
 from reports.__main__ import main
 from reports.read import read
 from runner.sharding import Shard, parse
-from tests.reports.planted import record, write
+from tests.support.planted_runs import record, write
 
 RECORDS = [record(f"sums::{number}", seconds=0.01 * number) for number in range(30)]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from made_runs import finding, record
-from pages import PRODUCT, Look, cells, count, made, state
 from playwright.sync_api import expect
 
 from reports.compare.sections import Section
+from tests.support.pages import PRODUCT, Look, cells, count, made, state
+from tests.support.runs import finding, record
 
 # The first screen -----------------------------------------------------------------------------------------------------
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from made_runs import case, finding, record
-from pages import DEVIATION, FAILURE, ROW, Look, count, made, of_check, planted
 from playwright.sync_api import Page, expect
 
 from specs.case.einsum import EinsumConfig
+from tests.support.pages import DEVIATION, FAILURE, ROW, Look, count, made, of_check, planted
+from tests.support.runs import case, finding, record
 
 # From the grid to one check -------------------------------------------------------------------------------------------
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
 from reports.__main__ import main
 from reports.read import read
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
 
 PRODUCTS = """\
 kind: einsum

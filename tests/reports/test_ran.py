@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reports.__main__ import main
-from tests.reports.planted import facts, record, write
+from tests.support.planted_runs import facts, record, write
 
 RIGHT = record("products::right")
 JAX = facts()["backends"]["jax"]

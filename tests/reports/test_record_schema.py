@@ -8,15 +8,15 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import made_runs
 import pytest
 from jsonschema import Draft202012Validator
-from project import BROKEN, PRODUCTS, Project
 
 from reports.read import RunError, read
 from specs.verdict.record import SCHEMA_VERSION, VERDICTS, Measurement
+from tests.support import runs
+from tests.support.project import BROKEN, PRODUCTS, Project
 
-SCHEMA = json.loads((Path(made_runs.__file__).parents[2] / "reports" / "record.schema.json").read_text())
+SCHEMA = json.loads((Path(runs.__file__).parents[2] / "reports" / "record.schema.json").read_text())
 
 
 def of(part: str) -> Draft202012Validator:
@@ -42,8 +42,8 @@ def test_every_field_is_described() -> None:
 
 
 def test_records_are_as_described() -> None:
-    infinite = made_runs.record(made_runs.case(), verdict="fail", ratio=float("inf")).as_json()
-    bare = made_runs.record(made_runs.case(), verdict="unsupported", ratio=None).as_json()
+    infinite = runs.record(runs.case(), verdict="fail", ratio=float("inf")).as_json()
+    bare = runs.record(runs.case(), verdict="unsupported", ratio=None).as_json()
     bare |= {name: value for name, value in vars(Measurement()).items() if name != "bound"}
     for each in (infinite, bare):
         of("record").validate(each)
@@ -55,20 +55,20 @@ def test_records_are_as_described() -> None:
     ids=str,
 )
 def test_the_schema_refuses_what_is_no_record(change: dict[str, Any]) -> None:
-    record = deepcopy(made_runs.record(made_runs.case()).as_json())
+    record = deepcopy(runs.record(runs.case()).as_json())
     assert of("record").is_valid(record)
     assert not of("record").is_valid(record | change)
 
 
 def test_a_field_that_is_missing_is_refused() -> None:
-    record = made_runs.record(made_runs.case()).as_json()
+    record = runs.record(runs.case()).as_json()
     for name in record:
         assert not of("record").is_valid({key: value for key, value in record.items() if key != name})
 
 
 def test_a_newer_run_is_refused_and_said_how_to_read_it(tmp_path: Path) -> None:
-    case = made_runs.case()
-    folder = made_runs.write_run(tmp_path, [case], [made_runs.record(case)])
+    case = runs.case()
+    folder = runs.write_run(tmp_path, [case], [runs.record(case)])
     newer = json.loads((folder / "cases.jsonl").read_text()) | {"schema": SCHEMA_VERSION + 1}
     (folder / "cases.jsonl").write_text(json.dumps(newer) + "\n")
     with pytest.raises(

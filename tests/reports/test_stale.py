@@ -6,10 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from made_runs import case, record
 
 from reports.stale import Stale
 from specs.verdict.deviation import Deviation, Recorded
+from tests.support.runs import case, record
 
 PRODUCT = case("einsum/products::product", 5)
 

@@ -7,7 +7,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from project import BROKEN, Project, ids
+
+from tests.support.project import BROKEN, Project, ids
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

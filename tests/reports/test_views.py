@@ -9,9 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import made_runs
 import pytest
-from made_runs import case, finding, record, write_run
 
 from reports import views
 from reports.__main__ import main
@@ -25,6 +23,8 @@ from reports.read import Run, RunError, read
 from specs.case.einsum import EinsumConfig
 from specs.verdict.record import VERDICTS, Record
 from specs.verdict.statement import statement
+from tests.support import runs
+from tests.support.runs import case, finding, record, write_run
 
 HOSTILE = "</script><script>document.title='run'</script><img src=x onerror=alert(1)> `|@somebody <!-- ]]> &amp; \u2028"
 
@@ -122,12 +122,10 @@ def test_the_page_is_one_file_that_asks_for_nothing(made: Make) -> None:
 
 
 def test_hostile_text_makes_no_element(made: Make) -> None:
-    quiet = made(
-        failing(), backends={name: finding(name) for name in made_runs.BACKENDS} | {"x": finding("x", "r", "n")}
-    )
+    quiet = made(failing(), backends={name: finding(name) for name in runs.BACKENDS} | {"x": finding("x", "r", "n")})
     views.write(quiet.folder)
     tags = [tag for tag, _ in Tags((quiet.folder / "index.html").read_text()).found]
-    backends = {name: finding(name) for name in made_runs.BACKENDS} | {"x": finding("x", HOSTILE, HOSTILE)}
+    backends = {name: finding(name) for name in runs.BACKENDS} | {"x": finding("x", HOSTILE, HOSTILE)}
     loud = made(failing(reason=HOSTILE), backends=backends)
     views.write(loud.folder)
     assert [tag for tag, _ in Tags((loud.folder / "index.html").read_text()).found] == tags
@@ -202,7 +200,7 @@ def test_everything_that_did_not_run_is_said(made: Make) -> None:
 
 
 def test_of_a_whole_run_there_is_nothing_to_say(made: Make) -> None:
-    assert list(notices(made(record(case())), set(made_runs.BACKENDS))) == []
+    assert list(notices(made(record(case())), set(runs.BACKENDS))) == []
 
 
 # The summary ----------------------------------------------------------------------------------------------------------

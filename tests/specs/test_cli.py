@@ -9,8 +9,8 @@ import pytest
 from specs import __main__
 from specs.__main__ import main
 from specs.case import schema
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 GOOD = 'kind: einsum\ncases:\n  one: {equation: "i->", sizes: {i: 1}}\n  two: {equation: "i->", sizes: {i: 2}}\n'
 BAD = 'kind: einsum\ncases:\n  one: {equaton: "i->", sizes: {i: -1}}\n'
 

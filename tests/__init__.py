@@ -1,0 +1,1 @@
+"""Tests of the suite itself, in the same rooms as the suite."""

@@ -1,0 +1,1 @@
+"""Tests of the backends and of the contract that they keep."""

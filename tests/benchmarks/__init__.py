@@ -1,0 +1,1 @@
+"""`python -m tests.benchmarks`: what a check costs beside the framework's own time."""

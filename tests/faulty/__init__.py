@@ -1,0 +1,1 @@
+"""Backends that are wrong on purpose, and the checks that must catch them."""

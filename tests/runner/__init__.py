@@ -1,0 +1,1 @@
+"""Tests of sessions, run as a user runs them."""

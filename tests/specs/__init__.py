@@ -1,0 +1,1 @@
+"""Tests of what is computed and of what counts as right, room by room."""

@@ -1,0 +1,1 @@
+"""Tests of formats, double-double and promotion."""

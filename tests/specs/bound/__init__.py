@@ -1,0 +1,1 @@
+"""Tests of bounds, against simulated arithmetic that is right and that is wrong."""

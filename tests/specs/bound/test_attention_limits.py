@@ -1,0 +1,93 @@
+"""The attention bound where numbers are not finite or a range overflows, and how random data narrow it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from specs.arithmetic.double_double import rounded
+from specs.arithmetic.formats import DTYPES
+from specs.arithmetic.precision import declared
+from specs.bound.attention import reference
+from specs.case.attention import AttentionConfig
+from specs.inputs import inputs
+from specs.reference.reference import Reference
+from tests.support.narrow_attention import expectation, made
+
+LITERAL = {"batch": 1, "num_heads": 1, "head_dim": 1, "value_dim": 1, "scale": 1.0}
+
+
+def column(*numbers: float) -> list[list[list[list[float]]]]:
+    """A tensor bshd of one head and one feature."""
+    return [[[[number]] for number in numbers]]
+
+
+def outcome(dtype: str, **fields: Any) -> Reference:
+    _, case = made("plain", **LITERAL | fields)
+    return expectation(case, declared(DTYPES[dtype]), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_what_is_not_finite_has_one_right_result_and_the_rest_keeps_its_bound(dtype: str) -> None:
+    keys, values = column(1.0, 2.0, 3.0), column(1.0, np.nan, 2.0)
+    found = outcome(dtype, q_len=3, kv_len=3, causal="top_left", key=keys, value=values)
+    assert np.isnan(rounded(found.value)).ravel().tolist() == [False, True, True]
+    assert found.error is not None
+    assert np.isfinite(found.error).all()
+    infinite = outcome(dtype, q_len=1, kv_len=2, query=column(0.0), value=column(np.inf, 1.0))
+    assert rounded(infinite.value).ravel().tolist() == [np.inf]
+    assert infinite.error is not None
+    assert infinite.error.ravel().tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("masked_values", "expected"), [("ignored", [1.0, np.nan]), ("spread", [np.nan, np.nan])])
+def test_a_masked_value_counts_for_nothing_or_as_zero_times_it(masked_values: str, expected: list[float]) -> None:
+    values = column(1.0, np.nan)
+    found = outcome("float32", q_len=2, kv_len=2, causal="top_left", value=values, masked_values=masked_values)
+    np.testing.assert_array_equal(rounded(found.value).ravel(), expected)
+
+
+def test_an_infinite_value_whose_weight_may_vanish_leaves_no_bound() -> None:
+    found = outcome("float32", q_len=1, kv_len=2, query=column(1.0), key=column(0.0, 200.0), value=column(np.inf, 1.0))
+    assert found.error is not None
+    assert np.isinf(found.error).all()
+
+
+def test_a_product_that_may_be_minus_infinity_in_float16_only_loses_its_own_weight() -> None:
+    fields = {"q_len": 1, "kv_len": 2, "query": column(300.0), "key": column(-300.0, 0.0), "value": column(5.0, 2.0)}
+    found = outcome("float16", **fields)
+    assert found.error is not None
+    assert found.error.max() < 0.01
+    every = outcome("float16", **fields | {"key": column(-300.0, -301.0)})
+    assert every.error is not None
+    assert np.isinf(every.error).all()
+
+
+def test_behind_a_softcap_an_overflowing_product_is_the_cap() -> None:
+    fields = {"q_len": 1, "kv_len": 2, "query": column(300.0), "key": column(300.0, 0.0), "value": column(5.0, 2.0)}
+    found = outcome("float16", **fields, softcap=1.0)
+    assert found.error is not None
+    assert found.error.max() < 0.01
+
+
+@pytest.mark.parametrize("name", ["linear", "linear with bias and output", "per head", "rotary", "relative keys"])
+def test_random_data_narrow_the_bound_of_what_is_projected_turned_or_relative(name: str) -> None:
+    _, case = made(name, kv_len=64)
+    p = declared(DTYPES["bfloat16"])
+    operands = inputs.operands(case, "bfloat16")
+    assert isinstance(case.config, AttentionConfig)
+    random, any_data = (
+        reference(case.config, DTYPES["bfloat16"], operands, p, random=random).error for random in (True, False)
+    )
+    assert random is not None
+    assert any_data is not None
+    assert np.median(random / any_data) < 0.75
+
+
+def test_scores_beyond_float16_leave_no_bound_and_others_keep_theirs() -> None:
+    literal = {"query": [[[[300.0]], [[1.0]]]], "key": [[[[300.0]]]], "value": [[[[2.0]]]]}
+    shape = {"batch": 1, "q_len": 2, "kv_len": 1, "num_heads": 1, "head_dim": 1, "value_dim": 1}
+    _, case = made("plain", **shape, **literal)
+    stored, kept = (declared(DTYPES["float16"], intermediate=name) for name in ("float16", "float32"))
+    assert np.isinf(expectation(case, stored, "float16").error).ravel().tolist() == [True, False]
+    assert np.isfinite(expectation(case, kept, "float16").error).all()

@@ -1,0 +1,1 @@
+"""Tests of case files, equations and the schema."""

@@ -1,0 +1,242 @@
+"""What is wrong with a case file is told all at once: where, what, and what was expected instead."""
+
+import pickle
+
+import pytest
+
+from specs.case.loading import load
+from specs.case.problems import CaseFileError, Problem
+from tests.support.case_texts import attention, einsum
+
+
+def test_all_problems_of_a_file_are_found_at_once_each_at_its_place(problems_of):
+    assert problems_of("""
+        kind: einsum
+        abuot: Many mistakes.
+        defaults: {dtypes: [float64, float23], gradent: true}
+        cases:
+          first:
+            equaton: ij,jk->ik
+            shapes: [[2, x], [3.0, -1], 4]
+          Second: {equation: 3, operands: [[1, [2, x]], y]}
+          third: {equation: "i->", sizes: {i: 1}, sizes: {i: 2}, modes: [egaer]}
+          fourth:
+          fifth: {equation: "i->", dtypes: [int8]}
+        """) == [
+        "2:1: unknown key 'abuot' (did you mean 'about'?)",
+        "3:30: dtypes[1] is the text 'float23' (expected 'float64', 'float32', 'float16', 'bfloat16', 'complex128', "
+        "'complex64', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64' or 'bool'; "
+        "did you mean 'float32'?)",
+        "3:40: unknown key 'gradent' (did you mean 'gradient'?)",
+        "5:3: missing field 'equation' (expected: An einsum equation, explicit (`ij,jk->ik`) or implicit (`ij,jk`))",
+        "6:5: unknown key 'equaton' (did you mean 'equation'?)",
+        "7:18: shapes[0][1] is the text 'x' (expected a whole number)",
+        "7:23: shapes[1][0] is 3.0 (expected a whole number)",
+        "7:28: shapes[1][1] is -1 (expected at least 0)",
+        "7:33: shapes[2] is 4 (expected a list)",
+        "8:3: 'Second' is not a name (expected snake_case, such as 'two_by_three')",
+        "8:22: equation is 3 (expected text)",
+        "8:44: operands[0][1][1] is the text 'x' (expected a number, true or false, a complex number, or a list)",
+        "8:49: operands[1] is the text 'y' (expected a number, true or false, a complex number, or a list)",
+        "9:43: the key 'sizes' is given twice (the first is on line 9)",
+        "9:66: modes[0] is the text 'egaer' (expected 'eager', 'jit' or 'xla'; did you mean 'eager'?)",
+        "10:10: cases.fourth is empty (expected a mapping)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("{head_dim: 4, q_len: two}", "3:29: q_len is the text 'two' (expected a whole number)"),
+        ("{head_dim: 4, q_len: 2.5}", "3:29: q_len is 2.5 (expected a whole number)"),
+        ("{head_dim: 4, q_len: true}", "3:29: q_len is true (expected a whole number)"),
+        ("{head_dim: 4, q_len: }", "3:29: q_len is empty (expected a whole number)"),
+        ("{head_dim: 0, q_len: 1}", "3:19: head_dim is 0 (expected at least 1)"),
+        ("{head_dim: 4, q_len: 1, softcap: 0}", "3:41: softcap is 0 (expected more than 0)"),
+        ("{head_dim: 4, q_len: 1, scale: [1]}", "3:39: scale is a list (expected a number)"),
+        ("{head_dim: 4, q_len: 1, gradient: no}", "3:42: gradient is the text 'no' (expected true or false or a list)"),
+        ("{head_dim: 4, q_len: 1, window: 3}", "3:40: window is 3 (expected a mapping)"),
+        ("{head_dim: 4, q_len: 1, window: {lfet: 3}}", "3:41: unknown key 'lfet' (did you mean 'left'?)"),
+        ("{head_dim: 4, q_len: 1, window: {zzz: 3}}", "3:41: unknown key 'zzz' (expected left or right)"),
+        ("{head_dim: 4, q_len: 1, dtypes: []}", "3:40: dtypes is an empty list (expected a length of at least 1)"),
+        ("{head_dim: 4, q_len: 1, dtypes: [int8, int8]}", "3:40: dtypes: a dtype is listed twice"),
+        ("{head_dim: 4, q_len: 1, requires: {disk: 1}}", "3:43: unknown key 'disk' (expected 'memory_gib')"),
+        ("{head_dim: 4, q_len: 1, expect: {}}", "3:40: expect: give exactly one of: value, error"),
+        ("{head_dim: 4, q_len: 1, query: [[1, x]]}", "3:44: query[0][1] is the text 'x' (expected a number, true or "
+         "false, a complex number, or a list)"),
+        ("{head_dim: 4, q_len: 1, mask: {shape: qk}}", "3:32: missing field 'type' (expected: bool: true lets a key "
+         "take part. additive: added to the scores)"),
+        ("{head_dim: 4, q_len: 1, mask: {type: additive, fill: lowst}}", "3:61: mask.fill is the text 'lowst' "
+         "(expected a number or 'lowest'; did you mean 'lowest'?)"),
+        ("{head_dim: 4, q_len: 1, mask: {type: bool, shape: zz}}", "3:58: mask.shape is the text 'zz' (expected: The "
+         "axes it varies along, the last of (batch, heads, q, k): `qk`, `b11k`, `1hqk`; 1 broadcasts)"),
+        ("{head_dim: 4, q_len: 1, mask: {type: bool, fill: 1}}", "3:38: mask: fill belongs to an additive mask"),
+        ("{head_dim: 4, q_len: 1, scale_at: weights}", "3:3: scale_at weights needs an explicit scale"),
+        ("{head_dim: 4, q_len: 1, sweeep: {}}", "3:32: unknown key 'sweeep' (did you mean 'sweep'?)"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_in_plain_words(problems_of, entry, problem):
+    assert problems_of(attention(entry)) == [problem]
+
+
+def test_an_overlong_text_is_told_short(problems_of):
+    (problem,) = problems_of(attention(f"{{head_dim: 4, q_len: 1, about: {'long ' * 100}}}"))
+    assert problem.startswith("3:39: about is the text 'long long ")
+    assert problem.endswith("…' (expected at most 300 characters)")
+    assert len(problem) < 120
+
+
+def test_missing_fields_are_reported_at_the_name_of_each_entry(problems_of):
+    problems = problems_of("kind: attention\ncases:\n  a: {q_len: 1}\n  b: {}\n")
+    assert [problem.partition(" (")[0] for problem in problems] == [
+        "3:3: missing field 'head_dim'",
+        "4:3: missing field 'head_dim'",
+        "4:3: missing field 'q_len'",
+    ]
+
+
+def test_a_problem_of_the_defaults_is_reported_there_and_once(problems_of):
+    assert problems_of("""
+        kind: attention
+        defaults:
+          head_dim: four
+          window: {left: -1}
+          nmu_heads: 2
+        cases:
+          a: {q_len: 1}
+          b: {q_len: 2}
+        """) == [
+        "3:13: head_dim is the text 'four' (expected a whole number)",
+        "4:18: window.left is -1 (expected at least 0)",
+        "5:3: unknown key 'nmu_heads' (did you mean 'num_heads'?)",
+    ]
+
+
+def test_a_wrong_default_is_found_even_where_every_entry_has_its_own(problems_of):
+    assert problems_of("kind: attention\ndefaults: {head_dim: x}\ncases:\n  a: {q_len: 1, head_dim: 4}\n") == [
+        "2:22: head_dim is the text 'x' (expected a whole number)"
+    ]
+
+
+def test_a_problem_of_an_entry_is_reported_there_though_the_defaults_have_the_field_too(problems_of):
+    assert problems_of("kind: attention\ndefaults: {head_dim: 4}\ncases:\n  a: {q_len: 1, head_dim: x}\n") == [
+        "4:27: head_dim is the text 'x' (expected a whole number)"
+    ]
+
+
+def test_incomplete_defaults_are_no_problem(cases_of):
+    assert cases_of("""
+        kind: einsum
+        defaults: {shapes: [[2, 2]], expect: {value: 1}}
+        cases:
+          a: {equation: "ij->"}
+        """)
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("", ["1:1: the file is empty (expected a mapping)"]),
+        ("- 1\n", ["1:1: the file is a list (expected a mapping)"]),
+        (
+            "kind: einsun\ncases: {a: {}}\n",
+            ["1:7: kind is the text 'einsun' (expected 'einsum' or 'attention'; did you mean 'einsum'?)"],
+        ),
+        ("kind: [einsum]\ncases: {a: {}}\n", ["1:7: kind is a list (expected 'einsum' or 'attention')"]),
+        ("kind: einsum\ncases: {}\n", ["2:8: cases is an empty mapping (expected a length of at least 1)"]),
+        ("kind: einsum\ncases: [a]\n", ["2:8: cases is a list (expected a mapping)"]),
+        ("kind: einsum\ndefaults:\ncases: {a: {}}\n", ["2:10: defaults is empty (expected a mapping)"]),
+        ("about: x\n", ["1:1: missing field 'cases' (expected: The cases, by their snake_case names)",
+                        "1:1: missing field 'kind' (expected: What the cases compute, and so which fields they have)"]),
+        ("kind: einsum\ncases: {a: [\n", ["3:1: not valid YAML: did not find expected node content (while parsing a "
+                                          "flow node)"]),
+    ],
+)  # fmt: skip
+def test_what_is_no_case_file_at_all(problems_of, text, problems):
+    assert problems_of(text) == problems
+
+
+@pytest.mark.parametrize("name", ["Rows", "2d", "a-b", "a.b", "a/b", "a b", "é", "_a", "a::b"])
+def test_names_are_snake_case(problems_of, name):
+    entry = '{equation: "i->", sizes: {i: 1}}'
+    assert problems_of(f'kind: einsum\ncases:\n  "{name}": {entry}\n') == [
+        f"3:3: {name!r} is not a name (expected snake_case, such as 'two_by_three')"
+    ]
+
+
+def test_problems_read_like_a_compilers(tmp_path):
+    file = tmp_path / "bad.yaml"
+    file.write_text("kind: einsum\ncases: {a: {equation: i, sizes: {i: -1}}}\n", encoding="utf-8")
+    with pytest.raises(CaseFileError) as raised:
+        load(file, tmp_path)
+    assert raised.value.problems == [Problem(file, 2, 37, "sizes.i is -1 (expected at least 0)")]
+    assert str(raised.value) == f"{file}:2:37: sizes.i is -1 (expected at least 0)"
+    assert pickle.loads(pickle.dumps(raised.value)).problems == raised.value.problems
+
+
+def test_a_file_that_cannot_be_read_is_a_problem(tmp_path):
+    with pytest.raises(CaseFileError, match=r"1:1: the file cannot be read: No such file"):
+        load(tmp_path / "nowhere.yaml", tmp_path)
+
+
+# What a case says of itself
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{equation: 'ij,jk->ik', shapes: [[2, 3], [4, 5]]}", "size_mismatch"),
+        ("{equation: 'i#->i', shapes: [[2]]}", "syntax"),
+        ("{equation: 'i->i', shapes: [[2]], expect: {error: size_mismatch}}", "the case has a meaning"),
+        (
+            "{equation: 'i->i', operands: [[1, 2j]], dtypes: [complex64, int8]}",
+            "2j is a complex number, which int8 cannot",
+        ),
+        (
+            "{equation: 'i->i', operands: [[1, 2]], expect: {value: [1, 2-1j]}}",
+            "2-1j is a complex number, which float64",
+        ),
+        ("{equation: 'i->j', shapes: [[2]], expect: {error: syntax}}", "unknown_label; expect.error is syntax"),
+        ("{equation: 'i,j->ij', sizes: {i: 2}}", "unknown_label"),
+    ],
+)
+def test_a_case_that_contradicts_itself_is_refused_at_its_name(problems_of, entry, message):
+    (problem,) = problems_of(einsum(entry))
+    assert problem.startswith("3:3: ")
+    assert message in problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("past: 4", "past cannot exceed the 3 keys"),
+        ("bias_at: products", "bias_at says where a bias is added"),
+        ("sink: true, fully_masked: mean", "with a sink a query without any key yields zeros"),
+        ("kv_len: 0, fully_masked: mean", "without keys there is no mean"),
+        ("rotary: {dims: 3}", "dims must be even, not 3"),
+        ("rotary: {dims: 6}", "cannot turn 6 of 4 features"),
+        ("rotary: {}, kv_len: 2, causal: bottom_right", "rotary needs positions from 0 on"),
+        ("layout: bsd, self_attention: true, projections: {kind: linear}, past: 1", "q_len must be kv_len, less past"),
+        ("layout: bsd, self_attention: true, projections: {kind: linear}, unseen: 'nan'", "unseen cannot go with"),
+        ("key: [[[[1.0, 2.0]]]]", "the literal key has shape (1, 1, 1, 2), but the case says (1, 3, 1, 4)"),
+    ],
+)
+def test_attention_that_makes_no_sense_is_refused_with_the_reason(problems_of, fields, message):
+    (problem,) = problems_of(attention(f"{{head_dim: 4, q_len: 3, {fields}}}"))
+    assert message in problem
+
+
+def test_members_of_a_sweep_that_contradict_themselves_are_named(problems_of):
+    text = """
+        kind: attention
+        cases:
+          heads: {q_len: 3, head_dim: 4, num_heads: 8, sweep: {num_kv_heads: [2, 3, 5]}}
+        """
+    problems = problems_of(text)
+    assert [problem.partition(" (in ")[2] for problem in problems] == ["heads/3)", "heads/5)"]
+    assert all("head_mismatch" in problem for problem in problems)
+
+
+def test_a_case_that_expects_its_own_refusal_is_valid(cases_of):
+    (case,) = cases_of(einsum("{equation: 'i->j', shapes: [[2]], expect: {error: unknown_label}}"))
+    assert case.config.expected_error == "unknown_label"

@@ -1,0 +1,1 @@
+"""Tests of comparison, deviations and verdicts."""

@@ -1,0 +1,249 @@
+"""All errors of a result together: chance is never taken for a mistake, and mistakes that no element shows are seen."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from specs.arithmetic.double_double import rounded
+from specs.arithmetic.formats import BFLOAT16, DTYPES, TF32, Array, Format, cast, round_to
+from specs.arithmetic.precision import Precision, declared
+from specs.bound import attention_gradient, einsum, einsum_gradient
+from specs.case.einsum import EinsumConfig
+from specs.inputs import inputs
+from specs.reference.attention import attention
+from specs.reference.reference import Reference
+from specs.verdict.aggregate import FEWEST, aggregate
+from specs.verdict.comparison import compare
+from specs.verdict.diagnosis import consistent_with
+from tests.support.narrow_arithmetic import ORDERS, PRECISIONS, Simulated, normal
+from tests.support.narrow_attention import CONFIGS, Computed, expectation, made
+from tests.support.narrow_attention import PRECISIONS as ATTENTION_PRECISIONS
+from tests.support.narrow_attention_gradient import Backpropagated
+
+SEEDS = range(40)
+
+
+def expected(equation: str, operands: list[Array], p: Precision, dtype: str, random: bool = True) -> Reference:
+    config = EinsumConfig(equation=equation, shapes=[list(o.shape) for o in operands])
+    return einsum.reference(config, DTYPES[dtype], operands, p, random)
+
+
+def exactly(equation: str, *operands: Array) -> Array:
+    return np.einsum(equation, *(o.astype(np.float64) for o in operands))
+
+
+# Correct arithmetic ---------------------------------------------------------------------------------------------------
+
+EQUATIONS: dict[str, list[tuple[int, ...]]] = {
+    "ij,jk->ik": [(8, 24), (24, 8)],
+    "i,j->ij": [(24,), (24,)],
+    "ij->i": [(40, 12)],
+    "ij,k->ik": [(20, 6), (30,)],  # twenty sums, each in thirty elements
+    "ij,jk,kl->il": [(20, 3), (3, 2), (2, 20)],  # twenty rows of two numbers, each in twenty elements
+    "i,i,j->ij": [(24,), (24,), (24,)],
+}
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+@pytest.mark.parametrize("name", PRECISIONS, ids=lambda n: n.replace(" ", "_"))
+def test_correct_einsums_are_never_flagged(equation: str, name: str) -> None:
+    dtype, formats = PRECISIONS[name]
+    p = declared(DTYPES[dtype], **formats)
+    for seed in SEEDS:
+        operands = normal(EQUATIONS[equation], dtype, seed)
+        reference = expected(equation, operands, p, dtype)
+        order = list(ORDERS)[seed % len(ORDERS)]
+        simulated = Simulated(p, order, seed, beforehand=bool(seed % 2))
+        result = cast(simulated(equation, [o.astype(np.float64) for o in operands]), DTYPES[dtype])
+        assert compare(result, reference).problem == ""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_correct_gradients_of_einsums_are_never_flagged(dtype: str) -> None:
+    config = EinsumConfig(equation="ij,jk->ik", shapes=[[9, 12], [12, 7]])
+    p = declared(DTYPES[dtype])
+    for seed in SEEDS:
+        a, b, cotangent = normal([(9, 12), (12, 7), (9, 7)], dtype, seed)
+        reference = einsum_gradient.reference(config, DTYPES[dtype], [a, b], cotangent, 0, p, random=True)
+        result = Simulated(p, "sequential", seed)("ik,jk->ij", [cotangent.astype(np.float64), b.astype(np.float64)])
+        found = compare(cast(result, DTYPES[dtype]), reference)
+        assert (found.problem, found.measurement.rms is not None) == ("", True)
+
+
+WRITTEN: list[dict[str, Any]] = [{}, {"pairs": True}, {"prescaled": True}, {"constants": True}, {"fused": 3}]
+
+
+@pytest.mark.parametrize("name", CONFIGS, ids=lambda n: n.replace(" ", "_"))
+@pytest.mark.parametrize("precision", ATTENTION_PRECISIONS, ids=lambda n: n.replace(" ", "_"))
+def test_correct_attention_is_never_flagged(name: str, precision: str) -> None:
+    dtype, formats = ATTENTION_PRECISIONS[precision]
+    for seed, written in enumerate(WRITTEN):
+        config, case = made(name, seed)
+        p = declared(DTYPES[dtype], **formats)
+        p = p.but(intermediate=p.accumulate.name) if written.get("fused") else p
+        with np.errstate(all="ignore"):
+            output = Computed(p, **written).attend(config, inputs.operands(case, dtype))
+            assert compare(cast(output, DTYPES[dtype]), expectation(case, p, dtype)).problem == ""
+
+
+GRADIENTS: dict[str, dict[str, Any]] = {
+    "one query": {"q_len": 1, "kv_len": 40, "batch": 30},
+    "square": {"q_len": 12, "kv_len": 12, "causal": "top_left"},
+    "grouped": {"num_heads": 4, "num_kv_heads": 1, "q_len": 6, "kv_len": 20},
+    "softcap": {"softcap": 2.0},
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS, ids=lambda n: n.replace(" ", "_"))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_correct_gradients_of_attention_are_never_flagged(name: str, dtype: str) -> None:
+    ways: list[dict[str, Any]] = [{}, {"expanded": True}, {"by_output": True}, {"fused": 8, "by_output": True}]
+    tested = 0
+    for seed, written in enumerate(ways * 3):
+        config, case = made("plain", seed, **GRADIENTS[name])
+        p = declared(DTYPES[dtype])
+        p = p.but(intermediate=p.accumulate.name) if written.get("fused") else p
+        operands, cotangent = inputs.operands(case, dtype), inputs.cotangent(case, dtype)
+        right = attention_gradient.references(config, DTYPES[dtype], operands, cotangent, p, random=True)
+        for of, result in Backpropagated(p, **written).gradients(config, operands, cotangent).items():
+            found = compare(cast(result, DTYPES[dtype]), right[of])
+            assert found.problem == "", of
+            tested += found.measurement.rms is not None
+    assert tested
+
+
+# Mistakes that no element shows ---------------------------------------------------------------------------------------
+
+
+def bounded_only(reference: Reference) -> Reference:
+    return replace(reference, deviation=None)
+
+
+def alone(result: Array, reference: Reference) -> str:
+    """What the bound of each element finds."""
+    return compare(result, bounded_only(reference)).problem
+
+
+def products(p: Precision | None = None, shape: tuple[int, int] = (48, 512)) -> tuple[list[Array], Reference]:
+    """Random matrices of float32, and the reference of their product."""
+    operands = normal([shape, shape[::-1]], "float32")
+    return operands, expected("ij,jk->ik", operands, p or declared(DTYPES["float32"]), "float32")
+
+
+def test_operands_that_lost_four_bits_show_in_all_elements_together() -> None:
+    operands, reference = products()
+    cut = [round_to(o, Format("twenty bits", 20, -126, 127)) for o in operands]
+    result = cast(exactly("ij,jk->ik", *cut), DTYPES["float32"])
+    assert alone(result, reference) == ""
+    found = compare(result, reference)
+    assert found.problem.startswith("values are each within the bound, but together 1.")
+    assert "times as far off as correct arithmetic is (RMS" in found.problem
+    assert found.measurement.rms == pytest.approx(1.55, rel=0.1)
+
+
+@pytest.mark.parametrize("factor", [1 + 2.0**-22, 1 - 2.0**-22])
+def test_a_scale_off_in_the_last_digits_shows_as_a_bias(factor: float) -> None:
+    operands, reference = products()
+    result = cast(factor * exactly("ij,jk->ik", *operands), DTYPES["float32"])
+    assert alone(result, reference) == ""
+    found = compare(result, reference)
+    assert "as if scaled by" in found.problem
+    assert found.measurement.bias == pytest.approx(factor - 1, rel=0.1)
+
+
+@pytest.mark.parametrize("factor", [1.001, 0.999, 1.002])
+def test_a_scale_of_scores_off_by_a_thousandth_shows_in_bfloat16(factor: float) -> None:
+    config, case = made("plain", batch=4, q_len=64, kv_len=64, num_heads=4)
+    p = declared(DTYPES["bfloat16"], intermediate="float32", weights="float32")
+    operands, reference = inputs.operands(case, "bfloat16"), expectation(case, p, "bfloat16")
+    for scale, wrong in ((1.0, False), (factor, True)):
+        stated = config.model_copy(update={"scale": config.score_scale * scale})
+        result = cast(rounded(attention(stated, operands, DTYPES["float32"]).output), DTYPES["bfloat16"])
+        found = compare(result, reference)
+        assert alone(result, reference) == ""
+        assert bool(found.problem) == wrong
+        assert found.measurement.bias == pytest.approx(scale - 1, abs=1e-4)
+
+
+def test_an_intermediate_of_bfloat16_behind_float32_is_seen_where_each_element_may_be_anything() -> None:
+    operands = normal([(24, 6), (6, 20), (20, 24)], "float32")
+    reference = expected("ij,jk,kl->il", operands, declared(DTYPES["float32"]), "float32")
+    between = round_to(exactly("ij,jk->ik", *operands[:2]), BFLOAT16)
+    result = cast(exactly("ik,kl->il", between, operands[2]), DTYPES["float32"])
+    reference = replace(reference, error=np.full(reference.shape, 1e30))
+    assert alone(result, reference) == ""
+    assert "times as far off" in compare(result, reference).problem
+
+
+# What is said of them -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_operands_of_tf32_are_named_and_a_small_bias_is_not_taken_for_them(cut_off: bool) -> None:
+    operands, reference = products(shape=(24, 6))
+
+    def under(precision: Precision) -> Reference:
+        return expected("ij,jk->ik", operands, precision, "float32")
+
+    bits = np.uint32(0xFFFFE000)
+    narrow = [(o.view(np.uint32) & bits).view(np.float32) if cut_off else round_to(o, TF32) for o in operands]
+    result = cast(exactly("ij,jk->ik", *narrow), DTYPES["float32"])
+    assert compare(result, reference).problem
+    assert consistent_with(result, reference, under) == "; consistent with operands rounded to TF32"
+    biased = cast(exactly("ij,jk->ik", *operands) * (1 + 2.0**-20), DTYPES["float32"])
+    assert compare(biased, reference).problem
+    assert consistent_with(biased, reference, under) == ""
+
+
+# Where nothing can be said --------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_said_of_few_elements_or_of_data_that_are_not_random() -> None:
+    p = declared(DTYPES["float32"])
+    for rows, random in ((FEWEST - 1, True), (FEWEST, True), (FEWEST, False)):
+        operands = normal([(rows, 40), (40,)], "float32")
+        result = cast(exactly("ij,j->i", *operands), DTYPES["float32"])
+        measured = compare(result, expected("ij,j->i", operands, p, "float32", random)).measurement
+        said = rows == FEWEST and random
+        assert (measured.rms is not None, measured.bias is not None) == (said, said)
+
+
+@pytest.mark.parametrize("dtype", ["float32 summed in float16", "bfloat16 summed in bfloat16"])
+def test_nothing_is_said_of_sums_that_stagnate(dtype: str) -> None:
+    name, formats = PRECISIONS[dtype]
+    operands = normal([(32, 8), (8, 32)], name)
+    assert expected("ij,jk->ik", operands, declared(DTYPES[name], **formats), name).deviation is None
+
+
+def test_equal_elements_count_once_and_shared_roundings_once_for_all_they_enter() -> None:
+    operands, reference = products()
+    result = cast(exactly("ij,jk->ik", *operands), DTYPES["float32"])
+    difference = rounded(reference.value) - result
+
+    def limit(reference: Reference, times: int = 1) -> float:
+        names = ("value", "error", "deviation", "shared")
+        reference = replace(reference, **{name: np.tile(getattr(reference, name), times) for name in names})
+        found = aggregate(np.tile(difference, times), np.tile(result, times).astype(float), reference)
+        assert found is not None
+        return found.rms_limit
+
+    assert limit(reference, 4) == pytest.approx(limit(reference))
+    shared = limit(replace(reference, coherent=48.0))
+    assert shared == pytest.approx(np.sqrt(1.2 * (1 + 8 * np.sqrt(2 / 48))))
+    assert aggregate(difference, result.astype(float), replace(reference, coherent=145.0)) is None
+
+
+def test_zeros_exact_elements_and_what_is_not_finite_are_left_out() -> None:
+    operands, reference = products()
+    result = cast(exactly("ij,jk->ik", *operands), DTYPES["float32"])
+    plain = compare(result, reference).measurement
+    operands = [
+        np.concatenate([operands[0], np.zeros((3, 512)), np.full((1, 512), np.inf)]).astype(np.float32),
+        operands[1],
+    ]
+    with np.errstate(invalid="ignore"):
+        result = cast(exactly("ij,jk->ik", *operands), DTYPES["float32"])
+    wider = compare(result, expected("ij,jk->ik", operands, declared(DTYPES["float32"]), "float32")).measurement
+    assert (wider.rms, wider.bias) == (pytest.approx(plain.rms), pytest.approx(plain.bias))

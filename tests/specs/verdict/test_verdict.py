@@ -1,0 +1,329 @@
+"""From a check to its record, with backends that are a function."""
+
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from specs.arithmetic.formats import BFLOAT16, TF32, Array, Format, round_to
+from specs.bound import bound
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case, Config
+from specs.case.einsum import EinsumConfig
+from specs.case.error import CaseError
+from specs.reference import cache
+from specs.reference.reference import Reference
+from specs.verdict.check import Check
+from specs.verdict.record import Record
+from specs.verdict.verdict import judge
+from tests.support.fake_backend import Fake, recorded
+
+
+def product(a: Array, b: Array) -> Array:
+    wide = np.complex128 if a.dtype.kind == "c" else np.float64
+    return (a.astype(wide) @ b.astype(wide)).astype(a.dtype)
+
+
+def through_float16(a: Array, b: Array) -> Array:
+    return product(a.astype(np.float16).astype(a.dtype), b.astype(np.float16).astype(b.dtype))
+
+
+RIGHT = Fake(product)
+DOUBLED = Fake(lambda a, b: product(a, b) * 2)
+NAN = Fake(lambda a, b: np.full_like(product(a, b), np.nan))
+
+
+@pytest.fixture(autouse=True)
+def nothing_in_memory() -> Iterator[None]:
+    cache.clear()
+    yield
+    cache.clear()
+
+
+SAID: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[3, 8], [8, 3]], "data": "uniform"}  # one run, one result
+
+
+def config(**fields: Any) -> EinsumConfig:
+    return EinsumConfig.model_validate(SAID | fields)
+
+
+def verdict(
+    backend: Fake, said: Config | None = None, dtype: str = "float32", entries: list[Any] = (), work: Path | None = None
+) -> Record:  # type: ignore[assignment]
+    case = Case("einsum/t::c", "c", Path("t.yaml"), 3, said or config())
+    check = Check(case, "fake", "cpu", "einsum", "eager", dtype)
+    return judge(check, backend, "t.yaml::c[x]", "t.yaml", entries, work)
+
+
+REFUSED = config(shapes=[[3, 8], [7, 3]], expect={"error": "size_mismatch"})
+
+
+def test_a_right_result_passes_and_the_record_names_the_check() -> None:
+    record = verdict(RIGHT)
+    assert (record.verdict, record.reason) == ("pass", "")
+    assert 0 <= record.measurement.error_ratio <= 1
+    assert record.id == "t.yaml::c[x]"
+    assert (record.file, record.line, record.case, record.kind) == ("t.yaml", 3, "einsum/t::c", "einsum")
+    assert (record.backend, record.device, record.dtype, record.direction) == ("fake", "cpu", "float32", "forward")
+    assert record.seconds > 0
+
+
+def test_a_wrong_result_fails_with_its_ratio() -> None:
+    record = verdict(DOUBLED)
+    assert record.verdict == "fail"
+    assert record.measurement.error_ratio > 1
+    assert "outside the error bound" in record.reason
+
+
+@pytest.mark.parametrize("dtype", ["int32", "bool", "complex64", "bfloat16", "float64"])
+def test_every_kind_of_dtype_can_pass_and_fail(dtype: str) -> None:
+    outer = Fake(lambda a, b: a[:, 0, None] * b[0] if a.dtype != bool else a[:, :1] & b[:1])
+    single = config(shapes=[[3, 1], [1, 3]])
+    assert verdict(outer, single, dtype).verdict == "pass"
+    zeros = Fake(lambda a, b: np.full((3, 3), dtype == "bool").astype(a.dtype))
+    assert verdict(zeros, single, dtype).verdict == "fail"
+
+
+def test_the_declared_precision_decides() -> None:
+    assert verdict(Fake(through_float16)).verdict == "fail"
+    assert verdict(Fake(through_float16, formats={"multiply": "float16"})).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), TypeError(), RuntimeError("x" * 5000)], ids=lambda e: type(e).__name__
+)
+def test_an_exception_fails_and_is_told_in_one_short_line(error: Exception) -> None:
+    record = verdict(Fake(error))
+    assert record.verdict == "fail"
+    assert record.reason.startswith(f"raised {type(error).__name__}")
+    assert len(record.reason) < 600
+    assert "\n" not in verdict(Fake(ValueError("a\nb"))).reason
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("CUDA out of memory. Tried"), RuntimeError("RESOURCE_EXHAUSTED: OOM when")],
+    ids=str,
+)
+@pytest.mark.parametrize("said", [None, REFUSED], ids=["valid", "to be refused"])
+def test_out_of_memory_is_an_error_of_the_check_and_never_a_refusal(error: Exception, said: Config | None) -> None:
+    record = verdict(Fake(error), said, entries=[recorded({"error": True})])
+    assert record.verdict == "error"
+    assert record.reason.startswith("out of memory")
+
+
+def test_what_a_backend_lacks_is_unsupported_and_not_run() -> None:
+    record = verdict(Fake(AssertionError("was run"), lacking="no such thing"))
+    assert (record.verdict, record.reason) == ("unsupported", "no such thing")
+
+
+def test_what_must_be_refused_passes_when_it_is_and_fails_when_it_is_computed() -> None:
+    assert verdict(Fake(ValueError("sizes differ")), REFUSED).verdict == "pass"
+    assert verdict(Fake(ValueError("sizes differ")), REFUSED).reason == "refused: ValueError: sizes differ"
+    accepted = verdict(Fake(lambda a, b: np.zeros((3, 3))), REFUSED)
+    assert accepted.verdict == "fail"
+    assert "size_mismatch" in accepted.reason
+
+
+def test_a_case_without_meaning_is_the_suites_own_error() -> None:
+    with pytest.raises(CaseError):
+        verdict(RIGHT, config(shapes=[[3, 8], [7, 3]]))
+
+
+def test_a_literal_expectation_must_be_what_the_formula_gives() -> None:
+    literal = {"equation": "i,i->", "shapes": None, "operands": [[1, 2], [3, 4]]}
+    dot = Fake(lambda a, b: np.sum(a * b, dtype=a.dtype))
+    assert verdict(dot, config(**literal, expect={"value": 11}), "int32").verdict == "pass"
+    assert verdict(dot, config(**literal, expect={"value": 11.0}), "float32").verdict == "pass"
+    for wrong in (12, [11]):
+        with pytest.raises(CaseError):
+            verdict(dot, config(**literal, expect={"value": wrong}), "int32")
+
+
+# Deviations ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("backend", "observed", "said"),
+    [
+        (Fake(ValueError("no such thing")), {"error": True}, None),
+        (Fake(ValueError("no such thing")), {"error": "no such"}, None),
+        (Fake(lambda a, b: np.zeros((3, 3))), {"accepts": True}, REFUSED),
+        (Fake(lambda a, b: through_float16(a, b).astype(np.float16)), {"dtype": "float16"}, None),
+        (NAN, {"value": "nan"}, None),
+        (Fake(lambda a, b: product(a, b) * 0), {"value": "zeros"}, None),
+        (Fake(through_float16), {"precision": {"multiply": "float16"}}, None),
+    ],
+    ids=["error", "text", "accepts", "dtype", "nan", "zeros", "precision"],
+)  # fmt: skip
+def test_a_recorded_difference_that_is_observed_is_a_deviation(backend: Fake, observed: dict, said: Any) -> None:
+    assert verdict(backend, said).verdict == "fail"
+    record = verdict(backend, said, entries=[recorded(observed, 9)])
+    assert (record.verdict, record.reason) == ("deviation", "It is known to be wrong.")
+    assert record.deviation["observed"] == observed
+    assert (record.deviation["place"], record.deviation["grade"]) == ("x.yaml:9", "bug")
+
+
+@pytest.mark.parametrize("field", ["fully_masked", "causal"])
+def test_another_reading_of_attention_can_be_recorded(field: str) -> None:
+    masked = {"mask": {"type": "bool", "pattern": "masked_row"}}
+    shape = {"q_len": 2, "kv_len": 2, "head_dim": 1, "query": [[[[0.0]], [[0.0]]]], "key": [[[[0.0]], [[0.0]]]]}
+    said = AttentionConfig.model_validate(shape | (masked if field == "fully_masked" else {"causal": "top_left"}))
+    mean = Fake(lambda q, k, v, *mask: np.broadcast_to(v.mean(axis=1, keepdims=True, dtype=v.dtype), v.shape))
+    other = {"fully_masked": "mean", "causal": "none"}[field]
+    if field == "fully_masked":
+        said = said.model_copy(update={"mask": said.mask.model_copy(update={"shape": "1k"})})
+    assert verdict(mean, said).verdict == "fail"
+    assert verdict(mean, said, entries=[recorded({field: other})]).verdict == "deviation"
+
+
+def test_a_recorded_difference_that_is_gone_is_stale_and_fails() -> None:
+    record = verdict(RIGHT, entries=[recorded({"value": "nan"}, 4)])
+    assert record.verdict == "fail"
+    assert record.reason.startswith("stale: x.yaml:4 records `value: nan`")
+    assert record.deviation is None
+    assert verdict(Fake(ValueError()), REFUSED, entries=[recorded({"accepts": True})]).verdict == "fail"
+
+
+def test_a_recorded_lower_precision_may_be_right_by_luck() -> None:
+    assert verdict(RIGHT, entries=[recorded({"precision": {"multiply": "float16"}})]).verdict == "pass"
+    entries = [recorded({"precision": {"multiply": "float16"}}), recorded({"value": "nan"})]
+    assert verdict(RIGHT, entries=entries).verdict == "fail"
+
+
+def test_a_difference_that_is_not_the_recorded_one_fails_and_says_so() -> None:
+    record = verdict(DOUBLED, entries=[recorded({"value": "nan"}, 4)])
+    assert record.verdict == "fail"
+    assert "outside the error bound" in record.reason
+    assert "recorded is `value: nan` (x.yaml:4)" in record.reason
+
+
+def test_one_of_several_entries_is_enough() -> None:
+    record = verdict(NAN, entries=[recorded({"error": True}, 1), recorded({"value": "nan"}, 2)])
+    assert (record.verdict, record.deviation["place"]) == ("deviation", "x.yaml:2")
+
+
+@pytest.mark.parametrize("fields", [{"versions": {"numpy": "<1"}}, {"match": {"case": "other"}}], ids=str)
+def test_an_entry_for_other_checks_or_versions_does_not_count(fields: dict[str, Any]) -> None:
+    entry = recorded({"value": "nan"}, **fields)
+    assert verdict(NAN, entries=[entry]).verdict == "fail"
+    assert verdict(RIGHT, entries=[entry]).verdict == "pass"
+
+
+# What a loss of precision looks like ------------------------------------------------------------------------------
+
+
+def lossy(format: Format) -> Fake:
+    return Fake(lambda *operands: product(*(round_to(x, format).astype(x.dtype) for x in operands)))
+
+
+@pytest.mark.parametrize(("format", "named"), [(TF32, "TF32"), (BFLOAT16, "bfloat16")], ids=str)
+def test_a_failure_that_rounded_operands_explain_says_so(format: Format, named: str) -> None:
+    record = verdict(lossy(format))
+    assert record.verdict == "fail"
+    assert record.reason.endswith(f"consistent with operands rounded to {named}")
+
+
+def test_a_failure_that_no_loss_of_precision_explains_blames_none() -> None:
+    assert "consistent with" not in verdict(DOUBLED).reason
+
+
+# References that are kept -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by one with each evaluation of a reference; all count as dear."""
+    counted: list[str] = []
+    evaluate = bound._evaluate
+    monkeypatch.setattr(bound, "DEAR_SECONDS", -1.0)
+    monkeypatch.setattr(bound, "_evaluate", lambda case, *rest: (counted.append(case.id), evaluate(case, *rest))[1])
+    return counted
+
+
+def test_a_reference_is_evaluated_once_in_memory(evaluations: list[str]) -> None:
+    assert [verdict(b).verdict for b in (RIGHT, RIGHT)] == ["pass", "pass"]
+    assert len(evaluations) == 1
+    verdict(RIGHT, dtype="float64")
+    verdict(Fake(product, formats={"multiply": "tf32"}))
+    assert len(evaluations) == 3
+
+
+def test_a_reference_on_disk_is_read_by_the_next_process(evaluations: list[str], tmp_path: Path) -> None:
+    first = verdict(RIGHT, work=tmp_path)
+    cache.clear()
+    second = verdict(RIGHT, work=tmp_path)
+    assert len(evaluations) == 1
+    assert second.measurement == first.measurement
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_another_statement_of_the_case_has_another_reference(evaluations: list[str], tmp_path: Path) -> None:
+    for number in (np.inf, -np.inf, np.nan, 1.0):
+        said = config(equation="i->i", shapes=None, operands=[[number]])
+        assert verdict(Fake(lambda a: a), said, work=tmp_path).verdict == "pass"
+        cache.clear()
+    assert len(evaluations) == 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_damaged_file_is_evaluated_anew(evaluations: list[str], tmp_path: Path, dtype: str) -> None:
+    verdict(RIGHT, dtype=dtype, work=tmp_path)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    damaged = [whole[:length] for length in range(0, len(whole), 7)] + [b"no pickle at all", whole[1:], b"\xff" * 99]
+    for content in damaged:
+        cache.clear()
+        file.write_bytes(content)
+        assert verdict(RIGHT, dtype=dtype, work=tmp_path).verdict == "pass"
+        assert file.read_bytes() == whole
+    assert len(evaluations) == 1 + len(damaged)
+    assert isinstance(pickle.loads(whole), Reference)
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_but_time(evaluations: list[str], tmp_path: Path) -> None:
+    assert verdict(RIGHT, work=tmp_path / "not there").verdict == "pass"
+
+
+# Records ------------------------------------------------------------------------------------------------------------
+
+
+def plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(type(k) is str and plain(v) for k, v in value.items())
+    if type(value) is list:
+        return all(map(plain, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "complex64", "int32", "bool"])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        RIGHT,
+        NAN,
+        Fake(ValueError("no")),
+        Fake(lambda a, b: np.zeros(3)),
+        Fake(lambda a, b: a[:, :3]),
+        Fake(product, "no"),
+    ],
+    ids=["right", "nan", "raises", "shape", "wrong", "unsupported"],
+)
+def test_a_record_is_plain_json(backend: Fake, dtype: str) -> None:
+    if backend is NAN and dtype in ("int32", "bool"):
+        backend = Fake(lambda a, b: np.zeros((3, 3), a.dtype))
+    for entries in ([], [recorded({"value": "nan"})]):
+        told = verdict(backend, dtype=dtype, entries=entries).as_json()
+        assert plain(told), told
+        assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
+def test_what_json_cannot_say_is_said_as_text() -> None:
+    off = config(equation="i->i", shapes=[[3]])
+    told = verdict(Fake(lambda a: a * 2), off).as_json()
+    assert told["error_ratio"] == "inf"
+    assert told["worst"]["index"] in ([0], [1], [2])

@@ -1,0 +1,38 @@
+"""A backend that is one function, and deviations recorded for it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from specs.arithmetic.formats import DTYPES, Array
+from specs.arithmetic.precision import Precision, declared
+from specs.case.case import Case, Config
+from specs.verdict.deviation import Deviation, Recorded
+
+
+@dataclass
+class Fake:
+    """A backend that computes with a function of its operands, or raises."""
+
+    compute: Callable[..., Array] | Exception
+    lacking: str | None = None
+    formats: Mapping[str, str | bool] = field(default_factory=dict)
+
+    def unsupported(
+        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
+    ) -> str | None:
+        return self.lacking
+
+    def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision:
+        return declared(DTYPES[dtype], **self.formats)
+
+    def run(self, case: Case, implementation: str, mode: str, operands: Mapping[str, Array], device: str) -> Array:
+        if isinstance(self.compute, Exception):
+            raise self.compute
+        return self.compute(*operands.values())
+
+
+def recorded(observed: dict[str, Any], line: int = 1, **fields: Any) -> Recorded:
+    said = {"match": {"case": "*"}, "observed": observed, "grade": "bug", "reason": "It is known to be wrong."}
+    return Recorded(Deviation.model_validate(said | fields), Path("x.yaml"), line)

@@ -1,0 +1,69 @@
+"""Pages to look at, of runs in which something is planted, and what a reader sees of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode
+
+from playwright.sync_api import Page
+
+from reports import views
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.verdict.record import Record
+from tests.support.runs import MASKED, case, record, write_run
+
+FAILURE = "15 of 15 values are outside the error bound; consistent with operands rounded to bfloat16"
+DEVIATION = {
+    "reason": "A query without any key yields zeros.",
+    "observed": {"fully_masked": "zeros"},
+    "grade": "choice",
+    "link": "https://example.org/thread/1",
+    "place": "torch.yaml:7",
+}
+PRODUCT = case("einsum/products::product", 5)
+DIAGONAL = case("einsum/products::diagonal", 9, EinsumConfig(equation="ii->i", shapes=[[3, 3]]))
+ROW = case("attention/masks::causal_row", 4, MASKED)
+
+
+def planted() -> list[Record]:
+    """A pass of each backend at two dtypes, with a failure, a deviation and something unsupported among them."""
+    records = []
+    for backend in ("jax", "numpy", "torch"):
+        for dtype in ("float64", "bfloat16"):
+            for of in (PRODUCT, DIAGONAL):
+                records.append(record(of, backend, dtype=dtype, ratio=0.25 if of is PRODUCT else 0.0))
+    records[8] = record(PRODUCT, "torch", "fail", 5677.0, reason=FAILURE)
+    records[7] = record(DIAGONAL, "numpy", "unsupported", None, dtype="bfloat16", reason="NumPy has no bfloat16")
+    for backend, implementation in (("jax", "dot-product-attention"), ("torch", "sdpa")):
+        records.append(record(ROW, backend, implementation=implementation, ratio=0.5))
+    records[-1] = record(
+        ROW, "torch", "deviation", 1e9, implementation="sdpa", reason=DEVIATION["reason"], deviation=DEVIATION
+    )
+    return records
+
+
+def made(folder: Path, cases: list[Case], records: list[Record], **facts: object) -> Path:
+    write_run(folder, cases, records, facts)
+    assert views.write(folder) == {}
+    return folder
+
+
+Look = Callable[..., Page]  # opens the page of a run's folder, in a state as its address has it
+
+
+def state(page: Page) -> dict[str, list[str]]:
+    return parse_qs(page.url.partition("#")[2])
+
+
+def count(page: Page) -> str:
+    return page.get_by_role("status").inner_text()
+
+
+def cells(page: Page) -> list[str]:
+    return [each.get_attribute("aria-label") or "" for each in page.locator("table.grid .cell").all()]
+
+
+def of_check(each: Record) -> str:
+    return urlencode({"at": each.case, "check": each.id})
