@@ -13,6 +13,7 @@ import pytest
 
 from runner.item import CheckItem
 from runner.plan import PLAN, Plan
+from runner.program import is_runner
 from specs.case.loading import load
 from specs.case.problems import CaseFileError
 from specs.verdict.check import Check, checks
@@ -56,11 +57,24 @@ class BrokenCaseFile(pytest.Item):
 def asks_for_cases(config: pytest.Config) -> bool:
     """Whether anything named on the command line can lead to a case file."""
     cases = config.rootpath / "cases"
-    named = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
     return any(
-        path.suffix == ".yaml" or (path.is_dir() and (cases.is_relative_to(path) or path.is_relative_to(cases)))
-        for path in named
+        path.suffix == ".yaml"
+        or (path.is_dir() and (is_runner(config) or cases.is_relative_to(path) or path.is_relative_to(cases)))
+        for path in _named(config)
     )
+
+
+def _named(config: pytest.Config) -> list[Path]:
+    """What is named on the command line, or what stands for it."""
+    return [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
+
+
+def _holds_cases(file: Path, config: pytest.Config) -> bool:
+    """Whether a YAML file that nobody named is one of cases: below `cases`, or below what the runner was given."""
+    if file.is_relative_to(config.rootpath / "cases"):
+        return True
+    named = _named(config) if is_runner(config) and file.parent.name != "deviations" else []
+    return any(file.is_relative_to(folder) for folder in named)
 
 
 def find(nodeid: str, root: Path, plan: Plan) -> Check | None:
@@ -77,8 +91,9 @@ def find(nodeid: str, root: Path, plan: Plan) -> Check | None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    of_project = file_path.is_relative_to(parent.config.rootpath / "cases")
-    if file_path.suffix == ".yaml" and (of_project or parent.session.isinitpath(file_path)):
+    if file_path.suffix != ".yaml":
+        return None
+    if parent.session.isinitpath(file_path) or _holds_cases(file_path, parent.config):
         return CaseFile.from_parent(parent, path=file_path)
     return None
 

@@ -19,6 +19,7 @@ import pytest
 from backends import registry
 from backends.base import Backend
 from backends.inventory import Finding
+from runner import program
 from runner.options import SHARD, adapters
 from runner.sharding import Shard
 from specs.case.problems import CaseFileError
@@ -42,6 +43,7 @@ class Plan:
     adapters    of the backends that a user adds, the file without which they cannot be asked for
     cache       folder in which references are kept, if pytest has a cache
     shard       the share of the checks that runs here; None is all of them
+    program     the words with which a session is started
     """
 
     places: list[Place]
@@ -54,6 +56,7 @@ class Plan:
     adapters: Mapping[str, str]
     cache: Path | None
     shard: Shard | None
+    program: tuple[str, ...]
 
     def command(self, check: Check, nodeid: str) -> str:
         """The shell command that runs this check and nothing else."""
@@ -62,10 +65,11 @@ class Plan:
             asked += ["--implementation", check.implementation]
         # As two words pytest would take the path for that of a test
         adapter = [f"--adapter={self.adapters[check.backend]}"] if check.backend in self.adapters else []
-        front = ["conftest.py"] if nodeid.startswith("../") else []  # for a file elsewhere pytest would not look here
+        # For a file elsewhere pytest itself would not look here
+        front = ["conftest.py"] if nodeid.startswith("../") and self.program == ("pytest",) else []
         variables = self.variables.get(check.backend, {}).get(check.implementation, {})
         settings = [f"{name}={value}" for name, value in variables.items()]
-        return shlex.join([*settings, "pytest", *front, nodeid, *asked, *adapter])
+        return shlex.join([*settings, *self.program, *front, nodeid, *asked, *adapter])
 
 
 PLAN = pytest.StashKey[Plan]()
@@ -85,6 +89,7 @@ def plan(config: pytest.Config, findings: Mapping[str, Finding]) -> Plan:
         adapters=adapters(config),
         cache=cache_folder(config, "references"),
         shard=config.stash[SHARD],
+        program=program.command(config),
     )
 
 

@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "schema":
         return _schema(only_check=options.check)
     default = [Path(os.path.relpath(ROOT / folder)) for folder in CHECKED if (ROOT / folder).is_dir()]
+    if not options.paths and not (ROOT / "cases").is_dir():
+        check.error("this copy of the suite has no cases of its own: name files or directories")
     try:
         files = discover(options.paths or default, ROOT)
     except FileNotFoundError as error:
@@ -53,7 +55,8 @@ def _check(files: list[Path]) -> int:
         counts.append(_count(len(entries), "deviation"))
         # They may name any case of the project; where a file of cases cannot be used, not all are known
         read = {file.resolve() for file in of_cases}
-        others, unusable = _cases([file for file in discover([], ROOT) if file.resolve() not in read])
+        project = discover([], ROOT) if (ROOT / "cases").is_dir() else []  # an installed copy has none
+        others, unusable = _cases([file for file in project if file.resolve() not in read])
         if not problems and not unusable:
             problems += deviation.unknown_names(entries, ids | others, _required())
     if not problems:
@@ -90,7 +93,8 @@ def _deviations(files: Sequence[Path]) -> tuple[list[deviation.Recorded], list[P
 
 def _required() -> set[str]:
     """Names of the packages that the project installs, whether or not they are installed here."""
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    file = ROOT / "requirements.txt"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return {name[0] for line in lines if (name := re.match(r"[A-Za-z0-9._-]+", line))}
 
 

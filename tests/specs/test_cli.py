@@ -60,6 +60,16 @@ def test_without_paths_the_projects_cases_are_checked(file, capsys, monkeypatch,
     assert capsys.readouterr().out.startswith("project/cases/einsum/bad.yaml:1:1: missing field 'cases'")
 
 
+def test_a_copy_without_cases_says_so(file, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(__main__, "ROOT", tmp_path)
+    with pytest.raises(SystemExit):
+        main(["check"])
+    assert "no cases of its own: name files or directories" in capsys.readouterr().err
+    paths = [file("good.yaml", GOOD), file("deviations/some.yaml", DEVIATION % ("two", "float32", "numpy"))]
+    assert main(["check", *paths]) == 1
+    assert "'good::one' matches no case" not in capsys.readouterr().out
+
+
 DEVIATION = """\
 - match: {case: [good::one, %s], dtype: %s}
   versions: {%s: ">=1"}

@@ -1,0 +1,74 @@
+"""`python -m runner`: cases and adapters that are not of the project, from a folder that is not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import conftest
+from reports.read import read
+from runner.__main__ import PLUGINS
+from tests.support import ROOT
+from tests.support.project import BROKEN, PRODUCTS
+
+
+@pytest.fixture
+def folder(tmp_path: Path, fakes: Path) -> Path:
+    """Somebody's own folder: cases, something else beside them, and an adapter."""
+    (tmp_path / "ours" / "deviations").mkdir(parents=True)
+    (tmp_path / "ours" / "products.yaml").write_text(PRODUCTS)
+    (tmp_path / "ours" / "deviations" / "right.yaml").write_text("[]")
+    (tmp_path / "elsewhere.yaml").write_text(BROKEN)
+    (tmp_path / "mine.py").write_text((fakes / "right.py").read_text())
+    return tmp_path
+
+
+def run(folder: Path, fakes: Path, *arguments: str, module: str = "runner") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *arguments]
+    variables = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, fakes))),
+        "IMPORTED": str(folder / "imported"),
+        "COLUMNS": "120",
+    }
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+
+
+MINE = ("--adapter=mine.py", "--backend=right", "--mode=eager", "-q")
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
+def test_a_folder_is_run_where_it_stands(folder: Path, fakes: Path, workers: tuple[str, ...]) -> None:
+    ended = run(folder, fakes, "ours", *MINE, *workers)
+    assert ended.returncode == pytest.ExitCode.OK, ended.stdout + ended.stderr
+    assert "4 passed" in ended.stdout
+    assert "warning" not in ended.stdout
+    records = list(read(folder / ".conformance").records())
+    assert {record["file"] for record in records} == {"ours/products.yaml"}
+    assert {record["case"] for record in records} >= {"ours/products::product", "ours/products::transpose"}
+
+
+def test_a_check_is_run_again_with_the_command_of_its_record(folder: Path, fakes: Path) -> None:
+    run(folder, fakes, "ours/products.yaml::product", *MINE)
+    (record,) = read(folder / ".conformance").records()
+    program, _, rest = record["again"].partition(" 'ours/")
+    assert program == "python -m runner"
+    assert rest == "products.yaml::product[right-cpu-einsum-eager-float64]' --adapter=mine.py"
+
+
+def test_a_file_that_cannot_be_used_is_told_with_its_place(folder: Path, fakes: Path) -> None:
+    ended = run(folder, fakes, "elsewhere.yaml", *MINE)
+    assert ended.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "elsewhere.yaml:3:13: " in ended.stdout
+
+
+def test_below_the_project_it_is_the_projects_own_session(fakes: Path, tmp_path: Path) -> None:
+    check = "einsum/products.yaml::matrix_product"
+    options = ("--backend=numpy", "--dtype=float32", "--collect-only", "-q", "-p", "no:cacheprovider")
+    ended = run(ROOT / "cases", fakes, check, *options)
+    assert "cases/einsum/products.yaml::matrix_product[numpy-cpu-einsum-eager-float32]" in ended.stdout, ended.stderr
+
+
+def test_both_front_doors_open_the_same_files() -> None:
+    assert conftest.pytest_plugins == PLUGINS
