@@ -38,13 +38,13 @@ def formula(statement: Mapping[str, Any]) -> Formula | None:
         contraction = bind(config["equation"], [tuple(shape) for shape in shapes.values()])
     except CaseError:
         return None
-    return _einsum(contraction, list(shapes.values()))
+    return _einsum(config, contraction, list(shapes.values()))
 
 
 # Einsum ---------------------------------------------------------------------------------------------------------------
 
 
-def _einsum(contraction: Contraction, shapes: Sequence[Sequence[int]]) -> Formula:
+def _einsum(config: Mapping[str, Any], contraction: Contraction, shapes: Sequence[Sequence[int]]) -> Formula:
     sizes = contraction.sizes
     names = [_operand(number) for number in range(len(shapes))]
     factors = []
@@ -59,6 +59,10 @@ def _einsum(contraction: Contraction, shapes: Sequence[Sequence[int]]) -> Formul
     if sizes:
         order = [*contraction.output, *summed]
         notes.append("Sizes: " + ", ".join(f"{_spelled(label)} {sizes[label]}" for label in order))
+    if config.get("operand_dtypes"):
+        notes.append(f"Operands have the dtypes {', '.join(config['operand_dtypes'])}.")
+    if config.get("asks_for_dtype"):
+        notes.append(f"The result is asked for in {config['dtypes'][0]}, as if operands were converted to it first.")
     return Formula([_row(left, _operator("="), *sum_sign, *factors)], notes, names)
 
 
@@ -90,7 +94,7 @@ def _attention(config: Mapping[str, Any]) -> Formula:
     scale = c.get("scale")
     factor = ["mfrac", _number(1), ["msqrt", _number(dim)]] if scale is None else _number(scale)
     at_weights = c.get("scale_at") == "weights"
-    relative = c.get("relative") or None
+    relative = c.get("relative")  # {} asks for both
     scores, mask, softcap = _indexed("S", [*h, i, j]), c.get("mask"), c.get("softcap")
 
     def shifted(tensor: str, axis: str) -> Tree:
@@ -100,9 +104,11 @@ def _attention(config: Mapping[str, Any]) -> Formula:
             return plain
         return _row(_operator("("), plain, _operator("+"), _indexed("R", [i, j, *h, d], above=tensor), _operator(")"))
 
-    lines = list(_projections(c))
+    lines = [*_projections(c), *_positions(c)]
     products = [_sum([d]), _indexed("Q", [*h, i, d]), shifted("K", "keys")]
     bias = [_operator("+"), _indexed("B", [*h, i, j])] if c.get("bias") else []
+    if bias and c.get("bias_at") == "products":
+        products, bias = [_operator("("), *products, *bias, _operator(")")], []
     lines.append(_row(scores, _operator("="), *([] if at_weights else [factor]), *products, *bias))
     if softcap:
         inside = ["mfrac", scores, _number(softcap)]
@@ -115,7 +121,8 @@ def _attention(config: Mapping[str, Any]) -> Formula:
         lines.append(_row(scores, _operator("←"), _operator("−"), _number("∞"), _text(" unless "), *conditions))
     exponential: Tree = ["msup", _name("e"), scores]
     weights = _indexed("W", [*h, i, j])
-    lines.append(_row(weights, _operator("="), ["mfrac", exponential, _row(_sum([j]), exponential)]))
+    sink = [_operator("+"), ["msup", _name("e"), _indexed("s", h)]] if c.get("sink") else []
+    lines.append(_row(weights, _operator("="), ["mfrac", exponential, _row(_sum([j]), exponential, *sink)]))
     product = [_sum([j]), weights, shifted("V", "values")]
     lines.append(_row(_indexed("O", [*h, i, d]), _operator("="), *([factor] if at_weights else []), *product))
     if (c.get("projections") or {}).get("output"):
@@ -139,6 +146,25 @@ def _projections(c: Mapping[str, Any]) -> Iterable[Tree]:
         yield _row(["msub", _name(name), _name("h")], _operator("="), *right)
 
 
+def _positions(c: Mapping[str, Any]) -> Iterable[Tree]:
+    """Query and keys turned by their positions, and keys and values behind those of a cache."""
+    offset, past = _offset(c), c.get("past")
+    if c.get("rotary") is not None:
+        for name, index, first in (("Q", "i", offset), ("K", "j", past or 0)):
+            at = [_name(index), *([_operator("+"), _number(first)] if first else [])]
+            tensor = ["msub", _name(name), _name(index)]
+            yield _row(tensor, _operator("←"), ["msub", _name("R"), _row(*at)], tensor)
+    if past is not None:
+        for name in "KV":
+            both = [["msub", _name(name), _text("past")], _operator(","), _name(name)]
+            yield _row(_name(name), _operator("←"), _name("concat"), _operator("("), *both, _operator(")"))
+
+
+def _offset(c: Mapping[str, Any]) -> int:
+    """The key position at which query 0 stands."""
+    return c.get("kv_len", c["q_len"]) - c["q_len"] if c.get("causal") == "bottom_right" else 0
+
+
 def _linear(c: Mapping[str, Any], source: Tree, name: str, *, bias: bool) -> list[Tree]:
     weight = ["msub", _name("W"), _name(name)]
     transposed = ["msubsup", _name("W"), _name(name), _name("T")]
@@ -148,7 +174,7 @@ def _linear(c: Mapping[str, Any], source: Tree, name: str, *, bias: bool) -> lis
 
 def _allowed(c: Mapping[str, Any]) -> Iterable[Tree]:
     """The conditions under which query i sees key j."""
-    offset = c.get("kv_len", c["q_len"]) - c["q_len"] if c.get("causal") == "bottom_right" else 0
+    offset = _offset(c)
     i, j, window = _name("i"), _name("j"), c.get("window") or {}
 
     def compared(sign: str, shift: int) -> Tree:
@@ -174,6 +200,19 @@ def _attention_notes(c: Mapping[str, Any], heads: int) -> Iterable[str]:
         yield f"n, the number of keys of each batch item, is {', '.join(map(str, c['kv_lengths']))}."
     if c.get("bias") == "alibi":
         yield "B holds the slopes of ALiBi."
+    if c.get("past") is not None:
+        yield f"The first {c['past']} keys and values come from a cache, projected and turned already."
+    if (rotary := c.get("rotary")) is not None:
+        turned = rotary.get("dims") or c["head_dim"]
+        pair = "2d and 2d + 1" if rotary.get("pairing") == "interleaved" else f"d and d + {turned // 2}"
+        base = f"{rotary.get('base', 10000.0):g}"
+        yield f"R at position p turns features {pair}, of the first {turned}, by the angle p · {base}^(−2d/{turned})."
+    if c.get("sink"):
+        yield "s is the logit of the sink, whose weight goes to no value."
+    if c.get("unseen"):
+        yield f"Keys and values that no query may see hold {c['unseen']}."
+    if c.get("masked_values") == "spread":
+        yield "A masked value counts as 0 times it, which is NaN where it is not finite."
     if "fully_masked" in c:
         yields = {"zeros": "zeros", "mean": "the mean of all values", "nan": "NaN"}[c["fully_masked"]]
         yield f"A query without any key yields {yields}."

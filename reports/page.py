@@ -12,6 +12,7 @@ from reports.compare.page import LOOKS
 from reports.html import GLYPHS, render
 from reports.notices import notices
 from reports.read import Run
+from specs.case.common import RECIPES
 from specs.verdict.effective import PROPERTIES
 from specs.verdict.record import VERDICTS
 
@@ -26,6 +27,7 @@ def page(run: Run, records: Sequence[dict[str, Any]]) -> str:
         "versions": {name: finding["version"] for name, finding in run.facts["backends"].items()},
         "verdicts": VERDICTS,
         "glyphs": GLYPHS,
+        "recipes": RECIPES,
         **columns(records, run.cases()),
     }
     shown = {"facts": run.facts, "notices": said, "count": len(records)}

@@ -1,11 +1,6 @@
 /* A case: what it says, the formula of its reference, and every check of it. */
 
 const shapeOf = (shape) => (shape.length ? shape.join(" × ") : "scalar");
-const RECIPES = {
-  normal: "normal: standard normal numbers", uniform: "uniform: numbers of one size", integers: "integers: small ones, so that every sum is exact",
-  wide: "wide: magnitudes over many decades", cancelling: "cancelling: terms that nearly cancel", large: "large: near the largest number",
-  sparse: "sparse: mostly zeros", nonfinite: "nonfinite: with infinities and NaN",
-};
 const OWN_PLACE = new Set(["equation", "shapes", "sizes", "dtypes", "data", "expect"]);
 
 /* A value as a case file writes it, on one line. */
@@ -34,7 +29,7 @@ function statementOf(of) {
       facts(
         fact("equation", config.equation === undefined ? null : h("code", { class: "equation" }, config.equation)),
         rest.map(([name, value]) => fact(name, said(value))),
-        fact("inputs", RECIPES[of.data] ?? of.data, config.operands || config.query ? " (where they are not literal)" : null),
+        fact("inputs", `${of.data}: ${DATA.recipes[of.data]}`, config.operands || config.query ? " (where they are not literal)" : null),
         fact("dtypes", (config.dtypes ?? []).join(", ")), fact("expected", expected), fact("source", of.source)),
       h("h3", {}, "Where it stands"), copying(`${of.file}:${of.line}`, "the place of the case"),
     ],

@@ -79,9 +79,14 @@ function sideBySide(i) {
 
 function scriptOf(i) {
   const { data } = DATA.bounds[COLUMN.bound[i]];
-  const variables = againOf(i).split("pytest ")[0]; // what the check needs in its environment
+  const variables = againOf(i).split(/(?:pytest|python -m runner) /)[0]; // what the check needs in its environment
   return `${variables}python -m reports script ${quoted(idOf(i))}${data ? ` --data ${data}` : ""}`;
 }
+
+const GRADIENTS = {
+  einsum: "that of each operand is an einsum too, of the cotangent and the other operands.",
+  attention: "of each operand, from a random cotangent of the output, back through the steps below.",
+};
 
 function checkView(i) {
   const verdict = verdictOf(i), of = caseOf(i), [outputType, outputShape] = DATA.outputs[COLUMN.output[i]];
@@ -101,6 +106,6 @@ function checkView(i) {
     h("div", { class: "stack" },
       h("h3", {}, "Run it again"), copying(againOf(i), "the command that runs this check"),
       h("h3", {}, "Stand-alone script"), copying(scriptOf(i), "the command that prints a script"),
-      isGradient ? h("p", { class: "muted" }, "This is a check of gradients: that of each operand is an einsum too, of the cotangent and the other operands.") : null,
+      isGradient ? h("p", { class: "muted" }, `This is a check of gradients: ${GRADIENTS[of.kind]}`) : null,
       mathematics, written));
 }

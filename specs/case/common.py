@@ -20,6 +20,20 @@ DTypeName = Literal[
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool",
 ]  # fmt: skip
 Recipe = Literal["normal", "uniform", "integers", "wide", "cancelling", "large", "sparse", "nonfinite"]
+# What each makes, in a few words; of those that are designed too (`specs.inputs.designed`)
+RECIPES = {
+    "normal": "standard normal numbers",
+    "uniform": "numbers between 0 and 1",
+    "integers": "small integers, so that every sum is exact",
+    "wide": "normal numbers over twelve binary orders of magnitude",
+    "cancelling": "terms that nearly cancel",
+    "large": "normal numbers times 32, of which attention's scores become large",
+    "sparse": "normal numbers, nine in ten of them 0",
+    "nonfinite": "normal numbers, infinities and NaN",
+    "exact": "integers of which every order of contraction makes the same sums, bit for bit",
+    "ramp": "scores by which each query takes the first or the last key that it may see",
+    "equal": "scores that are all the same, of values that are 1 or -1",
+}
 Memory = Literal["contiguous", "transposed", "strided"]
 Probe = Literal["multiply", "accumulate", "rounding", "subnormals", "repeatable"]
 Mode = Literal["eager", "jit", "xla"]

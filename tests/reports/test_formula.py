@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, get_args
+
 import pytest
 
 from reports.formula import Tree, formula
 from specs.case.attention import AttentionConfig
-from specs.case.attention_fields import Mask, Projections, Relative, Window
-from specs.case.common import Expect
+from specs.case.attention_fields import Mask, Projections, Relative, Rotary, Window
+from specs.case.common import RECIPES, Expect
 from specs.case.einsum import EinsumConfig
 from specs.verdict.statement import statement
 from tests.support.runs import case
@@ -76,6 +78,14 @@ def test_plain_attention_has_three_lines() -> None:
         ({"num_heads": 4, "num_kv_heads": 2}, "S_{hij}=(1)/(√16)∑_{d} Q_{hid}K_{⌊h/2⌋,j,d}"),
         ({"scale": 0.5}, "S_{ij}=0.5∑_{d} Q_{id}K_{jd}"),
         ({"scale": 0.5, "scale_at": "weights"}, "O_{id}=0.5∑_{j} W_{ij}V_{jd}"),
+        ({"bias": "random", "bias_at": "products"}, "S_{ij}=(1)/(√16)(∑_{d} Q_{id}K_{jd}+B_{ij})"),
+        ({"sink": True}, "W_{ij}=(e^{S_{ij}})/(∑_{j} e^{S_{ij}}+e^{s})"),
+        ({"sink": True, "num_heads": 2}, "W_{hij}=(e^{S_{hij}})/(∑_{j} e^{S_{hij}}+e^{s_h})"),
+        ({"past": 3}, "K←concat(K_{past},K)"),
+        ({"past": 3}, "V←concat(V_{past},V)"),
+        ({"rotary": Rotary()}, "Q_i←R_iQ_i"),
+        ({"rotary": Rotary(), "past": 3}, "K_j←R_{j+3}K_j"),
+        ({"rotary": Rotary(), "causal": "bottom_right", "kv_len": 9}, "Q_i←R_{i+5}Q_i"),
         ({"bias": "alibi"}, "S_{ij}=(1)/(√16)∑_{d} Q_{id}K_{jd}+B_{ij}"),
         ({"softcap": 30.0}, "S_{ij}←30tanh((S_{ij})/(30))"),
         ({"mask": Mask(type="additive", shape="1k")}, "S_{ij}←S_{ij}+M_j"),
@@ -84,6 +94,7 @@ def test_plain_attention_has_three_lines() -> None:
         ({"causal": "bottom_right", "kv_len": 9}, "S_{ij}←−∞ unless j≤i+5"),
         ({"window": Window(left=2, right=1)}, "S_{ij}←−∞ unless j≥i−2 and j≤i+1"),
         ({"kv_lengths": [3]}, "S_{ij}←−∞ unless j<n_b"),
+        ({"relative": Relative()}, "S_{ij}=(1)/(√16)∑_{d} Q_{id}(K_{jd}+R^K_{ijd})"),
         ({"relative": Relative(values=False)}, "S_{ij}=(1)/(√16)∑_{d} Q_{id}(K_{jd}+R^K_{ijd})"),
         ({"relative": Relative(keys=False)}, "O_{id}=∑_{j} W_{ij}(V_{jd}+R^V_{ijd})"),
         ({"layout": "bsd", "projections": Projections(kind="linear", bias=True)}, "Q=X_QW^T_{Q}+b_Q"),
@@ -118,3 +129,104 @@ def test_what_a_row_without_keys_yields_is_said() -> None:
 )
 def test_what_has_no_meaning_has_no_formula(config: EinsumConfig | AttentionConfig) -> None:
     assert formula(statement(case(config=config))) is None
+
+
+# Every field of a case: what its other value changes, or why nothing
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "batch": {"batch": 2},
+    "num_heads": {"num_heads": 2},
+    "num_kv_heads": {"num_heads": 4, "num_kv_heads": 2},
+    "head_dim": {"head_dim": 8},
+    "q_len": {"q_len": 5, "causal": "bottom_right"},
+    "kv_len": {"kv_len": 7, "causal": "bottom_right"},
+    "layout": {"layout": "ds", "projections": Projections(kind="linear")},
+    "scale": {"scale": 0.5},
+    "scale_at": {"scale": 0.5, "scale_at": "weights"},
+    "causal": {"causal": "top_left"},
+    "window": {"window": Window(left=1)},
+    "mask": {"mask": Mask(type="bool")},
+    "kv_lengths": {"kv_lengths": [3]},
+    "bias": {"bias": "random"},
+    "bias_at": {"bias": "random", "bias_at": "products"},
+    "softcap": {"softcap": 2.0},
+    "sink": {"sink": True},
+    "past": {"past": 2},
+    "rotary": {"rotary": Rotary()},
+    "relative": {"relative": Relative()},
+    "projections": {"projections": Projections(kind="per_head")},
+    "self_attention": {"layout": "bsd", "q_len": 6, "projections": Projections(kind="linear"), "self_attention": True},
+    "fully_masked": {"fully_masked": "mean"},
+    "unseen": {"unseen": "nan"},
+    "masked_values": {"masked_values": "spread"},
+    "expect": {"expect": Expect(error="head_mismatch")},
+}
+ALREADY = {  # what else the other value needs, which is no part of the difference
+    "num_kv_heads": {"num_heads": 4},
+    "q_len": {"causal": "bottom_right"},
+    "kv_len": {"causal": "bottom_right"},
+    "layout": {"layout": "bsd", "projections": Projections(kind="linear")},
+    "scale_at": {"scale": 0.5},
+    "bias_at": {"bias": "random"},
+    "self_attention": {"layout": "bsd", "q_len": 6, "projections": Projections(kind="linear")},
+}
+WITHIN = {  # the parts of a field that has some
+    "mask": [Mask(type="bool"), Mask(type="additive"), Mask(type="bool", shape="k")],
+    "window": [Window(left=1), Window(right=1), Window(left=2)],
+    "relative": [Relative(), Relative(keys=False), Relative(values=False)],
+    "rotary": [Rotary(), Rotary(pairing="interleaved"), Rotary(dims=4), Rotary(base=100.0)],
+    "projections": [Projections(kind="per_head", **fields) for fields in ({}, {"shared": True}, {"bias": True})],
+}
+OUTSIDE = {
+    **dict.fromkeys(("about", "source", "weak", "dtypes", "gradient", "requires"), "says nothing of the computation"),
+    **dict.fromkeys(("modes", "implementations"), "narrows what runs"),
+    **dict.fromkeys(("data", "seed", "query", "key", "value", "probe", "memory", "operands"), "is of the inputs"),
+    "value_dim": "stands in the table of shapes",
+}
+
+
+def written(config: EinsumConfig | AttentionConfig) -> tuple[list[str], list[str]] | None:
+    found = formula(statement(case(config=config)))
+    return found and ([spelled(line) for line in found.lines], list(found.notes))
+
+
+@pytest.mark.parametrize("field", AttentionConfig.model_fields)
+def test_every_field_of_attention_changes_the_formula_or_stands_outside_it(field: str) -> None:
+    assert (field in OTHERS) != (field in OUTSIDE)
+    if field in OTHERS:
+        fields = {"q_len": 4, "kv_len": 6, "head_dim": 16}
+        before = AttentionConfig(**fields | ALREADY.get(field, {}))
+        assert written(AttentionConfig(**fields | OTHERS[field])) != written(before)
+
+
+@pytest.mark.parametrize("field", WITHIN)
+def test_every_part_of_a_field_changes_the_formula(field: str) -> None:
+    shown = [written(AttentionConfig(q_len=4, kv_len=6, head_dim=16, **{field: value})) for value in WITHIN[field]]
+    assert all(one != other for at, one in enumerate(shown) for other in shown[at + 1 :])
+
+
+@pytest.mark.parametrize("field", EinsumConfig.model_fields)
+def test_every_field_of_an_einsum_changes_the_formula_or_stands_outside_it(field: str) -> None:
+    plain: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[2, 3], [3, 4]], "dtypes": ["float32"]}
+    others: dict[str, dict[str, Any]] = {
+        "equation": {"equation": "ij,jk->ki"},
+        "shapes": {"shapes": [[2, 5], [5, 4]]},
+        "sizes": {"shapes": None, "sizes": {"i": 2, "j": 5, "k": 4}},
+        "operand_dtypes": {"operand_dtypes": ["float16", "float32"]},
+        "asks_for_dtype": {"asks_for_dtype": True},
+        "expect": {"expect": Expect(error="size_mismatch")},
+    }
+    assert (field in others) != (field in OUTSIDE)
+    if field in others:
+        assert written(EinsumConfig(**plain | others[field])) != written(EinsumConfig(**plain))
+
+
+def test_every_recipe_has_its_words() -> None:
+    named = {
+        name for config in (EinsumConfig, AttentionConfig) for name in literals(config.model_fields["data"].annotation)
+    }
+    assert set(RECIPES) == named
+
+
+def literals(annotation: Any) -> set[str]:
+    return {name for part in get_args(annotation) for name in (literals(part) if get_args(part) else {part})}
