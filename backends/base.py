@@ -19,7 +19,8 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from backends.attention.base import Attention, Execution, Operands, Primitives, Tensor
+from backends.attention.base import Attention, Execution
+from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.contraction import Contraction
 from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import Precision, declared
