@@ -100,7 +100,7 @@ def script(check: Check, title: str) -> str:
     except TracingError as error:
         raise ScriptError(f"{check.name} cannot be written as a program: {error}") from error
     if cotangent is not None:
-        operands["cotangent"] = backend._own_convention(cotangent)
+        operands["cotangent"] = backend.own_convention(cotangent)
     dialect = DIALECTS[check.backend]
     parts = [
         _head(title),
@@ -122,7 +122,7 @@ def traced(check: Check, operands: Mapping[str, Array], cotangent: Array | None)
     declared = registry.declare(check.backend)
     packages = frozenset({declared.distribution, *declared.related, "keras", "opt_einsum"} - {"ml_dtypes", "jaxlib"})
     with stand_ins(recorder, packages, frozenset({file})):
-        backend = registry._only_backend(execute(file))()
+        backend = registry.only_backend(execute(file))()
         setup = recorder.blocks[0]
         recorder.blocks[0] = body = type(setup)()
         outputs: list[Traced] = []
