@@ -19,7 +19,8 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from backends.attention.base import Attention, Execution, Operands, Primitives, Tensor
+from backends.attention.base import Attention, Execution
+from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.contraction import Contraction
 from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import Precision, declared
@@ -260,13 +261,13 @@ class Backend(ABC):
         tensors = {name: self.from_numpy(array, device) for name, array in operands.items()}
         pulled = self.pullback(self.computation(case.config, implementation), variables, mode)
         with self.on(device):
-            found = pulled(tensors, self.from_numpy(self._own_convention(cotangent), device))
+            found = pulled(tensors, self.from_numpy(self.own_convention(cotangent), device))
             return {
-                name: self._own_convention(self.to_numpy(gradient))
+                name: self.own_convention(self.to_numpy(gradient))
                 for name, gradient in found.items()
                 if gradient is not None
             }
 
-    def _own_convention(self, values: Array) -> Array:
+    def own_convention(self, values: Array) -> Array:
         """Between the project's gradients of complex numbers and this framework's, either way."""
         return np.asarray(np.conj(values)) if self.conjugates and np.iscomplexobj(values) else values

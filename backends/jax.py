@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.jax import CudnnAttention, DotProductAttention
+from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.contraction import Contraction, too_long_a_search
 from backends.keras_host import FUSED_KERAS, UNFUSED_KERAS, KerasHost

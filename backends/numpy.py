@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np  # not left to __init__: the suite itself needs it
 
-from backends.attention.base import Primitives
 from backends.attention.by_hand import Einsum, Matmul
+from backends.attention.primitives import Primitives
 from backends.base import Backend, Computation, Declaration, copied
 from backends.contraction import Contraction, has_sublists, interleaved, too_long_a_search
 from specs.arithmetic.formats import DTYPES, Array

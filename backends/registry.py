@@ -47,7 +47,7 @@ def declare(name: str) -> type[Backend]:
         return _adapters[name][1]
     if name not in _own():
         raise UnknownBackendError(name)
-    return _only_backend(importlib.import_module(f"backends.{name}"))
+    return only_backend(importlib.import_module(f"backends.{name}"))
 
 
 def source(name: str) -> Path:
@@ -76,7 +76,7 @@ def add(path: str | Path) -> str:
     file = Path(path).resolve()
     if already := next((name for name, (known, _) in _adapters.items() if known == file), None):
         return already
-    backend = _only_backend(_module(file))
+    backend = only_backend(_module(file))
     if absent := [each for each in ("name", "distribution", "implementations") if not hasattr(backend, each)]:
         raise AdapterError(f"{file}: {backend.__name__} does not state its {', '.join(absent)}")
     name = backend.name
@@ -108,8 +108,8 @@ def _module(file: Path) -> ModuleType:
     return module
 
 
-def _only_backend(module: ModuleType) -> type[Backend]:
-    """The one subclass of Backend that a module defines itself; those it imports do not count."""
+def only_backend(module: ModuleType) -> type[Backend]:
+    """The one subclass of Backend that a module defines itself, imported ones not counted; AdapterError if not one."""
     found = [
         value
         for value in vars(module).values()

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.keras import DEFAULT_HOST, VARIABLE
+from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.keras_host import KerasHost
 from specs.arithmetic.formats import DTYPES, Array

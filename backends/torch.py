@@ -9,8 +9,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import Einsum, Matmul
+from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.torch import (
     CudnnAttention,
     EfficientAttention,

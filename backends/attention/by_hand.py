@@ -10,7 +10,10 @@ import math
 from abc import ABC, abstractmethod
 from typing import Any
 
-from backends.attention.base import EQUATIONS, Attention, Operands, Primitives, Tensor, both
+from backends.attention.base import Attention
+from backends.attention.layout import EQUATIONS
+from backends.attention.primitives import Operands, Primitives, Tensor
+from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
 from specs.case.shapes import attention_shapes
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any, ClassVar, Literal
 
-from backends.attention.base import Attention, Execution, Operands, Tensor, both, first, without
+from backends.attention.base import Attention, Execution, first, without
+from backends.attention.primitives import Operands, Tensor
+from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
 
 

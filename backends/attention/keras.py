@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, ClassVar
 
-from backends.attention.base import Attention, Execution, Operands, Primitives, Tensor, both, without
+from backends.attention.base import Attention, Execution, without
 from backends.attention.by_hand import LinearLayer
+from backends.attention.primitives import Operands, Primitives, Tensor
+from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
 
 VARIABLE = "KERAS_BACKEND"

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
-from backends.attention.base import Execution, Operands, Primitives, Tensor, both, first, without
+from backends.attention.base import Execution, first, without
 from backends.attention.keras import dtype_of, hosted_keras
 from backends.attention.module import Module
+from backends.attention.primitives import Operands, Primitives, Tensor
+from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from backends.attention.base import Attention, Execution, Operands, Tensor, both, first
+from backends.attention.base import Attention, Execution, first
+from backends.attention.primitives import Operands, Tensor
+from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
 
 

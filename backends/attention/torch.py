@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 from packaging.version import Version
 
-from backends.attention.base import Attention, Execution, Operands, Tensor, first
+from backends.attention.base import Attention, Execution, first
 from backends.attention.by_hand import LinearLayer
+from backends.attention.primitives import Operands, Tensor
 from specs.case.attention import AttentionConfig
 
 

@@ -8,7 +8,9 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from backends.attention.base import Attention, Execution, Operands, Tensor, both, first
+from backends.attention.base import Attention, Execution, first
+from backends.attention.primitives import Operands, Tensor
+from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
 
 ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]  # score, batch, head, query, key

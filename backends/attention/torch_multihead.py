@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from backends.attention.base import Execution, Operands, Primitives, Tensor, both, first
+from backends.attention.base import Execution, first
 from backends.attention.module import Module
+from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.torch import is_causal_alone
+from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
 
 

@@ -17,7 +17,8 @@ FRAMEWORKS = {"torch", "jax", "tensorflow", "keras"}
 EINSUM = """
 import numpy as np
 from backends import registry
-from specs.case import Case, EinsumConfig
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
 backend = registry.get({name!r})
 case = Case("a::b", "b", None, 1, EinsumConfig(equation="ij,jk->ik", shapes=[[2, 2], [2, 2]]))
 operands = {{"operand_0": np.eye(2), "operand_1": np.eye(2)}}

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from backends.attention.base import Operands, Tensor
 from backends.attention.by_hand import ByHand
+from backends.attention.primitives import Operands, Tensor
 from backends.numpy import Numpy
 from specs.arithmetic.formats import Array
 from tests.faulty.wrong import AnotherEinsum, Einsum, LongestSum, explicit, formulated, spelled

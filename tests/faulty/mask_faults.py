@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from backends.attention.base import Operands, Tensor
 from backends.attention.by_hand import ByHand
+from backends.attention.primitives import Operands, Tensor
 from backends.numpy import Numpy, softmax
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from backends.attention.base import Operands, Tensor, both
 from backends.attention.by_hand import ByHand
+from backends.attention.primitives import Operands, Tensor
+from backends.attention.visibility import both
 from backends.numpy import Numpy
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig

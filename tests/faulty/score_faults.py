@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from backends.attention.base import Operands, Primitives, Tensor
 from backends.attention.by_hand import ByHand
+from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.numpy import Numpy, softmax
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from backends.attention.base import Primitives
 from backends.attention.by_hand import ByHand
+from backends.attention.primitives import Primitives
 from backends.base import Computation
 from backends.contraction import Contraction
 from backends.numpy import EINSUMS, Numpy, asking

@@ -1,0 +1,93 @@
+"""The calls that a backend makes for a check, found out by computing it with stand-ins for the framework's modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from backends import registry
+from backends.base import Backend
+from backends.standalone.expressions import TracingError, names_in, source
+from backends.standalone.lines import pruned
+from backends.standalone.tracing import Recorder, Traced, execute, stand_ins
+from specs.arithmetic.formats import Array
+from specs.verdict.check import Check
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a backend did: the lines before the operands, those after, expressions of the results, and their values."""
+
+    setup: list[str]
+    lines: list[str]
+    modules: frozenset[str]
+    results: Mapping[str, str]
+    values: Mapping[str, Array]
+    raised: Exception | None
+
+
+def traced(check: Check, operands: Mapping[str, Array], cotangent: Array | None) -> Trace:
+    """Run the check once with stand-ins for its framework; TracingError where what it does has no form as a program."""
+    recorder = Recorder()
+    file = registry.source(check.backend)
+    declared = registry.declare(check.backend)
+    packages = frozenset({declared.distribution, *declared.related, "keras", "opt_einsum"} - {"ml_dtypes", "jaxlib"})
+    with stand_ins(recorder, packages, frozenset({file})):
+        backend = registry.only_backend(execute(file))()
+        setup = recorder.blocks[0]
+        recorder.blocks[0] = body = type(setup)()
+        outputs: list[Traced] = []
+        _observe(backend, recorder, operands, outputs, check.device)
+        arguments = (check.case, check.implementation, check.mode, operands)
+        raised, found = None, {}
+        try:
+            if cotangent is None:
+                found = {"result": backend.run(*arguments, check.device)}
+            else:
+                found = dict(backend.gradient(*arguments, cotangent, check.device))
+        except TracingError:
+            raise
+        except Exception as error:
+            _must_raise(check, operands, cotangent, error)
+            raised = error
+            for line in body.lines[-1:]:
+                line.needed = True  # the call that raised
+    wanted = frozenset().union(*map(names_in, outputs))
+    lines, read = pruned(body, wanted)
+    before, _ = pruned(setup, read)
+    results = {name: source(output) for name, output in zip(found, outputs, strict=True)}
+    return Trace(before, lines, frozenset(recorder.modules), results, found, raised)
+
+
+def _must_raise(check: Check, operands: Mapping[str, Array], cotangent: Array | None, error: Exception) -> None:
+    """An exception belongs into a program only if it is the framework's: then there is one without stand-ins too."""
+    backend, arguments = registry.get(check.backend), (check.case, check.implementation, check.mode, operands)
+    try:
+        if cotangent is None:
+            backend.run(*arguments, check.device)
+        else:
+            backend.gradient(*arguments, cotangent, check.device)
+    except Exception:
+        return
+    raise TracingError(f"its calls cannot be written down: {type(error).__name__}: {error}") from error
+
+
+def _observe(
+    backend: Backend, recorder: Recorder, operands: Mapping[str, Array], outputs: list[Traced], device: str
+) -> None:
+    """Operands and results pass through here: there tensors get their names, and lose them."""
+    framework = registry.get(backend.name)
+    names = {id(array): name for name, array in operands.items()}
+
+    def from_numpy(array: Array, device: str) -> Traced:
+        name = names.get(id(array), "cotangent")
+        return Traced(recorder, framework.from_numpy(array, device), name, name)
+
+    def to_numpy(tensor: Traced) -> Array:
+        outputs.append(tensor)
+        return framework.to_numpy(tensor._real)
+
+    backend.from_numpy, backend.to_numpy = from_numpy, to_numpy  # type: ignore[method-assign]
+    if device == "cpu":
+        backend.on = lambda device: nullcontext()  # type: ignore[method-assign]
