@@ -1,6 +1,6 @@
 """Fused operations and modules: each is what it is called, knows what it refuses, and passes gradients on.
 
-Whether they are accurate is the suite's question, and which arguments they get is that of `test_by_hand`.
+Whether they are accurate is the suite's question, and which arguments they get is that of `test_fused`.
 """
 
 from __future__ import annotations

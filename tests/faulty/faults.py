@@ -1,7 +1,8 @@
 """All faults, in the order in which their files state them."""
 
 from tests.faulty import (
-    attention_faults,
+    attention_formula_faults,
+    attention_head_faults,
     dtype_faults,
     einsum_faults,
     gradient_faults,
@@ -14,7 +15,8 @@ from tests.faulty.fault import FAULTS
 
 __all__ = [
     "FAULTS",
-    "attention_faults",
+    "attention_formula_faults",
+    "attention_head_faults",
     "dtype_faults",
     "einsum_faults",
     "gradient_faults",

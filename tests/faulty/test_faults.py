@@ -49,7 +49,7 @@ ASKED_FOR = {
 }
 NAMED = [(fault, name) for fault in FAULTS for name in fault.caught_by]
 ADAPTER = """
-from tests.faulty.attention_faults import OneMaximumForAll
+from tests.faulty.attention_formula_faults import OneMaximumForAll
 
 class Faulty(OneMaximumForAll):
     name = "one_maximum_for_all"

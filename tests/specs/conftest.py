@@ -1,5 +1,6 @@
-"""Case files as texts: what they become, or the problems that they have."""
+"""What tests of several rooms share: case files as texts, their cases or problems, and a memory without references."""
 
+from collections.abc import Iterator
 from textwrap import dedent
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from specs.case.case import Case
 from specs.case.loading import load
 from specs.case.problems import CaseFileError
+from specs.reference import cache
 
 
 @pytest.fixture
@@ -32,3 +34,10 @@ def problems_of(cases_of):
         return [f"{problem.line}:{problem.column}: {problem.message}" for problem in raised.value.problems]
 
     return load_text
+
+
+@pytest.fixture
+def nothing_in_memory() -> Iterator[None]:
+    cache.clear()
+    yield
+    cache.clear()

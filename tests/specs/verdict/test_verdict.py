@@ -1,64 +1,27 @@
 """From a check to its record, with backends that are a function."""
 
 import json
-import pickle
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from specs.arithmetic.formats import BFLOAT16, TF32, Array, Format, round_to
-from specs.bound import bound
 from specs.case.attention import AttentionConfig
-from specs.case.case import Case, Config
-from specs.case.einsum import EinsumConfig
+from specs.case.case import Config
 from specs.case.error import CaseError
-from specs.reference import cache
-from specs.reference.reference import Reference
-from specs.verdict.check import Check
-from specs.verdict.record import Record
-from specs.verdict.verdict import judge
 from tests.support.fake_backend import Fake, recorded
+from tests.support.small_product import RIGHT, config, product, verdict
 
-
-def product(a: Array, b: Array) -> Array:
-    wide = np.complex128 if a.dtype.kind == "c" else np.float64
-    return (a.astype(wide) @ b.astype(wide)).astype(a.dtype)
+pytestmark = pytest.mark.usefixtures("nothing_in_memory")
 
 
 def through_float16(a: Array, b: Array) -> Array:
     return product(a.astype(np.float16).astype(a.dtype), b.astype(np.float16).astype(b.dtype))
 
 
-RIGHT = Fake(product)
 DOUBLED = Fake(lambda a, b: product(a, b) * 2)
 NAN = Fake(lambda a, b: np.full_like(product(a, b), np.nan))
-
-
-@pytest.fixture(autouse=True)
-def nothing_in_memory() -> Iterator[None]:
-    cache.clear()
-    yield
-    cache.clear()
-
-
-SAID: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[3, 8], [8, 3]], "data": "uniform"}  # one run, one result
-
-
-def config(**fields: Any) -> EinsumConfig:
-    return EinsumConfig.model_validate(SAID | fields)
-
-
-def verdict(
-    backend: Fake, said: Config | None = None, dtype: str = "float32", entries: list[Any] = (), work: Path | None = None
-) -> Record:  # type: ignore[assignment]
-    case = Case("einsum/t::c", "c", Path("t.yaml"), 3, said or config())
-    check = Check(case, "fake", "cpu", "einsum", "eager", dtype)
-    return judge(check, backend, "t.yaml::c[x]", "t.yaml", entries, work)
-
-
 REFUSED = config(shapes=[[3, 8], [7, 3]], expect={"error": "size_mismatch"})
 
 
@@ -230,63 +193,6 @@ def test_a_failure_that_rounded_operands_explain_says_so(format: Format, named: 
 
 def test_a_failure_that_no_loss_of_precision_explains_blames_none() -> None:
     assert "consistent with" not in verdict(DOUBLED).reason
-
-
-# References that are kept -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Grows by one with each evaluation of a reference; all count as dear."""
-    counted: list[str] = []
-    evaluate = bound._evaluate
-    monkeypatch.setattr(bound, "DEAR_SECONDS", -1.0)
-    monkeypatch.setattr(bound, "_evaluate", lambda case, *rest: (counted.append(case.id), evaluate(case, *rest))[1])
-    return counted
-
-
-def test_a_reference_is_evaluated_once_in_memory(evaluations: list[str]) -> None:
-    assert [verdict(b).verdict for b in (RIGHT, RIGHT)] == ["pass", "pass"]
-    assert len(evaluations) == 1
-    verdict(RIGHT, dtype="float64")
-    verdict(Fake(product, formats={"multiply": "tf32"}))
-    assert len(evaluations) == 3
-
-
-def test_a_reference_on_disk_is_read_by_the_next_process(evaluations: list[str], tmp_path: Path) -> None:
-    first = verdict(RIGHT, work=tmp_path)
-    cache.clear()
-    second = verdict(RIGHT, work=tmp_path)
-    assert len(evaluations) == 1
-    assert second.measurement == first.measurement
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_another_statement_of_the_case_has_another_reference(evaluations: list[str], tmp_path: Path) -> None:
-    for number in (np.inf, -np.inf, np.nan, 1.0):
-        said = config(equation="i->i", shapes=None, operands=[[number]])
-        assert verdict(Fake(lambda a: a), said, work=tmp_path).verdict == "pass"
-        cache.clear()
-    assert len(evaluations) == 4
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_damaged_file_is_evaluated_anew(evaluations: list[str], tmp_path: Path, dtype: str) -> None:
-    verdict(RIGHT, dtype=dtype, work=tmp_path)
-    (file,) = tmp_path.iterdir()
-    whole = file.read_bytes()
-    damaged = [whole[:length] for length in range(0, len(whole), 7)] + [b"no pickle at all", whole[1:], b"\xff" * 99]
-    for content in damaged:
-        cache.clear()
-        file.write_bytes(content)
-        assert verdict(RIGHT, dtype=dtype, work=tmp_path).verdict == "pass"
-        assert file.read_bytes() == whole
-    assert len(evaluations) == 1 + len(damaged)
-    assert isinstance(pickle.loads(whole), Reference)
-
-
-def test_a_folder_that_cannot_be_written_costs_nothing_but_time(evaluations: list[str], tmp_path: Path) -> None:
-    assert verdict(RIGHT, work=tmp_path / "not there").verdict == "pass"
 
 
 # Records ------------------------------------------------------------------------------------------------------------

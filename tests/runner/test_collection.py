@@ -1,0 +1,47 @@
+"""Case files become items without a framework being imported, wherever they are named, and a broken one fails alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.project import BROKEN, NAMES, PRODUCTS, Project, ids
+
+
+def test_collecting_imports_no_framework_and_writes_nothing(project: Project) -> None:
+    project.run("right", "--collect-only")  # what can run is found out, in another process, and kept
+    project.imported.unlink(missing_ok=True)
+    assert project.collected("right") == ids(*NAMES)
+    assert not project.imported.exists()
+    assert not (project.path / ".conformance").exists()
+
+
+def test_a_case_file_outside_the_cases_can_be_named(project: Project) -> None:
+    project.write("elsewhere/more.yaml", PRODUCTS)
+    assert project.collected("right", "elsewhere/more.yaml") == ids(*NAMES, file="elsewhere/more.yaml")
+
+
+def test_python_tests_ask_no_framework(project: Project) -> None:
+    project.write("tests/test_python.py", "def test_passes(): pass\n")
+    project.write("tests/elsewhere.yaml", PRODUCTS)
+    project.run("right", "-p", "no:cacheprovider", "tests").assert_outcomes(passed=1)
+    assert not project.imported.exists()
+    assert not (project.path / ".conformance").exists()
+
+
+def test_backends_come_one_after_the_other(project: Project) -> None:
+    assert project.collected("right wrong") == ids(*NAMES) + ids(*NAMES, backend="wrong")
+
+
+def test_a_broken_file_fails_alone(project: Project) -> None:
+    project.write("cases/broken.yaml", BROKEN)
+    result = project.run("right")
+    result.assert_outcomes(passed=4, failed=1)
+    result.stdout.fnmatch_lines(["cases/broken.yaml:3:13: *equashun*", "*broken case files*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert list(project.facts()["broken_case_files"]) == ["cases/broken.yaml"]
+    assert len(project.facts()["broken_case_files"]["cases/broken.yaml"]) > 1
+
+
+def test_the_last_failures_can_be_run_again(project: Project) -> None:
+    project.run("right wrong").assert_outcomes(passed=4, failed=4)
+    project.run("right wrong", "--lf").assert_outcomes(failed=4)

@@ -1,0 +1,26 @@
+"""A name that nothing has ends a session before it begins, with the nearest one that there is."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.project import Project
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--backend=rihgt", "*--backend rihgt: unknown (did you mean right?); known: *right*"),
+        ("--require=rihgt", "*--require rihgt: unknown (did you mean right?); known: *right*all*"),
+        ("--device=cuda:9", "*--device cuda:9: unknown; known: cpu"),
+        ("--dtype=float23", "*--dtype float23: unknown (did you mean float32?)*"),
+        ("--mode=lazy", "*--mode lazy: unknown*eager, jit*"),
+        ("--implementation=einsun", "*--implementation einsun: unknown (did you mean einsum?)*"),
+        ("--direction=back", "*--direction back: unknown; known: forward, grad"),
+        ("--adapter=nowhere.py", "*--adapter *nowhere.py: there is no such file"),
+    ],
+)
+def test_unknown_names_are_refused(project: Project, argument: str, message: str) -> None:
+    result = project.run("right", argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])

@@ -1,0 +1,27 @@
+"""Operands lie in memory as the case says, with the same values."""
+
+import numpy as np
+import pytest
+
+from specs.inputs import inputs
+from tests.support.made_cases import attention
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_memory_changes_strides_and_no_value(dtype: str) -> None:
+    plain, reversed_axes, spread = (
+        inputs.operands(attention(memory=memory), dtype)["key"] for memory in ("contiguous", "transposed", "strided")
+    )
+    assert plain.flags.c_contiguous
+    assert reversed_axes.flags.f_contiguous
+    assert spread.strides[-1] == 2 * spread.itemsize
+    for other in (reversed_axes, spread):
+        np.testing.assert_array_equal(other.astype(float), plain.astype(float))
+        assert not other.flags.writeable
+
+
+@pytest.mark.parametrize("layout", ["bshd", "bhsd", "sbhd", "bsd"])
+@pytest.mark.parametrize("data", ["normal", "ramp", "equal", "cancelling"])
+def test_memory_is_contiguous_whatever_layout_the_numbers_were_made_in(layout: str, data: str) -> None:
+    got = inputs.operands(attention(layout=layout, data=data, num_heads=2, num_kv_heads=2, head_dim=1), "float32")
+    assert [name for name, array in got.items() if not array.flags.c_contiguous] == []

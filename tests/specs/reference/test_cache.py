@@ -1,0 +1,171 @@
+"""A reference is evaluated once for all who need it, and again as soon as anything that enters it changes."""
+
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import specs
+from specs.arithmetic.formats import DTYPES
+from specs.arithmetic.precision import declared
+from specs.bound import bound
+from specs.case.case import Case
+from specs.reference import cache
+from specs.reference.reference import Reference
+from tests.support.fake_backend import Fake
+from tests.support.small_product import RIGHT, config, product, verdict
+
+pytestmark = pytest.mark.usefixtures("nothing_in_memory")
+
+# In memory and on disk ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by one with each evaluation of a reference; all count as dear."""
+    counted: list[str] = []
+    evaluate = bound._evaluate
+    monkeypatch.setattr(bound, "DEAR_SECONDS", -1.0)
+    monkeypatch.setattr(bound, "_evaluate", lambda case, *rest: (counted.append(case.id), evaluate(case, *rest))[1])
+    return counted
+
+
+def test_a_reference_is_evaluated_once_in_memory(evaluations: list[str]) -> None:
+    assert [verdict(b).verdict for b in (RIGHT, RIGHT)] == ["pass", "pass"]
+    assert len(evaluations) == 1
+    verdict(RIGHT, dtype="float64")
+    verdict(Fake(product, formats={"multiply": "tf32"}))
+    assert len(evaluations) == 3
+
+
+def test_a_reference_on_disk_is_read_by_the_next_process(evaluations: list[str], tmp_path: Path) -> None:
+    first = verdict(RIGHT, work=tmp_path)
+    cache.clear()
+    second = verdict(RIGHT, work=tmp_path)
+    assert len(evaluations) == 1
+    assert second.measurement == first.measurement
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_another_statement_of_the_case_has_another_reference(evaluations: list[str], tmp_path: Path) -> None:
+    for number in (np.inf, -np.inf, np.nan, 1.0):
+        said = config(equation="i->i", shapes=None, operands=[[number]])
+        assert verdict(Fake(lambda a: a), said, work=tmp_path).verdict == "pass"
+        cache.clear()
+    assert len(evaluations) == 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_damaged_file_is_evaluated_anew(evaluations: list[str], tmp_path: Path, dtype: str) -> None:
+    verdict(RIGHT, dtype=dtype, work=tmp_path)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    damaged = [whole[:length] for length in range(0, len(whole), 7)] + [b"no pickle at all", whole[1:], b"\xff" * 99]
+    for content in damaged:
+        cache.clear()
+        file.write_bytes(content)
+        assert verdict(RIGHT, dtype=dtype, work=tmp_path).verdict == "pass"
+        assert file.read_bytes() == whole
+    assert len(evaluations) == 1 + len(damaged)
+    assert isinstance(pickle.loads(whole), Reference)
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_but_time(evaluations: list[str], tmp_path: Path) -> None:
+    assert verdict(RIGHT, work=tmp_path / "not there").verdict == "pass"
+
+
+# Another source -------------------------------------------------------------------------------------------------------
+
+ROOMS = ("arithmetic", "bound", "case", "inputs", "reference", "verdict")
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Iterator[Path]:
+    """A copy of all rooms, to be edited."""
+    yield shutil.copytree(cache.SPECS, tmp_path / "specs", ignore=shutil.ignore_patterns("__pycache__"))
+    cache.source_digest.cache_clear()
+
+
+def digest(folder: Path) -> str:
+    """As a process makes it that starts now."""
+    cache.source_digest.cache_clear()
+    return cache.source_digest(folder)
+
+
+def key() -> str:
+    """Of one reference, in a process that starts now."""
+    cache.source_digest.cache_clear()
+    case, dtype = Case("einsum/t::c", "c", Path("t.yaml"), 3, config()), DTYPES["float32"]
+    return cache.key(case, dtype, declared(dtype), None)
+
+
+def edit(file: Path) -> None:
+    with file.open("a") as source:
+        source.write("# edited\n")
+
+
+def test_every_room_is_among_those_that_are_edited_here() -> None:
+    assert sorted(ROOMS) == sorted(file.parent.name for file in cache.SPECS.glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_an_edit_of_any_file_in_a_room_changes_the_digest(copied: Path, room: str) -> None:
+    files = sorted((copied / room).rglob("*.py"))
+    seen = {digest(copied)}
+    for file in files:
+        whole = file.read_bytes()
+        edit(file)
+        seen.add(digest(copied))
+        file.write_bytes(whole)
+    assert len(seen) == 1 + len(files) > 2
+    assert digest(copied) in seen
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_file_that_is_added_renamed_or_removed_changes_the_digest(copied: Path, room: str) -> None:
+    before = digest(copied)
+    added = copied / room / "added.py"
+    added.touch()
+    assert digest(copied) != before
+    added.unlink()
+    assert digest(copied) == before
+    file = next(file for file in sorted((copied / room).glob("*.py")) if file.stat().st_size)
+    renamed = file.rename(file.with_stem(f"{file.stem}_"))  # which stands where it stood among the others
+    assert digest(copied) != before
+    renamed.unlink()
+    assert digest(copied) != before
+
+
+def test_the_key_covers_the_package_that_runs(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Path(str(specs.__file__)).resolve().parent == cache.SPECS
+    keys = [key()]
+    monkeypatch.setattr(cache, "SPECS", copied)
+    assert key() == keys[0]  # the same source, wherever it lies
+    for room in ROOMS:
+        edit(copied / room / "__init__.py")
+        keys.append(key())
+    assert len(set(keys)) == 1 + len(ROOMS)
+
+
+def test_a_reference_that_another_source_made_is_evaluated_anew(
+    evaluations: list[str], copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    work, edited = tmp_path / "work", copied / "bound" / "einsum.py"
+    work.mkdir()
+    monkeypatch.setattr(cache, "SPECS", copied)
+
+    def in_another_process() -> int:
+        cache.clear()
+        cache.source_digest.cache_clear()
+        assert verdict(RIGHT, work=work).verdict == "pass"
+        return len(evaluations)
+
+    whole = edited.read_bytes()
+    assert [in_another_process(), in_another_process()] == [1, 1]
+    edit(edited)
+    assert in_another_process() == 2
+    edited.write_bytes(whole)
+    assert in_another_process() == 2  # the first one is still there

@@ -1,0 +1,65 @@
+"""The shipped cases that probe arithmetic, judged on a backend whose arithmetic is simulated, whatever it declares."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from specs.arithmetic.formats import DTYPES, Array, cast
+from specs.arithmetic.precision import Precision, declared
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
+from specs.case.loading import load
+from specs.verdict.check import Check
+from specs.verdict.deviation import Recorded
+from specs.verdict.record import Record
+from specs.verdict.verdict import judge
+from tests.support import ROOT
+from tests.support.narrow_arithmetic import Simulated
+
+CASES = {case.id.removeprefix("precision/"): case for case in load(ROOT / "cases/precision/einsum.yaml", ROOT)}
+CASES |= {case.id.removeprefix("precision/"): case for case in load(ROOT / "cases/precision/attention.yaml", ROOT)}
+FACTORS = ["factors_of_matrices", "factors_of_batches", "factors_of_dot_products"]
+SUMS = ["sums", "sums_across_rows", "sums_of_matrices", "sums_of_batches", "sums_of_dot_products"]
+SUBNORMALS = ["subnormals_of_matrices", "subnormals_of_dot_products", "subnormals_of_sums"]
+
+
+@dataclass
+class Arithmetic:
+    """A backend whose arithmetic is `real`, whatever it declares."""
+
+    real: Mapping[str, str | bool] = field(default_factory=dict)
+    said: Mapping[str, str | bool] = field(default_factory=dict)
+    order: str = "sequential"
+    compute: Callable[..., Array] | None = None
+
+    def unsupported(self, *_: Any) -> None:
+        return None
+
+    def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision:
+        return declared(DTYPES[dtype], **self.said)
+
+    def run(self, case: Case, implementation: str, mode: str, operands: Mapping[str, Array], device: str) -> Array:
+        dtype = next(name for name in case.config.dtypes if DTYPES[name].numpy == operands[min(operands)].dtype)
+        if self.compute:
+            return self.compute(*operands.values())
+        assert isinstance(case.config, EinsumConfig)
+        simulated = Simulated(declared(DTYPES[dtype], **self.real), self.order)
+        wide = [operand.astype(np.float64) for operand in operands.values()]
+        return cast(simulated(case.config.equation, wide), DTYPES[dtype])
+
+    def gradient(self, *_: Any) -> Mapping[str, Array]:
+        raise NotImplementedError
+
+
+def probed(name: str, dtype: str, backend: Arithmetic, entries: list[Recorded] = []) -> Record:  # noqa: B006
+    case = CASES[name if "::" in name else f"einsum::{name}"]
+    check = Check(case, "simulated", "cpu", "einsum", "eager", dtype)
+    return judge(check, backend, "t.yaml::c[x]", "t.yaml", entries)
+
+
+def seen(name: str, dtype: str, backend: Arithmetic) -> dict[str, str]:
+    observed = probed(name, dtype, backend).observed
+    assert observed is not None
+    return observed
