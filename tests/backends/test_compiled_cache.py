@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from backends import registry
-from specs.case import Case, EinsumConfig
+from specs.case.case import Case
+from specs.case.einsum import EinsumConfig
 backend = registry.get("jax")
 backend.keep_compiled(Path(sys.argv[1]))
 case = Case("a::b", "b", None, 1, EinsumConfig(equation="ij,jk->ik", shapes=[[2, 3], [3, 2]]))
