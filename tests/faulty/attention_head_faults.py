@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from backends.attention.base import Operands, Tensor
 from backends.attention.by_hand import ByHand
+from backends.attention.primitives import Operands, Tensor
 from backends.numpy import Numpy
 from tests.faulty.fault import fault
 
