@@ -19,21 +19,24 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from backends.attention.base import Attention, Execution
+from backends.attention.base import Attention
 from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.contraction import Contraction
 from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import Precision, declared
 from specs.case.attention import AttentionConfig
-from specs.case.case import Case, Config
+from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
 from specs.inputs.inputs import differentiable
-from specs.verdict.check import DIRECTIONS, Place
+from specs.verdict.check import DIRECTIONS, Check, Place
 
 Computation = Callable[[Operands], Tensor]  # operands by name → result
 # operands, cotangent → gradients by the operand's name, None where the framework sees no connection
 Pullback = Callable[[Operands, Tensor], Mapping[str, Tensor | None]]
 AnyComputation = TypeVar("AnyComputation", bound=Callable[..., Any])
+
+
+PLACE = ("device", "implementation", "mode", "dtype")  # of a check, what a declaration can depend on beside its kind
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Declaration:
     dtype: str = "*"
     reason: str = field(default="", kw_only=True)
 
-    def applies(self, **where: str) -> bool:
+    def applies(self, check: Check) -> bool:
+        where = {"kind": check.case.kind, **{name: getattr(check, name) for name in PLACE}}
         return all(fnmatchcase(value, getattr(self, name)) for name, value in where.items())
 
 
@@ -161,15 +165,14 @@ class Backend(ABC):
     def dtypes(self, device: str) -> frozenset[str]:
         """Names of the element types that a tensor on `device` can have."""
 
-    def unsupported(
-        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
-    ) -> str | None:
+    def unsupported(self, check: Check) -> str | None:
         """Why this backend has no such computation, or None.  Declared knowledge: nothing is tried."""
+        config = check.case.config
         given = getattr(config, "operand_dtypes", None) or ()
-        if lacking := [name for name in (dtype, *given) if name not in self.dtypes(device)]:
-            return f"{self.name} has no {lacking[0]} on {device}"
-        if isinstance(config, AttentionConfig) and implementation in self.formulations:
-            return self.formulations[implementation].unsupported(config, Execution(mode, dtype, device, direction))
+        if lacking := [name for name in (check.dtype, *given) if name not in self.dtypes(check.device)]:
+            return f"{self.name} has no {lacking[0]} on {check.device}"
+        if isinstance(config, AttentionConfig) and check.implementation in self.formulations:
+            return self.formulations[check.implementation].unsupported(config, check)
         return None
 
     @classmethod
@@ -177,14 +180,13 @@ class Backend(ABC):
         """The precision table as it holds on this machine, read without importing."""
         return cls.declarations
 
-    def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision:
-        """The precision declared for a floating or complex dtype."""
-        where = {"kind": kind, "implementation": implementation, "mode": mode, "dtype": dtype, "device": device}
+    def precision(self, check: Check) -> Precision:
+        """The precision declared for a check of a floating or complex dtype."""
         merged: dict[str, str | bool] = {}
         for row in self.rows():
-            if row.applies(**where):
+            if row.applies(check):
                 merged |= row.formats
-        return declared(DTYPES[dtype], **merged)
+        return declared(DTYPES[check.dtype], **merged)
 
     def settings(self) -> dict[str, Any]:
         """Settings of the framework that change numerics, as plain JSON values."""
@@ -220,48 +222,40 @@ class Backend(ABC):
         """Attention as a function of the operands by name (`specs.case.shapes.attention_shapes` lists them)."""
         return self.formulations[implementation](self.primitives, config)
 
-    def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
-        """The computation as `mode` executes it."""
-        if mode == "eager":
+    def compiled(self, computation: AnyComputation, check: Check) -> AnyComputation:
+        """The computation as the check's mode executes it."""
+        if check.mode == "eager":
             return computation
-        raise NotImplementedError(f"{self.name} has no mode {mode}")
+        raise NotImplementedError(f"{self.name} has no mode {check.mode}")
 
     def computation(self, config: Config, implementation: str) -> Computation:
         if isinstance(config, EinsumConfig):
             return self.einsum(config, implementation)
         return self.attention(config, implementation)
 
-    def run(self, case: Case, implementation: str, mode: str, operands: Mapping[str, Array], device: str) -> Array:
-        """The case's result as an array.  Whatever the framework raises, it raises."""
-        tensors = {name: self.from_numpy(array, device) for name, array in operands.items()}
-        built = (case, implementation, mode)
+    def run(self, check: Check, operands: Mapping[str, Array]) -> Array:
+        """The result of a check's case on these operands, as an array.  Whatever the framework raises, it raises."""
+        tensors = {name: self.from_numpy(array, check.device) for name, array in operands.items()}
+        built = (check.case, check.implementation, check.mode)
         if built not in self._built:
-            self._built = {built: self.compiled(self.computation(case.config, implementation), mode)}
-        with self.on(device):
+            self._built = {built: self.compiled(self.computation(check.case.config, check.implementation), check)}
+        with self.on(check.device):
             return self.to_numpy(self._built[built](tensors))
 
-    def pullback(self, computation: Computation, variables: Sequence[str], mode: str) -> Pullback:
-        """The vector-Jacobian product of `computation` with respect to `variables`, as `mode` executes it."""
+    def pullback(self, computation: Computation, variables: Sequence[str], check: Check) -> Pullback:
+        """The vector-Jacobian product of `computation` by `variables`, as the check's mode executes it."""
         raise NotImplementedError(f"{self.name} does not differentiate")
 
-    def gradient(
-        self,
-        case: Case,
-        implementation: str,
-        mode: str,
-        operands: Mapping[str, Array],
-        cotangent: Array,
-        device: str,
-    ) -> dict[str, Array]:
+    def gradient(self, check: Check, operands: Mapping[str, Array], cotangent: Array) -> dict[str, Array]:
         """Gradient of sum(cotangent * result) for each floating or complex operand, in the project's convention.
 
         Operands that the framework sees no connection to are left out.  Whatever the framework raises, it raises.
         """
         variables = differentiable(operands)
-        tensors = {name: self.from_numpy(array, device) for name, array in operands.items()}
-        pulled = self.pullback(self.computation(case.config, implementation), variables, mode)
-        with self.on(device):
-            found = pulled(tensors, self.from_numpy(self.own_convention(cotangent), device))
+        tensors = {name: self.from_numpy(array, check.device) for name, array in operands.items()}
+        pulled = self.pullback(self.computation(check.case.config, check.implementation), variables, check)
+        with self.on(check.device):
+            found = pulled(tensors, self.from_numpy(self.own_convention(cotangent), check.device))
             return {
                 name: self.own_convention(self.to_numpy(gradient))
                 for name, gradient in found.items()

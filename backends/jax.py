@@ -19,8 +19,8 @@ from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.contraction import Contraction, too_long_a_search
 from backends.keras_host import FUSED_KERAS, UNFUSED_KERAS, KerasHost
 from specs.arithmetic.formats import DTYPES, Array
-from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
+from specs.verdict.check import Check
 
 EINSUMS: dict[str, dict[str, Any]] = {
     "einsum": {},
@@ -122,16 +122,11 @@ class Jax(KerasHost):
     def dtypes(self, device: str) -> frozenset[str]:
         return frozenset(DTYPES) - (NOT_ON_TPU if device.startswith("tpu") else frozenset())
 
-    def unsupported(
-        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
-    ) -> str | None:
-        if (
-            isinstance(config, EinsumConfig)
-            and implementation == "einsum-optimal"
-            and (told := too_long_a_search(config))
-        ):
-            return told
-        return super().unsupported(config, implementation, mode, dtype, device, direction)
+    def unsupported(self, check: Check) -> str | None:
+        config = check.case.config
+        if isinstance(config, EinsumConfig) and check.implementation == "einsum-optimal":
+            return too_long_a_search(config) or super().unsupported(check)
+        return super().unsupported(check)
 
     def settings(self) -> dict[str, Any]:
         config = self.jax.config
@@ -172,12 +167,12 @@ class Jax(KerasHost):
             options = options | {"preferred_element_type": DTYPES[config.asked_dtype].numpy}
         return Contraction(self.jax.numpy.einsum, config.equation, tuple(options.items()))
 
-    def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
-        if mode != "jit":
-            return super().compiled(computation, mode)
+    def compiled(self, computation: AnyComputation, check: Check) -> AnyComputation:
+        if check.mode != "jit":
+            return super().compiled(computation, check)
         return self.jax.jit(computation)
 
-    def pullback(self, computation: Computation, variables: Sequence[str], mode: str) -> Pullback:
+    def pullback(self, computation: Computation, variables: Sequence[str], check: Check) -> Pullback:
         def pulled(operands: Operands, cotangent: Tensor) -> Mapping[str, Tensor | None]:
             def of_variables(varied: Operands) -> Tensor:
                 return computation({**operands, **varied})
@@ -186,7 +181,7 @@ class Jax(KerasHost):
             (found,) = transposed(cotangent)
             return found
 
-        return self.compiled(pulled, mode)
+        return self.compiled(pulled, check)
 
 
 def _processor() -> str:

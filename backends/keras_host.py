@@ -28,6 +28,7 @@ from backends.base import Backend, Computation
 from backends.contraction import Contraction
 from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
+from specs.verdict.check import Check
 
 KERAS: Mapping[str, type[Attention]] = {
     "keras": KerasAttention,
@@ -58,12 +59,11 @@ class KerasHost(Backend):
         if cls.name != DEFAULT_HOST:
             cls.variables = {name: {VARIABLE: cls.name} for name in KERAS}
 
-    def unsupported(
-        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
-    ) -> str | None:
-        if isinstance(config, EinsumConfig) and implementation == "keras" and config.asks_for_dtype:
+    def unsupported(self, check: Check) -> str | None:
+        config = check.case.config
+        if isinstance(config, EinsumConfig) and check.implementation == "keras" and config.asks_for_dtype:
             return "keras.ops.einsum has no argument for the result's dtype"
-        return super().unsupported(config, implementation, mode, dtype, device, direction)
+        return super().unsupported(check)
 
     def computation(self, config: Config, implementation: str) -> Computation:
         if isinstance(config, EinsumConfig) and implementation == "keras":

@@ -15,9 +15,9 @@ from backends.attention.primitives import Primitives
 from backends.base import Backend, Computation, Declaration, copied
 from backends.contraction import Contraction, has_sublists, interleaved, too_long_a_search
 from specs.arithmetic.formats import DTYPES, Array
-from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import bind
+from specs.verdict.check import Check
 
 Function = Callable[..., Array]
 
@@ -130,16 +130,11 @@ class Numpy(Backend):
         # ml_dtypes lets an array hold bfloat16, but np.einsum refuses to sum it, and optimized returns float32
         return frozenset(DTYPES) - {"bfloat16"}
 
-    def unsupported(
-        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
-    ) -> str | None:
-        if (
-            isinstance(config, EinsumConfig)
-            and implementation == "einsum-optimal"
-            and (told := too_long_a_search(config))
-        ):
-            return told
-        return super().unsupported(config, implementation, mode, dtype, device, direction)
+    def unsupported(self, check: Check) -> str | None:
+        config = check.case.config
+        if isinstance(config, EinsumConfig) and check.implementation == "einsum-optimal":
+            return too_long_a_search(config) or super().unsupported(check)
+        return super().unsupported(check)
 
     def settings(self) -> dict[str, Any]:
         built: Any = np.show_config(mode="dicts")

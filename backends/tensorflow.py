@@ -18,8 +18,8 @@ from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.keras_host import KerasHost
 from specs.arithmetic.formats import DTYPES, Array
-from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
+from specs.verdict.check import Check
 
 # For any other type 2.21 answers "No OpKernel was registered to support Op 'Einsum'", XLA too, whatever the equation
 EINSUM_KERNELS = {"bfloat16", "complex128", "complex64", "float16", "float32", "float64", "int32", "int64"}
@@ -123,17 +123,16 @@ class TensorFlow(KerasHost):
     def dtypes(self, device: str) -> frozenset[str]:
         return frozenset(DTYPES)
 
-    def unsupported(
-        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
-    ) -> str | None:
+    def unsupported(self, check: Check) -> str | None:
+        config = check.case.config
         if isinstance(config, EinsumConfig):
-            if implementation == "einsum" and config.asks_for_dtype:
+            if check.implementation == "einsum" and config.asks_for_dtype:
                 return "tf.einsum has no argument for the result's dtype"
-            if implementation == "einsum" and dtype not in EINSUM_KERNELS:
-                return f"TensorFlow has no Einsum kernel for {dtype}"
-            if implementation == "keras" and dtype == "bool":
+            if check.implementation == "einsum" and check.dtype not in EINSUM_KERNELS:
+                return f"TensorFlow has no Einsum kernel for {check.dtype}"
+            if check.implementation == "keras" and check.dtype == "bool":
                 return "TensorFlow has neither an Einsum nor a MatMul kernel for bool, which Keras would need"
-        return super().unsupported(config, implementation, mode, dtype, device, direction)
+        return super().unsupported(check)
 
     @classmethod
     def rows(cls) -> tuple[Declaration, ...]:
@@ -163,14 +162,14 @@ class TensorFlow(KerasHost):
     def on(self, device: str) -> AbstractContextManager[object]:
         return self.tf.device(self.places[device])
 
-    def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
-        if mode not in ("jit", "xla"):
-            return super().compiled(computation, mode)
+    def compiled(self, computation: AnyComputation, check: Check) -> AnyComputation:
+        if check.mode not in ("jit", "xla"):
+            return super().compiled(computation, check)
         # As a new object each: TensorFlow warns of retracing when functions made at one line are traced often
         fresh = partial(computation)
-        return self.tf.function(fresh, autograph=False, jit_compile=mode == "xla")
+        return self.tf.function(fresh, autograph=False, jit_compile=check.mode == "xla")
 
-    def pullback(self, computation: Computation, variables: Sequence[str], mode: str) -> Pullback:
+    def pullback(self, computation: Computation, variables: Sequence[str], check: Check) -> Pullback:
         def pulled(operands: Operands, cotangent: Tensor) -> Mapping[str, Tensor | None]:
             inputs = {name: operands[name] for name in variables}
             with self.tf.GradientTape() as tape:
@@ -180,7 +179,7 @@ class TensorFlow(KerasHost):
             # A gradient of what was gathered is IndexedSlices until it is asked for as a tensor
             return {name: None if x is None else self.tf.convert_to_tensor(x) for name, x in found.items()}
 
-        return self.compiled(pulled, mode)
+        return self.compiled(pulled, check)
 
 
 @cache

@@ -29,8 +29,8 @@ from backends.base import AnyComputation, Computation, Declaration, Pullback, co
 from backends.contraction import Contraction, has_sublists, interleaved
 from backends.keras_host import FUSED_KERAS, KerasHost
 from specs.arithmetic.formats import DTYPES, Array
-from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
+from specs.verdict.check import Check
 
 
 class Torch(KerasHost):
@@ -118,15 +118,14 @@ class Torch(KerasHost):
         # Metal has no 64-bit floating point
         return known - {"float64", "complex128"} if device == "mps" else known
 
-    def unsupported(
-        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
-    ) -> str | None:
+    def unsupported(self, check: Check) -> str | None:
+        config = check.case.config
         if isinstance(config, EinsumConfig):
-            if implementation != "keras" and config.asks_for_dtype:
+            if check.implementation != "keras" and config.asks_for_dtype:
                 return "torch.einsum has no argument for the result's dtype"
-            if implementation == "einsum-unoptimized" and mode == "jit":
+            if check.implementation == "einsum-unoptimized" and check.mode == "jit":
                 return "torch.compile does not trace the switch that turns opt_einsum off"
-        return super().unsupported(config, implementation, mode, dtype, device, direction)
+        return super().unsupported(check)
 
     def settings(self) -> dict[str, Any]:
         torch = self.torch
@@ -171,15 +170,15 @@ class Torch(KerasHost):
         ways = {"einsum": torch.einsum, "einsum-unoptimized": unoptimized, "einsum-sublists": of_sublists}
         return Contraction(ways[implementation], config.equation)
 
-    def compiled(self, computation: AnyComputation, mode: str) -> AnyComputation:
-        if mode != "jit":
-            return super().compiled(computation, mode)
+    def compiled(self, computation: AnyComputation, check: Check) -> AnyComputation:
+        if check.mode != "jit":
+            return super().compiled(computation, check)
         # All cases share the formulations' code, and after 8 compilations of one function torch would run it eagerly
         self.torch.compiler.reset()
         return self.torch.compile(computation, fullgraph=True, dynamic=False)
 
-    def pullback(self, computation: Computation, variables: Sequence[str], mode: str) -> Pullback:
-        forward = self.compiled(computation, mode)  # compiling it compiles its gradient too
+    def pullback(self, computation: Computation, variables: Sequence[str], check: Check) -> Pullback:
+        forward = self.compiled(computation, check)  # compiling it compiles its gradient too
 
         def pulled(operands: Operands, cotangent: Tensor) -> Mapping[str, Tensor | None]:
             for name in variables:

@@ -8,7 +8,6 @@ functions in `Primitives`, which a backend fills with the framework's own, and o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from inspect import signature
 from typing import Any, ClassVar
@@ -17,16 +16,7 @@ from backends.attention.heads import Heads
 from backends.attention.primitives import Operands, Tensor
 from backends.attention.visibility import Visibility
 from specs.case.attention import AttentionConfig
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a case is executed: what a capability can depend on beside the config; terms are those of a check."""
-
-    mode: str
-    dtype: str
-    device: str
-    direction: str
+from specs.verdict.check import Check
 
 
 class Attention(Heads, Visibility):
@@ -47,8 +37,8 @@ class Attention(Heads, Visibility):
         return True
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
-        """Why `config` cannot be expressed, or not be executed like this; None if it can."""
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
+        """Why `config`, that of the check, cannot be expressed, or not be executed like this; None if it can."""
         return first({reason: _uses(config, field) for field, reason in cls.lacks.items()})
 
     def __call__(self, operands: Operands) -> Tensor:

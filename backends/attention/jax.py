@@ -5,10 +5,11 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any, ClassVar, Literal
 
-from backends.attention.base import Attention, Execution, first, without
+from backends.attention.base import Attention, first, without
 from backends.attention.primitives import Operands, Tensor
 from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
+from specs.verdict.check import Check
 
 
 class DotProductAttention(Attention):
@@ -29,12 +30,12 @@ class DotProductAttention(Attention):
     }
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         """What ends the whole process is not run; seen at 1024 pairs of one feature and two heads, not at 576."""
-        c, on_cpu = config, execution.device == "cpu"
-        narrow = execution.dtype == "bfloat16" and c.head_dim == 1 and c.num_heads > 1
-        large = execution.mode == "jit" and c.q_len * c.kv_len >= 1024
-        lacks = super().unsupported(c, execution) or cls.asks_for_later(c)
+        c, on_cpu = config, check.device == "cpu"
+        narrow = check.dtype == "bfloat16" and c.head_dim == 1 and c.num_heads > 1
+        large = check.mode == "jit" and c.q_len * c.kv_len >= 1024
+        lacks = super().unsupported(c, check) or cls.asks_for_later(c)
         return lacks or first(
             {
                 "compiled for the CPU, jaxlib aborts the process (ynn_emitter.cc: Check failed: reshape vs. bitcast)": (
@@ -93,12 +94,11 @@ class CudnnAttention(DotProductAttention):
     devices = ("cuda:*",)
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         c = config
-        return super().unsupported(c, execution) or first(
+        return super().unsupported(c, check) or first(
             {
-                "jax's cuDNN attention computes in float16 and bfloat16": execution.dtype
-                not in ("float16", "bfloat16"),
+                "jax's cuDNN attention computes in float16 and bfloat16": check.dtype not in ("float16", "bfloat16"),
                 "jax's cuDNN attention needs multiples of 8 features, at most 128": bool(
                     c.head_dim % 8 or c.head_dim > 128
                 ),
@@ -106,7 +106,7 @@ class CudnnAttention(DotProductAttention):
                     c.window and c.causal == "none" and c.window.right != 0
                 ),
                 "jax's cuDNN attention needs two queries and two keys at a time to differentiate a bias": bool(
-                    execution.direction == "grad" and c.bias and (c.q_len % 2 or c.kv_len % 2)
+                    check.direction == "grad" and c.bias and (c.q_len % 2 or c.kv_len % 2)
                 ),
             }
         )

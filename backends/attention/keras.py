@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, ClassVar
 
-from backends.attention.base import Attention, Execution, without
+from backends.attention.base import Attention, without
 from backends.attention.by_hand import LinearLayer
 from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
+from specs.verdict.check import Check
 
 VARIABLE = "KERAS_BACKEND"
 DEFAULT_HOST = "tensorflow"
@@ -75,11 +76,11 @@ class KerasAttention(Attention):
     }
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         function = getattr(hosted_keras().ops, "dot_product_attention", None)
         if function is None:
             return f"keras {version('keras')} has no keras.ops.dot_product_attention"
-        return without(function, cls.options, "keras") or super().unsupported(config, execution)
+        return without(function, cls.options, "keras") or super().unsupported(config, check)
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
-from backends.attention.base import Execution, first, without
+from backends.attention.base import first, without
 from backends.attention.keras import dtype_of, hosted_keras
 from backends.attention.module import Module
 from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
+from specs.verdict.check import Check
 
 
 class Sizes(NamedTuple):
@@ -53,9 +54,9 @@ class KerasLayer(Module, ABC):
     scores: ClassVar[bool] = False
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         mask = config.mask
-        lacks = super().unsupported(config, execution) or cls.asks_for_later(config)
+        lacks = super().unsupported(config, check) or cls.asks_for_later(config)
         return lacks or first(
             {
                 "the layer takes boolean masks only": bool(config.bias or (mask and mask.type == "additive")),
@@ -132,8 +133,8 @@ class KerasMultiHeadAttention(KerasLayer):
     kind = "MultiHeadAttention"
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
-        return super().unsupported(config, execution) or first(
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
+        return super().unsupported(config, check) or first(
             {"MultiHeadAttention has as many key heads as query heads": config.num_heads != config.num_kv_heads}
         )
 
@@ -155,9 +156,9 @@ class KerasGroupedQueryAttention(KerasLayer):
     kind = "GroupQueryAttention"
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         c = config
-        return super().unsupported(c, execution) or first(
+        return super().unsupported(c, check) or first(
             {
                 "GroupQueryAttention has values of the keys' width": c.value_dim != c.head_dim,
                 "GroupQueryAttention has an output as wide as its input": bool(

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from backends.attention.base import Attention, Execution, first
+from backends.attention.base import Attention, first
 from backends.attention.primitives import Operands, Tensor
 from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
+from specs.verdict.check import Check
 
 
 class Visible(NamedTuple):
@@ -43,9 +44,9 @@ class Module(Attention):
         return config.projections is not None and config.projections.kind == "linear"
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         p = config.projections
-        return super().unsupported(config, execution) or first(
+        return super().unsupported(config, check) or first(
             {
                 "the module has linear projections of its inputs and its output, with biases": not (
                     p and p.kind == "linear" and p.bias and p.output

@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 
 from packaging.version import Version
 
-from backends.attention.base import Attention, Execution, first
+from backends.attention.base import Attention, first
 from backends.attention.by_hand import LinearLayer
 from backends.attention.primitives import Operands, Tensor
 from specs.case.attention import AttentionConfig
+from specs.verdict.check import Check
 
 
 class TorchLinear(LinearLayer):
@@ -50,10 +51,10 @@ class ScaledDotProductAttention(Attention):
     }
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         empty = 0 in (config.batch, config.q_len, config.kv_len)
-        lacks = super().unsupported(config, execution) or cls.asks_for_later(config)
-        return lacks or first({NO_MASK_GRADIENT_OF_NOTHING: execution.direction == "grad" and _adds(config) and empty})
+        lacks = super().unsupported(config, check) or cls.asks_for_later(config)
+        return lacks or first({NO_MASK_GRADIENT_OF_NOTHING: check.direction == "grad" and _adds(config) and empty})
 
     @classmethod
     def asks_for_later(cls, config: AttentionConfig) -> str | None:
@@ -112,22 +113,22 @@ class FlashAttention(ScaledDotProductAttention):
     devices = ("cpu", "cuda:*")
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
-        c, on_gpu = config, execution.device != "cpu"
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
+        c, on_gpu = config, check.device != "cpu"
         by_both = {
             "the flash kernel needs keys and values of one width": c.value_dim != c.head_dim,
             UNIT_STRIDE: _strides(c),
-            NO_MASK_GRADIENT: execution.direction == "grad" and _adds(c),
+            NO_MASK_GRADIENT: check.direction == "grad" and _adds(c),
         }
         by_gpu = {
-            "the flash kernel of GPUs computes in float16 and bfloat16": execution.dtype not in SIXTEEN_BITS,
+            "the flash kernel of GPUs computes in float16 and bfloat16": check.dtype not in SIXTEEN_BITS,
             "the flash kernel of GPUs takes no mask": _masks(c) and not is_causal_alone(c),
             "the flash kernel of GPUs is causal for as many queries as keys": is_causal_alone(c)
             and c.q_len != c.kv_len,
             "the flash kernel of GPUs has at most 256 features": c.head_dim > 256,
             "the kernels of GPUs need a query and a key": not (c.q_len and c.kv_len),
         }
-        return super().unsupported(c, execution) or first(by_both | by_gpu if on_gpu else by_both)
+        return super().unsupported(c, check) or first(by_both | by_gpu if on_gpu else by_both)
 
 
 class EfficientAttention(ScaledDotProductAttention):
@@ -137,12 +138,12 @@ class EfficientAttention(ScaledDotProductAttention):
     devices = ("cuda:*",)
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
-        c, step = config, 8 if execution.dtype in SIXTEEN_BITS else 4
-        return super().unsupported(c, execution) or first(
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
+        c, step = config, 8 if check.dtype in SIXTEEN_BITS else 4
+        return super().unsupported(c, check) or first(
             {
-                "the efficient kernel has no float64": execution.dtype == "float64",
-                f"the efficient kernel needs multiples of {step} features in {execution.dtype}": bool(
+                "the efficient kernel has no float64": check.dtype == "float64",
+                f"the efficient kernel needs multiples of {step} features in {check.dtype}": bool(
                     c.head_dim % step or c.value_dim % step
                 ),
                 UNIT_STRIDE: _strides(c),
@@ -158,17 +159,17 @@ class CudnnAttention(ScaledDotProductAttention):
     devices = ("cuda:*",)
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         c = config
-        return super().unsupported(c, execution) or first(
+        return super().unsupported(c, check) or first(
             {
-                "the cuDNN kernel computes in float16 and bfloat16": execution.dtype not in SIXTEEN_BITS,
+                "the cuDNN kernel computes in float16 and bfloat16": check.dtype not in SIXTEEN_BITS,
                 "the cuDNN kernel needs multiples of 8 features, at most 128": bool(
                     c.head_dim % 8 or c.value_dim % 8 or max(c.head_dim, c.value_dim) > 128
                 ),
                 "the cuDNN kernel needs two keys": c.kv_len == 1,
                 UNIT_STRIDE: _strides(c),
-                NO_MASK_GRADIENT: execution.direction == "grad" and _adds(c),
+                NO_MASK_GRADIENT: check.direction == "grad" and _adds(c),
                 "the kernels of GPUs need a query and a key": not (c.q_len and c.kv_len),
             }
         )

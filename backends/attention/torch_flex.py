@@ -8,10 +8,11 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from backends.attention.base import Attention, Execution, first
+from backends.attention.base import Attention, first
 from backends.attention.primitives import Operands, Tensor
 from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
+from specs.verdict.check import Check
 
 ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]  # score, batch, head, query, key
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # batch, head, query, key
@@ -37,15 +38,14 @@ class FlexAttention(Attention):
     }
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         if told := lacking():
             return told
-        compiled_here = execution.mode == "jit" and execution.device == "cpu"
-        return super().unsupported(config, execution) or first(
+        compiled_here = check.mode == "jit" and check.device == "cpu"
+        return super().unsupported(config, check) or first(
             {
-                "flex_attention has no gradient on the CPU": execution.direction == "grad"
-                and execution.device == "cpu",
-                "flex_attention compiled for the CPU has no float64": compiled_here and execution.dtype == "float64",
+                "flex_attention has no gradient on the CPU": check.direction == "grad" and check.device == "cpu",
+                "flex_attention compiled for the CPU has no float64": compiled_here and check.dtype == "float64",
                 "flex_attention compiled for the CPU returns no sum for a sink": compiled_here and config.sink,
             }
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from backends.attention.base import Execution, first
+from backends.attention.base import first
 from backends.attention.module import Module
 from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.torch import is_causal_alone
 from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
+from specs.verdict.check import Check
 
 
 class MultiheadAttention(Module):
@@ -24,10 +25,10 @@ class MultiheadAttention(Module):
     training: ClassVar[bool] = True
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         c = config
         width = c.num_heads * c.head_dim
-        return super().unsupported(c, execution) or first(
+        return super().unsupported(c, check) or first(
             {
                 "nn.MultiheadAttention has as many key heads as query heads": c.num_kv_heads != c.num_heads,
                 "nn.MultiheadAttention has values of the keys' width": c.value_dim != c.head_dim,
@@ -102,15 +103,15 @@ class FastMultiheadAttention(MultiheadAttention):
     training = False
 
     @classmethod
-    def unsupported(cls, config: AttentionConfig, execution: Execution) -> str | None:
+    def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         c = config
         additive = c.bias is not None or (c.mask is not None and c.mask.type == "additive")
-        return super().unsupported(c, execution) or first(
+        return super().unsupported(c, check) or first(
             {
                 "the fast path of nn.MultiheadAttention is for self-attention": not c.self_attention,
                 "the fast path of nn.MultiheadAttention needs an even number of heads": c.num_heads % 2 == 1,
                 "the fast path of nn.MultiheadAttention takes no floating-point mask": additive,
-                "the fast path of nn.MultiheadAttention has no gradient": execution.direction == "grad",
-                "torch.compile does not trace the fast path of nn.MultiheadAttention": execution.mode == "jit",
+                "the fast path of nn.MultiheadAttention has no gradient": check.direction == "grad",
+                "torch.compile does not trace the fast path of nn.MultiheadAttention": check.mode == "jit",
             }
         )

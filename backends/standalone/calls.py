@@ -39,13 +39,12 @@ def traced(check: Check, operands: Mapping[str, Array], cotangent: Array | None)
         recorder.blocks[0] = body = type(setup)()
         outputs: list[Traced] = []
         _observe(backend, recorder, operands, outputs, check.device)
-        arguments = (check.case, check.implementation, check.mode, operands)
         raised, found = None, {}
         try:
             if cotangent is None:
-                found = {"result": backend.run(*arguments, check.device)}
+                found = {"result": backend.run(check, operands)}
             else:
-                found = dict(backend.gradient(*arguments, cotangent, check.device))
+                found = dict(backend.gradient(check, operands, cotangent))
         except TracingError:
             raise
         except Exception as error:
@@ -62,12 +61,12 @@ def traced(check: Check, operands: Mapping[str, Array], cotangent: Array | None)
 
 def _must_raise(check: Check, operands: Mapping[str, Array], cotangent: Array | None, error: Exception) -> None:
     """An exception belongs into a program only if it is the framework's: then there is one without stand-ins too."""
-    backend, arguments = registry.get(check.backend), (check.case, check.implementation, check.mode, operands)
+    backend = registry.get(check.backend)
     try:
         if cotangent is None:
-            backend.run(*arguments, check.device)
+            backend.run(check, operands)
         else:
-            backend.gradient(*arguments, cotangent, check.device)
+            backend.gradient(check, operands, cotangent)
     except Exception:
         return
     raise TracingError(f"its calls cannot be written down: {type(error).__name__}: {error}") from error

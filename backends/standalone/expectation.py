@@ -23,7 +23,7 @@ def expected(check: Check, backend: Backend, name: str, got: Array) -> str:
     """The entry of one result in the program's table; `got` is what the backend computed, and tells which lie worst."""
     precision = None
     if DTYPES[check.dtype].inexact:  # the dtype of the result, whatever the operands have
-        precision = backend.precision(check.case.kind, check.implementation, check.mode, check.dtype, check.device)
+        precision = backend.precision(check)
     operands = inputs.operands(check.case, check.dtype)
     of = None if check.direction == "forward" else name
     right = reference(check.case, check.dtype, operands, precision, None, of)

@@ -31,9 +31,7 @@ def script(check: Check, title: str) -> str:
         where = Path(dialects.__file__).name
         raise ScriptError(f"how a program makes tensors of {check.backend} is not known: {where}")
     backend = registry.get(check.backend)
-    if lacking := backend.unsupported(
-        check.case.config, check.implementation, check.mode, check.dtype, check.device, check.direction
-    ):
+    if lacking := backend.unsupported(check):
         raise ScriptError(f"there is nothing to show: {lacking}")
     operands = dict(inputs.operands(check.case, check.dtype))
     cotangent = inputs.cotangent(check.case, check.dtype) if check.direction == "grad" else None

@@ -36,20 +36,10 @@ LONGEST_MESSAGE = 500
 class Computes(Protocol):
     """What a verdict needs of a backend."""
 
-    def unsupported(
-        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
-    ) -> str | None: ...
-    def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision: ...
-    def run(self, case: Case, implementation: str, mode: str, operands: Mapping[str, Array], device: str) -> Array: ...
-    def gradient(
-        self,
-        case: Case,
-        implementation: str,
-        mode: str,
-        operands: Mapping[str, Array],
-        cotangent: Array,
-        device: str,
-    ) -> Mapping[str, Array]: ...
+    def unsupported(self, check: Check) -> str | None: ...
+    def precision(self, check: Check) -> Precision: ...
+    def run(self, check: Check, operands: Mapping[str, Array]) -> Array: ...
+    def gradient(self, check: Check, operands: Mapping[str, Array], cotangent: Array) -> Mapping[str, Array]: ...
 
 
 # By the operand whose gradient it is, or by the designed recipe of its inputs; None: the case's own result
@@ -75,9 +65,7 @@ def judge(
     for a case that contradicts itself.
     """
     case = check.case
-    lacking = backend.unsupported(
-        case.config, check.implementation, check.mode, check.dtype, check.device, check.direction
-    )
+    lacking = backend.unsupported(check)
     record = _record(check, id, file, "unsupported", lacking or "")
     if lacking:
         return record
@@ -127,16 +115,15 @@ class _Trial:
                 outcome = {name: self.result(name, given) for name, given in operands.items()}
             else:
                 given = inputs.operands(c.case, c.dtype)
-                found = self.backend.gradient(c.case, c.implementation, c.mode, given, cotangent, c.device)
+                found = self.backend.gradient(c, given, cotangent)
                 outcome = dict(found.items())
         except Exception as error:
             outcome = error
         return outcome, time.perf_counter() - started
 
     def result(self, recipe: str | None, operands: Mapping[str, Array]) -> Array:
-        c = self.check
         try:
-            return self.backend.run(c.case, c.implementation, c.mode, operands, c.device)
+            return self.backend.run(self.check, operands)
         except Exception as error:
             if recipe is None or _out_of_memory(error):
                 raise
@@ -171,7 +158,7 @@ class _Trial:
         if config is not None:
             case = replace(case, config=config)
         if precision is None and DTYPES[c.dtype].inexact:
-            precision = self.backend.precision(case.kind, c.implementation, c.mode, c.dtype, c.device)
+            precision = self.backend.precision(c)
         gradient_of = name if c.direction == "grad" else None
         found = reference(case, dtype or c.dtype, operands, precision, self.work, gradient_of)
         recipe = {} if name == gradient_of else {"data": name}
@@ -241,7 +228,7 @@ class _Trial:
         c = self.check
         operands = inputs.operands(c.case, c.dtype)
         for each in (operands, {name: memory.unaligned(array) for name, array in operands.items()}):
-            yield self.backend.run(c.case, c.implementation, c.mode, each, c.device)
+            yield self.backend.run(c, each)
 
     def shows(self, observed: Observed, outcome: Results | Exception) -> bool:
         """Whether the outcome is as `observed` says; of several results, each that is not right."""

@@ -17,6 +17,7 @@ from specs.case.case import Case
 from specs.inputs.inputs import operands as operands_of
 from tests.support.attention_in_loops import by_loops
 from tests.support.attention_on_backends import framework, offered, run
+from tests.support.checks import check_of
 
 
 @pytest.mark.parametrize(("name", "implementation", "config"), offered(by_hand=True))
@@ -53,4 +54,4 @@ def test_heads_that_do_not_divide_are_refused() -> None:
         for implementation in ("einsum", "matmul"):
             case = Case("tests/by_hand::heads", "heads", Path(__file__), 1, config)
             with pytest.raises(ValueError, match="cannot share"):
-                backend.run(case, implementation, "eager", operands_of(case, "float64"), "cpu")
+                backend.run(check_of(case, implementation, dtype="float64"), operands_of(case, "float64"))

@@ -18,11 +18,12 @@ import numpy as np
 from backends import registry
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
+from specs.verdict.check import Check
 backend = registry.get("jax")
 backend.keep_compiled(Path(sys.argv[1]))
 case = Case("a::b", "b", None, 1, EinsumConfig(equation="ij,jk->ik", shapes=[[2, 3], [3, 2]]))
 operands = {"operand_0": np.ones((2, 3)), "operand_1": np.ones((3, 2))}
-assert (backend.run(case, "einsum", "jit", operands, "cpu") == 3).all()
+assert (backend.run(Check(case, "jax", "cpu", "einsum", "jit", "float32"), operands) == 3).all()
 """
 
 

@@ -17,6 +17,7 @@ from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
+from tests.support.checks import case_of, check_of
 
 
 def framework(name: str) -> Backend:
@@ -47,7 +48,7 @@ def test_sublists_mean_what_the_equation_means(name: str, equation: str) -> None
     said = config(equation)
     operands = {f"operand_{i}": np.arange(2.0 ** len(s)).reshape(s) for i, s in enumerate(said.shapes or [])}
     case = Case("t::c", "c", Path("t.yaml"), 1, said)
-    found = backend.run(case, "einsum-sublists", "eager", operands, "cpu")
+    found = backend.run(check_of(case, "einsum-sublists"), operands)
     np.testing.assert_array_equal(found, np.einsum(equation, *operands.values()), strict=True)
 
 
@@ -120,16 +121,14 @@ def test_a_casting_rule_is_given_only_where_the_default_would_refuse() -> None:
 def test_int8_asked_for_as_int32_does_not_wrap_around(name: str) -> None:
     said = config("i,i->", asks_for_dtype=True, operand_dtypes=["int8", "int8"], dtypes=["int32"])
     operands = {f"operand_{i}": np.full(2, 100, np.int8) for i in range(2)}
-    found = framework(name).run(Case("t::c", "c", Path("t.yaml"), 1, said), "einsum", "eager", operands, "cpu")
+    found = framework(name).run(check_of(case_of(said)), operands)
     assert (found.dtype, found.item()) == (np.int32, 20000)
 
 
 @pytest.mark.parametrize("name", ["torch", "tensorflow"])
 def test_a_backend_without_such_an_argument_says_so(name: str) -> None:
     said = config(asks_for_dtype=True, dtypes=["float32"])
-    assert "argument for the result's dtype" in str(
-        framework(name).unsupported(said, "einsum", "eager", "float32", "cpu", "forward")
-    )
+    assert "argument for the result's dtype" in str(framework(name).unsupported(check_of(case_of(said))))
 
 
 # Orders of contraction ----------------------------------------------------------------------------------------------
@@ -159,10 +158,10 @@ def test_torch_is_unoptimized_only_while_it_computes(monkeypatch: pytest.MonkeyP
 def test_no_exhaustive_search_for_the_order_of_many_operands(name: str) -> None:
     backend = framework(name)
     chain = ",".join(a + b for a, b in zip(string.ascii_letters[:7], string.ascii_letters[1:8], strict=True))
-    told = backend.unsupported(config(chain), "einsum-optimal", "eager", "float32", "cpu", "forward")
+    told = backend.unsupported(check_of(case_of(config(chain)), "einsum-optimal"))
     assert told is not None
     assert "exhaustive search" in told
-    assert backend.unsupported(config(chain[:-3]), "einsum-optimal", "eager", "float32", "cpu", "forward") is None
+    assert backend.unsupported(check_of(case_of(config(chain[:-3])), "einsum-optimal")) is None
 
 
 # NumPy's arguments --------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from specs.inputs import inputs
 from specs.verdict.check import Check
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
+from tests.support.checks import check_of
 
 NAMES = [name for name in registry.names() if registry.declare(name).differentiates]
 every_backend = pytest.mark.parametrize("name", NAMES)
@@ -73,7 +74,7 @@ def verdict(backend: Backend, said: Case, dtype: str, mode: str = "eager") -> Re
 
 
 def gradients(backend: Backend, said: Case, operands: Mapping[str, Array], cotangent: Array) -> dict[str, Array]:
-    return backend.gradient(said, "einsum", "eager", operands, cotangent, "cpu")
+    return backend.gradient(check_of(said, direction="grad"), operands, cotangent)
 
 
 @every_backend

@@ -19,11 +19,12 @@ import numpy as np
 from backends import registry
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
+from specs.verdict.check import Check
 backend = registry.get({name!r})
 case = Case("a::b", "b", None, 1, EinsumConfig(equation="ij,jk->ik", shapes=[[2, 2], [2, 2]]))
 operands = {{"operand_0": np.eye(2), "operand_1": np.eye(2)}}
 for implementation in set(backend.implementations["einsum"]) - backend.on_request:
-    assert (backend.run(case, implementation, "eager", operands, "cpu") == np.eye(2)).all()
+    assert (backend.run(Check(case, {name!r}, "cpu", implementation, "eager", "float32"), operands) == np.eye(2)).all()
 """
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from backends import registry
-from backends.attention.base import Execution
 from backends.attention.jax import DotProductAttention
 from backends.attention.torch import FlashAttention
 from backends.base import Backend
@@ -20,6 +19,7 @@ from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.inputs.inputs import differentiable
 from specs.inputs.inputs import operands as operands_of
+from tests.support.checks import check_of, unsupported
 
 PLAIN = {"batch": 2, "q_len": 4, "kv_len": 6, "num_heads": 2, "head_dim": 8}
 MODULE = PLAIN | {
@@ -37,7 +37,6 @@ MODULES = [
     ("tensorflow", "keras-grouped-query"),
     ("tensorflow", "keras-grouped-query-scores"),
 ]
-EAGER = Execution("eager", "float32", "cpu", "forward")
 
 
 def case_of(fields: dict[str, Any]) -> Case:
@@ -53,7 +52,7 @@ def framework(name: str) -> Backend:
 
 def run(name: str, implementation: str, fields: dict[str, Any], mode: str = "eager") -> Any:
     case = case_of(fields)
-    return framework(name).run(case, implementation, mode, operands_of(case, "float32"), "cpu")
+    return framework(name).run(check_of(case, implementation, mode, "float32"), operands_of(case, "float32"))
 
 
 # Where they are offered -----------------------------------------------------------------------------------------------
@@ -79,30 +78,30 @@ def test_metal_has_no_flash_kernel() -> None:
     ids=str,
 )
 def test_the_flash_kernel_of_the_cpu_refuses_what_is_declared(fields: dict[str, Any]) -> None:
-    assert FlashAttention.unsupported(AttentionConfig(**PLAIN | fields), EAGER)
+    assert unsupported(FlashAttention, AttentionConfig(**PLAIN | fields))
     with pytest.warns(UserWarning, match="kernel not used"), pytest.raises(RuntimeError, match="No available kernel"):
         run("torch", "sdpa-flash", PLAIN | fields)
 
 
 def test_the_flash_kernel_has_no_gradient_of_a_mask() -> None:
-    backward = Execution("eager", "float32", "cpu", "grad")
-    assert FlashAttention.unsupported(AttentionConfig(**PLAIN), backward) is None
-    assert "gradient" in str(FlashAttention.unsupported(AttentionConfig(**PLAIN | ADDED), backward))
+    assert unsupported(FlashAttention, AttentionConfig(**PLAIN), direction="grad") is None
+    assert "gradient" in str(unsupported(FlashAttention, AttentionConfig(**PLAIN | ADDED), direction="grad"))
     torch: Any = framework("torch")
     case = case_of(PLAIN | ADDED)
     result = run("torch", "sdpa", PLAIN)
     with pytest.warns(UserWarning, match="kernel not used"), pytest.raises(RuntimeError, match="No available kernel"):
-        torch.gradient(case, "sdpa-flash", "eager", operands_of(case, "float32"), np.ones_like(result), "cpu")
+        torch.gradient(
+            check_of(case, "sdpa-flash", direction="grad"), operands_of(case, "float32"), np.ones_like(result)
+        )
 
 
 def test_an_abort_of_the_process_is_declared_for_the_version_that_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     narrow = AttentionConfig(q_len=64, num_heads=2, head_dim=1)
-    jitted = Execution("jit", "bfloat16", "cpu", "forward")
     for version, aborts in (("0.10.2", True), ("0.10.3", False)):
         monkeypatch.setattr("backends.attention.jax.version", lambda package, version=version: version)
-        assert bool(DotProductAttention.unsupported(narrow, jitted)) == aborts
+        assert bool(unsupported(DotProductAttention, narrow, "jit", "bfloat16")) == aborts
     monkeypatch.undo()
-    assert DotProductAttention.unsupported(narrow, EAGER) is None
+    assert unsupported(DotProductAttention, narrow) is None
 
 
 @pytest.mark.parametrize(
@@ -113,8 +112,8 @@ def test_an_abort_of_the_process_is_declared_for_the_version_that_shows_it(monke
 @pytest.mark.parametrize(("name", "implementation"), MODULES)
 def test_modules_say_what_they_cannot_hold(name: str, implementation: str, fields: dict[str, Any]) -> None:
     formulation = registry.declare(name).formulations[implementation]
-    assert formulation.unsupported(AttentionConfig(**MODULE), EAGER) is None
-    assert formulation.unsupported(AttentionConfig(**MODULE | fields), EAGER)
+    assert unsupported(formulation, AttentionConfig(**MODULE)) is None
+    assert unsupported(formulation, AttentionConfig(**MODULE | fields))
 
 
 # What they are --------------------------------------------------------------------------------------------------------
@@ -170,7 +169,9 @@ def test_gradients_reach_every_operand(name: str, implementation: str) -> None:
     case = case_of(MODULE)
     operands = operands_of(case, "float32")
     result = run(name, implementation, MODULE)
-    gradients = framework(name).gradient(case, implementation, "eager", operands, np.ones_like(result), "cpu")
+    gradients = framework(name).gradient(
+        check_of(case, implementation, direction="grad"), operands, np.ones_like(result)
+    )
     assert set(gradients) == set(differentiable(operands))
     assert all(np.abs(gradient).max() > 0 for gradient in gradients.values())
 

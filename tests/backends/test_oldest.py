@@ -13,7 +13,7 @@ from packaging.version import Version
 from backends import registry
 from backends.attention import torch as torch_attention
 from backends.attention import torch_flex
-from backends.attention.base import Execution, without
+from backends.attention.base import without
 from backends.attention.jax import DotProductAttention
 from backends.attention.keras import KerasAttention
 from backends.attention.keras_multihead import KerasGroupedQueryAttention, KerasMultiHeadAttention
@@ -21,8 +21,8 @@ from backends.attention.torch import ScaledDotProductAttention
 from backends.attention.torch_flex import FlexAttention
 from specs.case.attention import AttentionConfig
 from tests.support import ROOT
+from tests.support.checks import unsupported
 
-EAGER = Execution("eager", "float32", "cpu", "forward")
 PLAIN: dict[str, Any] = {"q_len": 4, "num_heads": 2, "head_dim": 8}
 MODULE = PLAIN | {
     "layout": "bsd",
@@ -81,9 +81,9 @@ def test_jax_is_not_asked_for_arguments_that_it_lacks(
 ) -> None:
     jax = pytest.importorskip("jax")
     config = AttentionConfig(**PLAIN | fields)
-    assert DotProductAttention.unsupported(config, EAGER) is None
+    assert unsupported(DotProductAttention, config) is None
     monkeypatch.setattr(jax.nn, "dot_product_attention", early)
-    told = DotProductAttention.unsupported(config, EAGER)
+    told = unsupported(DotProductAttention, config)
     assert (told is None) if lacking is None else f"has no argument {lacking}" in str(told)
 
 
@@ -91,11 +91,9 @@ def test_keras_without_the_operation_says_so(monkeypatch: pytest.MonkeyPatch) ->
     pytest.importorskip("tensorflow")
     keras = registry.get("tensorflow") and pytest.importorskip("keras")
     config = AttentionConfig(**PLAIN)
-    assert KerasAttention.unsupported(config, EAGER) is None
+    assert unsupported(KerasAttention, config) is None
     monkeypatch.delattr(keras.ops, "dot_product_attention")
-    assert (
-        KerasAttention.unsupported(config, EAGER) == f"keras {keras.__version__} has no keras.ops.dot_product_attention"
-    )
+    assert unsupported(KerasAttention, config) == f"keras {keras.__version__} has no keras.ops.dot_product_attention"
 
 
 @pytest.mark.parametrize("formulation", [KerasMultiHeadAttention, KerasGroupedQueryAttention])
@@ -105,10 +103,10 @@ def test_keras_layers_are_not_asked_for_windows_that_they_lack(
     pytest.importorskip("tensorflow")
     keras = registry.get("tensorflow") and pytest.importorskip("keras")
     window = AttentionConfig(**MODULE | WINDOW)
-    assert formulation.unsupported(window, EAGER) is None
+    assert unsupported(formulation, window) is None
     monkeypatch.setattr(keras.layers, formulation.kind, type("Early", (), {"__init__": early}))
-    assert "has no argument sliding_window" in formulation.unsupported(window, EAGER)
-    assert formulation.unsupported(AttentionConfig(**MODULE), EAGER) is None
+    assert "has no argument sliding_window" in unsupported(formulation, window)
+    assert unsupported(formulation, AttentionConfig(**MODULE)) is None
 
 
 def test_torch_is_not_asked_for_grouped_heads_before_it_knew_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,17 +117,17 @@ def test_torch_is_not_asked_for_grouped_heads_before_it_knew_them(monkeypatch: p
         "2.13.0+cpu": None,
     }.items():
         monkeypatch.setattr(torch_attention, "version", lambda name, installed=installed: installed)
-        said = ScaledDotProductAttention.unsupported(grouped, EAGER)
+        said = unsupported(ScaledDotProductAttention, grouped)
         assert said is None if told is None else told in str(said)
-        assert ScaledDotProductAttention.unsupported(plain, EAGER) is None
+        assert unsupported(ScaledDotProductAttention, plain) is None
 
 
 def test_torch_without_what_flex_attention_is_asked_for_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     flex = pytest.importorskip("torch.nn.attention.flex_attention")
     torch_flex.lacking.cache_clear()
-    assert FlexAttention.unsupported(AttentionConfig(**PLAIN), EAGER) is None
+    assert unsupported(FlexAttention, AttentionConfig(**PLAIN)) is None
     monkeypatch.delattr(flex, "AuxRequest")
     torch_flex.lacking.cache_clear()
-    said = FlexAttention.unsupported(AttentionConfig(**PLAIN), EAGER)
+    said = unsupported(FlexAttention, AttentionConfig(**PLAIN))
     torch_flex.lacking.cache_clear()
     assert said == f"torch {version('torch')} has no flex_attention with return_aux"

@@ -15,6 +15,7 @@ from specs.case.case import Case
 from specs.case.common import Memory
 from specs.case.einsum import EinsumConfig
 from specs.inputs.memory import in_memory
+from tests.support.checks import check_of
 
 SHAPES = [(), (0,), (3, 0, 2), (1,), (7,), (2, 3, 4)]
 
@@ -116,7 +117,7 @@ def test_operands_keep_their_order(name: str) -> None:
     case = Case("tests/tensors::order", "order", Path(__file__), 1, config)
     operands = {f"operand_{i}": np.ones(2 if i == 11 else 1) for i in range(12)}
     for mode in backend.default_modes:
-        assert backend.run(case, "einsum", mode, operands, "cpu").shape == (1,) * 11 + (2,)
+        assert backend.run(check_of(case, "einsum", mode), operands).shape == (1,) * 11 + (2,)
 
 
 @pytest.mark.parametrize("name", registry.names())

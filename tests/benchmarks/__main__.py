@@ -31,14 +31,7 @@ def runnable(backend: Backend, files: list[Path]) -> list[Check]:
     device = backend.devices()[0]
     place = replace(backend.place(device), directions=("forward",))
     found = [check for file in files for case in load(file, ROOT) for check in checks(case, [place])]
-    return [
-        check
-        for check in found
-        if check.case.config.expected_error is None
-        and not backend.unsupported(
-            check.case.config, check.implementation, check.mode, check.dtype, device, check.direction
-        )
-    ]
+    return [check for check in found if check.case.config.expected_error is None and not backend.unsupported(check)]
 
 
 def bare(backend: Backend, chosen: list[Check]) -> float:
@@ -47,7 +40,7 @@ def bare(backend: Backend, chosen: list[Check]) -> float:
     for check in chosen:
         operands = inputs.operands(check.case, check.dtype)
         with suppress(Exception):  # a refusal, such as a recorded deviation, takes its time too
-            backend.run(check.case, check.implementation, check.mode, operands, check.device)
+            backend.run(check, operands)
     return time.perf_counter() - started
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from backends.numpy import Numpy
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
-from specs.case.case import Case
 from specs.case.layout import to_heads, to_layout
 from specs.case.visibility import allowed_keys
 from specs.reference.attention import repeated, turned
 from specs.reference.attention_gradient import over_broadcast, over_group
+from specs.verdict.check import Check
 
 
 class Backward(Numpy):
@@ -26,16 +26,8 @@ class Backward(Numpy):
 
     differentiates = True
 
-    def gradient(
-        self,
-        case: Case,
-        implementation: str,
-        mode: str,
-        operands: Mapping[str, Array],
-        cotangent: Array,
-        device: str,
-    ) -> dict[str, Array]:
-        c, group = case.config, 1
+    def gradient(self, check: Check, operands: Mapping[str, Array], cotangent: Array) -> dict[str, Array]:
+        c, group = check.case.config, 1
         assert isinstance(c, AttentionConfig)
         group = c.num_heads // c.num_kv_heads
         query, key = (

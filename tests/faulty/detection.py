@@ -127,13 +127,7 @@ def _every_check() -> list[Check]:
     """Every check of NumPy that computes something."""
     cases = (case for file in discover([], ROOT) for case in cases_of(file).values())
     found = (check for case in cases if not case.config.expected_error for check in checks(case, [Numpy.place("cpu")]))
-    return [
-        check
-        for check in found
-        if not Numpy().unsupported(
-            check.case.config, check.implementation, check.mode, check.dtype, check.device, check.direction
-        )
-    ]
+    return [check for check in found if not Numpy().unsupported(check)]
 
 
 def _standards(check: Check) -> dict[str | None, tuple[Array, Array]]:
@@ -151,8 +145,7 @@ def _evidence(got: Mapping[str | None, Array], standards: Mapping[str | None, tu
 def _expected(check: Check, name: str | None) -> Array:
     """The reference, rounded once to the dtype."""
     case, dtype = check.case, DTYPES[check.dtype]
-    at = (case.kind, check.implementation, check.mode, check.dtype, check.device)
-    declared = Numpy().precision(*at) if dtype.inexact else None
+    declared = Numpy().precision(check) if dtype.inexact else None
     exact = reference(case, check.dtype, inputs.operands(case, check.dtype), declared, None, name)
     value = rounded(exact.value) if dtype.inexact else np.asarray(exact.value)
     return cast(value[..., 0] + 1j * value[..., 1] if dtype.kind == "complex" else value, dtype)
@@ -160,11 +153,11 @@ def _expected(check: Check, name: str | None) -> Array:
 
 def _results(check: Check, backend: Numpy) -> Mapping[str | None, Array]:
     """The result, which has no name, or the gradients; none of a backend that raises whatever it may."""
-    operands, where = inputs.operands(check.case, check.dtype), (check.case, check.implementation, check.mode)
+    operands = inputs.operands(check.case, check.dtype)
     try:
         if check.direction == "forward":
-            return {None: backend.run(*where, operands, check.device)}
-        return {**backend.gradient(*where, operands, inputs.cotangent(check.case, check.dtype), check.device)}
+            return {None: backend.run(check, operands)}
+        return {**backend.gradient(check, operands, inputs.cotangent(check.case, check.dtype))}
     except Exception:
         return {}
 

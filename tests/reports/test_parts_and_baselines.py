@@ -29,8 +29,8 @@ from backends.numpy import Numpy as _Numpy
 class Changing(_Numpy):
     name = "changing"
 
-    def run(self, case, implementation, mode, operands, device):
-        result = super().run(case, implementation, mode, operands, device)
+    def run(self, check, operands):
+        result = super().run(check, operands)
         return np.asarray({result})
 """
 CORRECT, WRONG = "result", "result + 1"

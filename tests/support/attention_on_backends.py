@@ -15,6 +15,7 @@ from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.inputs.inputs import operands as operands_of
+from tests.support.checks import check_of
 
 SMALL = {"batch": 2, "q_len": 4, "kv_len": 6, "num_heads": 4, "head_dim": 3}
 COLUMNS = {"layout": "ds", "q_len": 4, "kv_len": 6, "head_dim": 3}
@@ -187,10 +188,10 @@ def run(
     """Config, operands and result; skips what the backend does not have."""
     case = case_of(name)
     assert isinstance(case.config, AttentionConfig)
-    if reason := backend.unsupported(case.config, implementation, mode, dtype, "cpu", "forward"):
+    if reason := backend.unsupported(check_of(case, implementation, mode, dtype)):
         pytest.skip(reason)
     operands = operands_of(case, dtype)
-    return case.config, operands, backend.run(case, implementation, mode, operands, "cpu")
+    return case.config, operands, backend.run(check_of(case, implementation, mode, dtype), operands)
 
 
 def offered(by_hand: bool, configs: Iterable[str] = CONFIGS, mode: str = "eager") -> list[tuple[str, str, str]]:

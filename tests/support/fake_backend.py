@@ -7,7 +7,7 @@ from typing import Any
 
 from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import Precision, declared
-from specs.case.case import Case, Config
+from specs.verdict.check import Check
 from specs.verdict.deviation import Deviation, Recorded
 
 
@@ -19,15 +19,13 @@ class Fake:
     lacking: str | None = None
     formats: Mapping[str, str | bool] = field(default_factory=dict)
 
-    def unsupported(
-        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
-    ) -> str | None:
+    def unsupported(self, check: Check) -> str | None:
         return self.lacking
 
-    def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision:
-        return declared(DTYPES[dtype], **self.formats)
+    def precision(self, check: Check) -> Precision:
+        return declared(DTYPES[check.dtype], **self.formats)
 
-    def run(self, case: Case, implementation: str, mode: str, operands: Mapping[str, Array], device: str) -> Array:
+    def run(self, check: Check, operands: Mapping[str, Array]) -> Array:
         if isinstance(self.compute, Exception):
             raise self.compute
         return self.compute(*operands.values())

@@ -8,7 +8,6 @@ import numpy as np
 
 from specs.arithmetic.formats import DTYPES, Array, cast
 from specs.arithmetic.precision import Precision, declared
-from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.case.loading import load
 from specs.verdict.check import Check
@@ -37,10 +36,11 @@ class Arithmetic:
     def unsupported(self, *_: Any) -> None:
         return None
 
-    def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision:
-        return declared(DTYPES[dtype], **self.said)
+    def precision(self, check: Check) -> Precision:
+        return declared(DTYPES[check.dtype], **self.said)
 
-    def run(self, case: Case, implementation: str, mode: str, operands: Mapping[str, Array], device: str) -> Array:
+    def run(self, check: Check, operands: Mapping[str, Array]) -> Array:
+        case = check.case
         dtype = next(name for name in case.config.dtypes if DTYPES[name].numpy == operands[min(operands)].dtype)
         if self.compute:
             return self.compute(*operands.values())

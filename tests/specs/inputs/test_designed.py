@@ -201,10 +201,10 @@ class Product:
     def unsupported(self, *_: object) -> None:
         return None
 
-    def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Any:
-        return declared(DTYPES[dtype])
+    def precision(self, check: Check) -> Any:
+        return declared(DTYPES[check.dtype])
 
-    def run(self, case: Case, implementation: str, mode: str, operands: Any, device: str) -> Array:
+    def run(self, check: Check, operands: Any) -> Array:
         self.runs += 1
         a, b = operands.values()
         designed = bool(np.all(np.abs(a) == 1) or np.all(np.abs(b) == 1))

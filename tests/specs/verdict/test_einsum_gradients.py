@@ -12,7 +12,7 @@ from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import Precision, declared
 from specs.bound import einsum_gradient
 from specs.case.attention import AttentionConfig
-from specs.case.case import Case, Config
+from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.case.error import CaseError
 from specs.inputs import inputs
@@ -98,26 +98,16 @@ class Fake:
     pulled: Pulled | Exception
     formats: Mapping[str, str | bool] = field(default_factory=dict)
 
-    def unsupported(
-        self, config: Config, implementation: str, mode: str, dtype: str, device: str, direction: str
-    ) -> str | None:
+    def unsupported(self, check: Check) -> str | None:
         return None
 
-    def precision(self, kind: str, implementation: str, mode: str, dtype: str, device: str) -> Precision:
-        return declared(DTYPES[dtype], **self.formats)
+    def precision(self, check: Check) -> Precision:
+        return declared(DTYPES[check.dtype], **self.formats)
 
     def run(self, *_: Any) -> Array:
         raise AssertionError("the result was not asked for")
 
-    def gradient(
-        self,
-        case: Case,
-        implementation: str,
-        mode: str,
-        operands: Mapping[str, Array],
-        cotangent: Array,
-        device: str,
-    ) -> Mapping[str, Array]:
+    def gradient(self, check: Check, operands: Mapping[str, Array], cotangent: Array) -> Mapping[str, Array]:
         if isinstance(self.pulled, Exception):
             raise self.pulled
         return self.pulled(cotangent, *operands.values())

@@ -1,0 +1,34 @@
+"""Checks that tests make by hand, and what a formulation of attention says of one."""
+
+from pathlib import Path
+
+from backends.attention.base import Attention
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case, Config
+from specs.verdict.check import Check, Direction
+
+
+def case_of(config: Config) -> Case:
+    return Case("tests::case", "case", Path(__file__), 1, config)
+
+
+def check_of(
+    case: Case,
+    implementation: str = "einsum",
+    mode: str = "eager",
+    dtype: str | None = None,
+    direction: Direction = "forward",
+) -> Check:
+    """On a CPU, of whichever backend is asked; the dtype is the case's first unless another is given."""
+    return Check(case, "any", "cpu", implementation, mode, dtype or case.config.dtypes[0], direction)
+
+
+def unsupported(
+    formulation: type[Attention],
+    config: AttentionConfig,
+    mode: str = "eager",
+    dtype: str = "float32",
+    direction: Direction = "forward",
+) -> str | None:
+    """Why a formulation has no such attention, on a CPU."""
+    return formulation.unsupported(config, check_of(case_of(config), "any", mode, dtype, direction))
