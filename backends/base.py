@@ -22,6 +22,7 @@ import numpy as np
 from backends.attention.base import Attention
 from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.contraction import Contraction
+from backends.framework import INSTALLED, Framework
 from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import Precision, declared
 from specs.case.attention import AttentionConfig
@@ -73,6 +74,8 @@ def copied(array: Array) -> Array:
 class Backend(ABC):
     """One framework.  Instantiating it imports the framework and raises ImportError where that is impossible.
 
+    Its modules are taken of the `framework` that it is made with, and of nothing else.
+
     name             how people ask for it; also the file's name
     distribution     the package whose version is reported
     related          other packages whose versions can change results
@@ -86,6 +89,7 @@ class Backend(ABC):
     conjugates       whether a gradient of complex numbers is that of steepest descent, conjugate to the transpose of
                      the derivative which the project holds (`specs.reference.einsum_gradient`)
     quiet            whether a framework's chatter while it starts is kept from stderr
+    framework        of an instance: the modules that it computes with
     primitives       of an instance: what the formulations need of the framework
     """
 
@@ -104,8 +108,12 @@ class Backend(ABC):
 
     quiet: ClassVar[bool] = True
 
+    framework: Framework = INSTALLED
     primitives: Primitives
     _built: Mapping[object, Computation] = {}  # the last computation, for a check runs one on several inputs
+
+    def __init__(self, framework: Framework = INSTALLED) -> None:
+        self.framework = framework
 
     @classmethod
     def version(cls) -> str:

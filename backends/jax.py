@@ -17,6 +17,7 @@ from backends.attention.jax import CudnnAttention, DotProductAttention
 from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.contraction import Contraction, too_long_a_search
+from backends.framework import INSTALLED, Framework
 from backends.keras_host import FUSED_KERAS, UNFUSED_KERAS, KerasHost
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
@@ -79,14 +80,12 @@ class Jax(KerasHost):
         ),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, framework: Framework = INSTALLED) -> None:
+        super().__init__(framework)
         # Several workers share a GPU; JAX would take three quarters of its memory at once
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-        import jax
-        import jax.numpy as jnp
-        from jax.extend import backend
-
-        self.jax: Any = jax
+        jax, jnp, backend = (framework[name] for name in ("jax", "jax.numpy", "jax.extend.backend"))
+        self.jax = jax
         self.jax.config.update("jax_enable_x64", True)  # without it 64-bit types silently become 32 bits wide
         # Early versions tell of the default platform only
         platforms = backend.backends() if hasattr(backend, "backends") else [jax.default_backend()]
@@ -105,7 +104,8 @@ class Jax(KerasHost):
             softmax=jax.nn.softmax,
             tanh=jnp.tanh,
             arange=lambda length, like: jnp.arange(length),
-            lowest=lambda like: float(self.jax.numpy.finfo(like.dtype).min),
+            lowest=lambda like: float(jnp.finfo(like.dtype).min),
+            framework=framework,
         )
 
     @classmethod

@@ -67,5 +67,5 @@ class KerasHost(Backend):
 
     def computation(self, config: Config, implementation: str) -> Computation:
         if isinstance(config, EinsumConfig) and implementation == "keras":
-            return Contraction(hosted_keras().ops.einsum, config.equation)
+            return Contraction(hosted_keras(self.framework).ops.einsum, config.equation)
         return super().computation(config, implementation)

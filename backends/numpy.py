@@ -14,6 +14,7 @@ from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.primitives import Primitives
 from backends.base import Backend, Computation, Declaration, copied
 from backends.contraction import Contraction, has_sublists, interleaved, too_long_a_search
+from backends.framework import INSTALLED, Framework
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import bind
@@ -22,26 +23,33 @@ from specs.verdict.check import Check
 Function = Callable[..., Array]
 
 
-def einsum_of_sublists(equation: str, *operands: Array, **options: Any) -> Array:
-    return np.einsum(*interleaved(equation, operands), **options)
+def einsum_of_sublists(equation: str, *operands: Array, numpy: Any = np, **options: Any) -> Array:
+    return numpy.einsum(*interleaved(equation, operands), **options)
 
 
-def einsum_into(equation: str, *operands: Array, einsum: Function = np.einsum, **options: Any) -> Array:
+def einsum_into(
+    equation: str, *operands: Array, einsum: Function = np.einsum, numpy: Any = np, **options: Any
+) -> Array:
     """Into an array in Fortran order that holds something else; ValueError if the result is not that array."""
-    dtype = np.dtype(options.get("dtype") or np.result_type(*operands))
+    dtype = numpy.dtype(options.get("dtype") or numpy.result_type(*operands))
     other = np.nan if dtype.kind in "fc" else np.iinfo(dtype).max if dtype.kind in "iu" else True
-    out = np.full(bind(equation, [x.shape for x in operands]).output_shape, other, dtype, order="F")
+    out = numpy.full(bind(equation, [x.shape for x in operands]).output_shape, other, dtype, order="F")
     if einsum(equation, *operands, out=out, **options) is not out:
         raise ValueError("np.einsum did not return the array that it was given as out=")
     return out
 
 
 def einsum_ordered(
-    order: Literal["C", "F"], equation: str, *operands: Array, einsum: Function = np.einsum, **options: Any
+    order: Literal["C", "F"],
+    equation: str,
+    *operands: Array,
+    einsum: Function = np.einsum,
+    numpy: Any = np,
+    **options: Any,
 ) -> Array:
     """In another memory order than its operands have; ValueError if the result has it not."""
-    arranged = (np.asarray(x, order="C" if order == "F" else "F") for x in operands)
-    result = np.asarray(einsum(equation, *arranged, order=order, **options))
+    arranged = (numpy.asarray(x, order="C" if order == "F" else "F") for x in operands)
+    result: Array = numpy.asarray(einsum(equation, *arranged, order=order, **options))
     if not (result.flags.c_contiguous if order == "C" else result.flags.f_contiguous):
         raise ValueError(f"np.einsum was asked for order={order!r} and returned strides {result.strides}")
     return result
@@ -56,20 +64,51 @@ def einsum_cast(equation: str, *operands: Array, einsum: Function = np.einsum, *
     raise ValueError(f"np.einsum converted to {options['dtype']} although casting='safe' is the default")
 
 
-PLAIN: dict[str, Function] = {
-    "einsum": np.einsum,
-    "einsum-sublists": einsum_of_sublists,
-    "einsum-out": einsum_into,
-    "einsum-order-c": partial(einsum_ordered, "C"),
-    "einsum-order-f": partial(einsum_ordered, "F"),
-    "einsum-casting": einsum_cast,
-}
-OPTIMIZED: Function = partial(np.einsum, optimize=True)
-EINSUMS = PLAIN | {
-    "einsum-optimized": OPTIMIZED,
-    "einsum-optimized-out": partial(einsum_into, einsum=OPTIMIZED),
-    "einsum-optimal": partial(np.einsum, optimize="optimal"),
-}
+def plain_einsums(numpy: Any) -> dict[str, Function]:
+    """The ways of calling np.einsum that leave the order of contraction to it."""
+    made = {"einsum": numpy.einsum, "numpy": numpy}
+    return {
+        "einsum": numpy.einsum,
+        "einsum-sublists": partial(einsum_of_sublists, numpy=numpy),
+        "einsum-out": partial(einsum_into, **made),
+        "einsum-order-c": partial(einsum_ordered, "C", **made),
+        "einsum-order-f": partial(einsum_ordered, "F", **made),
+        "einsum-casting": partial(einsum_cast, einsum=numpy.einsum),
+    }
+
+
+def einsums(numpy: Any) -> dict[str, Function]:
+    """All of them, by the names of the implementations."""
+    optimized = partial(numpy.einsum, optimize=True)
+    return plain_einsums(numpy) | {
+        "einsum-optimized": optimized,
+        "einsum-optimized-out": partial(einsum_into, einsum=optimized, numpy=numpy),
+        "einsum-optimal": partial(numpy.einsum, optimize="optimal"),
+    }
+
+
+def primitives(framework: Framework) -> Primitives:
+    """What the formulations need, of the `numpy` among these modules."""
+    numpy = framework["numpy"]
+    return Primitives(
+        einsum=numpy.einsum,
+        permute=numpy.transpose,
+        reshape=numpy.reshape,
+        spread=numpy.broadcast_to,
+        join=numpy.concatenate,
+        repeat=numpy.repeat,
+        where=numpy.where,
+        any=lambda x, axis: numpy.any(x, axis=axis, keepdims=True),
+        softmax=lambda x, axis: softmax(x, axis, numpy),
+        tanh=numpy.tanh,
+        arange=lambda length, like: numpy.arange(length),
+        lowest=lambda like: np.finfo(like.dtype).min,  # of its dtype: NumPy 1 would widen for a float
+        framework=framework,
+    )
+
+
+PLAIN = tuple(plain_einsums(np))
+EINSUMS = einsums(np)
 
 
 class Numpy(Backend):
@@ -97,20 +136,12 @@ class Numpy(Backend):
             reason="np.exp, np.sum and the quotient each round to the dtype of their argument",
         ),
     )
-    primitives = Primitives(
-        einsum=np.einsum,
-        permute=np.transpose,
-        reshape=np.reshape,
-        spread=np.broadcast_to,
-        join=np.concatenate,
-        repeat=np.repeat,
-        where=np.where,
-        any=lambda x, axis: np.any(x, axis=axis, keepdims=True),
-        softmax=lambda x, axis: softmax(x, axis),
-        tanh=np.tanh,
-        arange=lambda length, like: np.arange(length),
-        lowest=lambda like: np.finfo(like.dtype).min,  # of its dtype: NumPy 1 would widen for a float
-    )
+    primitives = primitives(INSTALLED)
+
+    def __init__(self, framework: Framework = INSTALLED) -> None:
+        super().__init__(framework)
+        if framework is not INSTALLED:  # of which the class has them already
+            self.primitives = primitives(framework)
 
     @classmethod
     def distinct_einsums(cls, config: EinsumConfig, device: str) -> Mapping[str, bool]:
@@ -156,7 +187,7 @@ class Numpy(Backend):
         return np.errstate(all="ignore")  # overflow and NaN show in the result; the others do not warn either
 
     def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
-        return Contraction(EINSUMS[implementation], config.equation, asking(config))
+        return Contraction(einsums(self.framework["numpy"])[implementation], config.equation, asking(config))
 
 
 def asking(config: EinsumConfig) -> tuple[tuple[str, Any], ...]:
@@ -170,7 +201,7 @@ def asking(config: EinsumConfig) -> tuple[tuple[str, Any], ...]:
     return (("dtype", dtype), ("casting", "same_kind"))
 
 
-def softmax(x: Array, axis: int) -> Array:
+def softmax(x: Array, axis: int, numpy: Any = np) -> Array:
     """exp(x) / sum exp(x), shifted by the largest of each row so that nothing overflows."""
-    numerator = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))  # initial: a row may be empty
-    return np.asarray(numerator / numerator.sum(axis=axis, keepdims=True))
+    numerator = numpy.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))  # initial: a row may be empty
+    return numpy.asarray(numerator / numerator.sum(axis=axis, keepdims=True))

@@ -18,7 +18,9 @@ from types import ModuleType
 from backends.base import Backend
 from specs.verdict.deviation import Recorded, load
 
-NOT_BACKENDS = frozenset({"__init__", "__main__", "base", "contraction", "inventory", "keras_host", "registry"})
+NOT_BACKENDS = frozenset(
+    {"__init__", "__main__", "base", "contraction", "framework", "inventory", "keras_host", "registry"}
+)
 
 _adapters: dict[str, tuple[Path, type[Backend]]] = {}
 

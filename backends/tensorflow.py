@@ -16,6 +16,7 @@ from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.keras import DEFAULT_HOST, VARIABLE
 from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.base import AnyComputation, Computation, Declaration, Pullback
+from backends.framework import INSTALLED, Framework
 from backends.keras_host import KerasHost
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
@@ -87,16 +88,14 @@ class TensorFlow(KerasHost):
         ),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, framework: Framework = INSTALLED) -> None:
+        super().__init__(framework)
         os.environ.setdefault(VARIABLE, DEFAULT_HOST)  # now: importing tensorflow can import keras
         if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # importing JAX sets 1
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         with _stderr_kept_back() if self.quiet else nullcontext():
-            import tensorflow as tf
-
+            tf = self.tf = framework["tensorflow"]
             gpus = tf.config.list_physical_devices("GPU")
-
-        self.tf: Any = tf
         self.places = {"cpu": "/CPU:0"}
         for i, gpu in enumerate(gpus):
             self.places[f"cuda:{i}"] = f"/GPU:{i}"
@@ -115,6 +114,7 @@ class TensorFlow(KerasHost):
             tanh=tf.tanh,
             arange=lambda length, like: tf.range(length),
             lowest=lambda like: float(like.dtype.min),
+            framework=framework,
         )
 
     def devices(self) -> list[str]:

@@ -27,6 +27,7 @@ from backends.attention.torch_multihead import (
 )
 from backends.base import AnyComputation, Computation, Declaration, Pullback, copied
 from backends.contraction import Contraction, has_sublists, interleaved
+from backends.framework import INSTALLED, Framework
 from backends.keras_host import FUSED_KERAS, KerasHost
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
@@ -81,11 +82,10 @@ class Torch(KerasHost):
     differentiates = True
     conjugates = True  # https://docs.pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex-numbers
 
-    def __init__(self) -> None:
-        import torch
-        import torch.backends.opt_einsum  # of itself torch 2.4 does not import it
-
-        self.torch: Any = torch
+    def __init__(self, framework: Framework = INSTALLED) -> None:
+        super().__init__(framework)
+        torch = self.torch = framework["torch"]
+        self.opt_einsum = framework["torch.backends.opt_einsum"]  # of itself torch 2.4 does not import it
         self.primitives = Primitives(
             einsum=torch.einsum,
             permute=torch.permute,
@@ -100,6 +100,7 @@ class Torch(KerasHost):
             tanh=torch.tanh,
             arange=lambda length, like: torch.arange(length, device=like.device),
             lowest=lambda like: torch.finfo(like.dtype).min,
+            framework=framework,
         )
 
     @classmethod
@@ -131,7 +132,7 @@ class Torch(KerasHost):
         torch = self.torch
         matmul = torch.backends.cuda.matmul
         return {
-            "opt_einsum": torch.backends.opt_einsum.is_available() and torch.backends.opt_einsum.strategy,
+            "opt_einsum": self.opt_einsum.is_available() and self.opt_einsum.strategy,
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             # Newer versions have a setting of their own, and reading the old one after the new was set is an error
             "cuda_float32": matmul.fp32_precision if hasattr(matmul, "fp32_precision") else matmul.allow_tf32,
@@ -164,7 +165,7 @@ class Torch(KerasHost):
 
         def unoptimized(equation: str, *operands: Tensor) -> Tensor:
             """From left to right, whether or not opt_einsum is installed."""
-            with torch.backends.opt_einsum.flags(enabled=False):
+            with self.opt_einsum.flags(enabled=False):
                 return torch.einsum(equation, *operands)
 
         ways = {"einsum": torch.einsum, "einsum-unoptimized": unoptimized, "einsum-sublists": of_sublists}

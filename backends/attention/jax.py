@@ -1,13 +1,14 @@
-"""JAX's own attention; jax is imported when an operation is first used."""
+"""JAX's own attention."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from backends.attention.base import Attention, first, without
-from backends.attention.primitives import Operands, Tensor
+from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.visibility import both
+from backends.framework import INSTALLED
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 
@@ -51,20 +52,19 @@ class DotProductAttention(Attention):
         given = [name for name, value in later.items() if value is not None]
         if not given:
             return None
-        import jax
+        return without(INSTALLED["jax"].nn.dot_product_attention, given, "jax")
 
-        return without(jax.nn.dot_product_attention, given, "jax")
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        super().__init__(primitives, config)
+        self.jax = primitives.framework["jax"]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
-        import jax
-
         c = self.config
         mask, is_causal = self.mask("bool", operands), c.causal == "top_left"
         if c.causal == "bottom_right":  # is_causal and local_window_size are aligned at the first query
             mask = both(both(self.causal(query), self.window(query)), mask)
         later = {"key_value_seq_lengths": operands.get("kv_lengths"), "local_window_size": own_window(c)}
-        dot_product_attention: Any = jax.nn.dot_product_attention
-        return dot_product_attention(
+        return self.jax.nn.dot_product_attention(
             query,
             key,
             value,

@@ -1,4 +1,4 @@
-"""Attention of Keras, and the framework that it computes on; both are imported when an operation is first used.
+"""Attention of Keras, and the framework that it computes on; Keras is imported when it is first used.
 
 KERAS_BACKEND is Keras's own variable (https://keras.io/getting_started/#configuring-your-backend), and is read for a
 whole process; where it says nothing, this project runs Keras on TensorFlow.
@@ -15,6 +15,7 @@ from backends.attention.base import Attention, without
 from backends.attention.by_hand import LinearLayer
 from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.visibility import both
+from backends.framework import INSTALLED, Framework
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 
@@ -27,35 +28,38 @@ def host() -> str:
     return os.environ.get(VARIABLE, DEFAULT_HOST)
 
 
-def hosted_keras() -> Any:
+def hosted_keras(framework: Framework = INSTALLED) -> Any:
     """Keras on its host; whatever imported it first has chosen what it runs on."""
     os.environ.setdefault(VARIABLE, DEFAULT_HOST)
-    import keras
-
+    keras = framework["keras"]
     if (found := keras.backend.backend()) != host():
         raise ImportError(f"keras was imported with its {found} backend before {host()} was used")
     return keras
 
 
-def dtype_of(x: Tensor) -> str:
+def dtype_of(x: Tensor, keras: Any) -> str:
     """The name of a tensor's dtype, whichever framework's it is."""
-    name: str = hosted_keras().backend.standardize_dtype(x.dtype)
+    name: str = keras.backend.standardize_dtype(x.dtype)
     return name
 
 
 class KerasDense(LinearLayer):
     """keras.layers.Dense."""
 
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        self.keras = hosted_keras(primitives.framework)
+        super().__init__(primitives, config)
+
     def layer(self, outputs: int, inputs: int, bias: bool) -> Any:
         """One for each dtype of the case: a layer casts whatever it is given to its own."""
-        layers = {name: hosted_keras().layers.Dense(outputs, use_bias=bias, dtype=name) for name in self.config.dtypes}
+        layers = {name: self.keras.layers.Dense(outputs, use_bias=bias, dtype=name) for name in self.config.dtypes}
         for layer in layers.values():
             layer.build((None, inputs))
         return layers
 
     def applied(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         kernel = self.ops.permute(weight, (1, 0))
-        output, _ = layer[dtype_of(x)].stateless_call([kernel] if bias is None else [kernel, bias], [], x)
+        output, _ = layer[dtype_of(x, self.keras)].stateless_call([kernel] if bias is None else [kernel, bias], [], x)
         return output
 
 
@@ -84,7 +88,7 @@ class KerasAttention(Attention):
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)
-        self.keras = hosted_keras()
+        self.keras = hosted_keras(primitives.framework)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         is_causal = self.config.causal == "top_left"

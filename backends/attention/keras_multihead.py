@@ -1,4 +1,4 @@
-"""The multi-head layers of Keras; it and what it computes on are imported when a layer is first made."""
+"""The multi-head layers of Keras; it is imported when one is first made."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from backends.attention.keras import dtype_of, hosted_keras
 from backends.attention.module import Module
 from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.visibility import both
+from backends.framework import Framework
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 
@@ -34,10 +35,10 @@ class Sizes(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def built(layer: Callable[..., Any], sizes: Sizes, dtype: str) -> Any:
+def built(framework: Framework, layer: Callable[..., Any], sizes: Sizes, dtype: str) -> Any:
     """The layer with variables in place; of lengths it knows nothing."""
     options = {} if sizes.window is None else {"sliding_window": sizes.window}
-    made = layer(sizes, dtype=dtype, **options)
+    made = layer(hosted_keras(framework), sizes, dtype=dtype, **options)
     made.build((None, None, sizes.input_dim), (None, None, sizes.input_dim))
     return made
 
@@ -73,12 +74,15 @@ class KerasLayer(Module, ABC):
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)
+        self.keras, sizes = hosted_keras(primitives.framework), Sizes.of(config)
         # Made now, because a compiler that traces the call refuses to make variables
-        self.layers: dict[str, Any] = {name: built(type(self).layer, Sizes.of(config), name) for name in config.dtypes}
+        self.layers: dict[str, Any] = {
+            name: built(primitives.framework, type(self).layer, sizes, name) for name in config.dtypes
+        }
 
     @staticmethod
     @abstractmethod
-    def layer(sizes: Sizes, **options: Any) -> Any:
+    def layer(keras: Any, sizes: Sizes, **options: Any) -> Any:
         """A layer of these sizes, not yet built."""
 
     def __call__(self, operands: Operands) -> Tensor:
@@ -89,7 +93,7 @@ class KerasLayer(Module, ABC):
         variables += self.inwards("value", c.num_kv_heads, c.value_dim, operands)
         kernel = self.ops.permute(operands["output_weight"], (1, 0))
         variables += [self.ops.reshape(kernel, (c.num_heads, c.value_dim, -1)), operands["output_bias"]]
-        layer = self.layers[dtype_of(query)]
+        layer = self.layers[dtype_of(query, self.keras)]
         result, _ = layer.stateless_call(
             variables, [], query, value, key=key, return_attention_scores=self.scores, **self.masks(operands, query)
         )
@@ -139,8 +143,8 @@ class KerasMultiHeadAttention(KerasLayer):
         )
 
     @staticmethod
-    def layer(sizes: Sizes, **options: Any) -> Any:
-        make, merged = hosted_keras().layers.MultiHeadAttention, sizes.num_heads * sizes.value_dim
+    def layer(keras: Any, sizes: Sizes, **options: Any) -> Any:
+        make, merged = keras.layers.MultiHeadAttention, sizes.num_heads * sizes.value_dim
         return make(sizes.num_heads, sizes.head_dim, value_dim=sizes.value_dim, output_shape=merged, **options)
 
 
@@ -168,8 +172,8 @@ class KerasGroupedQueryAttention(KerasLayer):
         )
 
     @staticmethod
-    def layer(sizes: Sizes, **options: Any) -> Any:
-        make = hosted_keras().layers.GroupQueryAttention
+    def layer(keras: Any, sizes: Sizes, **options: Any) -> Any:
+        make = keras.layers.GroupQueryAttention
         return make(sizes.head_dim, sizes.num_heads, sizes.num_kv_heads, **options)
 
 

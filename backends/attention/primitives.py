@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backends.framework import INSTALLED, Framework
+
 Tensor = Any
 Operands = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Primitives:
-    """What the formulations need of a framework, called with positional arguments only.
+    """What the formulations need of a framework; its functions are called with positional arguments only.
 
     einsum   (equation, *tensors)
     permute  (x, axes)
@@ -26,6 +28,8 @@ class Primitives:
     tanh     (x)
     arange   (length, like): integers, where `like` is
     lowest   (like): the lowest finite number of its dtype
+
+    framework   the modules of which formulations take what the framework has of its own
     """
 
     einsum: Callable[..., Tensor]
@@ -40,3 +44,4 @@ class Primitives:
     tanh: Callable[[Tensor], Tensor]
     arange: Callable[[int, Tensor], Tensor]
     lowest: Callable[[Tensor], float]
+    framework: Framework = INSTALLED

@@ -1,4 +1,4 @@
-"""PyTorch's own attention; torch is imported when an operation is first used.
+"""PyTorch's own attention.
 
 What a kernel refuses is known from its sources: aten/src/ATen/native/transformers/sdp_utils_cpp.{h,cpp} for the CPU,
 cuda/sdp_utils.cpp beside them for GPUs.
@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from backends.attention.base import Attention, first
 from backends.attention.by_hand import LinearLayer
-from backends.attention.primitives import Operands, Tensor
+from backends.attention.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 
@@ -23,16 +23,18 @@ from specs.verdict.check import Check
 class TorchLinear(LinearLayer):
     """torch.nn.Linear."""
 
-    def layer(self, outputs: int, inputs: int, bias: bool) -> Any:
-        import torch
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        self.torch = primitives.framework["torch"]
+        super().__init__(primitives, config)
 
-        return torch.nn.Linear(inputs, outputs, bias=bias, device="meta")  # there weights have a shape and no memory
+    def layer(self, outputs: int, inputs: int, bias: bool) -> Any:
+        return self.torch.nn.Linear(
+            inputs, outputs, bias=bias, device="meta"
+        )  # there weights have a shape and no memory
 
     def applied(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        import torch
-
         parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-        return torch.func.functional_call(layer, parameters, (x,))
+        return self.torch.func.functional_call(layer, parameters, (x,))
 
 
 class ScaledDotProductAttention(Attention):
@@ -63,21 +65,21 @@ class ScaledDotProductAttention(Attention):
             return None
         return f"scaled_dot_product_attention of torch {installed} has no argument enable_gqa"
 
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        import torch
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        super().__init__(primitives, config)
+        self.torch, self.nn_attention = (primitives.framework[name] for name in ("torch", "torch.nn.attention"))
 
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.config.layout == "ds":
             return super().linear(x, weight, bias)
-        return torch.nn.functional.linear(x, weight, bias)
+        return self.torch.nn.functional.linear(x, weight, bias)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
-        import torch
-
         c = self.config
         is_causal = is_causal_alone(c)
         mask = None if is_causal else self.one_mask(operands, query)
         with self.chosen_kernel():
-            return torch.nn.functional.scaled_dot_product_attention(
+            return self.torch.nn.functional.scaled_dot_product_attention(
                 query,
                 key,
                 value,
@@ -95,9 +97,10 @@ class ScaledDotProductAttention(Attention):
     def chosen_kernel(self) -> AbstractContextManager[object]:
         if self.kernel is None:
             return nullcontext()
-        from torch.nn.attention import SDPBackend, sdpa_kernel
-
-        return sdpa_kernel(getattr(SDPBackend, self.kernel))
+        chosen: AbstractContextManager[object] = self.nn_attention.sdpa_kernel(
+            getattr(self.nn_attention.SDPBackend, self.kernel)
+        )
+        return chosen
 
 
 class MathAttention(ScaledDotProductAttention):

@@ -1,4 +1,4 @@
-"""torch.nn.attention.flex_attention; torch is imported when it is first used."""
+"""torch.nn.attention.flex_attention."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
-from typing import Any
 
 from backends.attention.base import Attention, first
-from backends.attention.primitives import Operands, Tensor
+from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.visibility import both
+from backends.framework import INSTALLED
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 
 ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]  # score, batch, head, query, key
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # batch, head, query, key
+FLEX = "torch.nn.attention.flex_attention"
 
 
 @cache
 def lacking() -> str | None:
     """Why the installed torch cannot be asked: the function came with 2.5, its argument return_aux later."""
     try:
-        from torch.nn.attention.flex_attention import AuxRequest  # noqa: F401
+        known = hasattr(INSTALLED[FLEX], "AuxRequest")
     except ImportError:
-        return f"torch {version('torch')} has no flex_attention with return_aux"
-    return None
+        known = False
+    return None if known else f"torch {version('torch')} has no flex_attention with return_aux"
 
 
 class FlexAttention(Attention):
@@ -50,16 +51,18 @@ class FlexAttention(Attention):
             }
         )
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
-        from torch.nn.attention.flex_attention import AuxRequest, create_block_mask, flex_attention
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        super().__init__(primitives, config)
+        self.torch, self.flex = (primitives.framework[name] for name in ("torch", FLEX))
 
-        c = self.config
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
+        c, flex = self.config, self.flex
         mask_mod = self.mask_mod(operands, query)
         block_mask = None
         if mask_mod is not None:
-            block_mask = create_block_mask(mask_mod, c.batch, c.num_heads, c.q_len, c.kv_len, device=query.device)
-        with _traced_by_no_compiler():
-            computed: Any = flex_attention(
+            block_mask = flex.create_block_mask(mask_mod, c.batch, c.num_heads, c.q_len, c.kv_len, device=query.device)
+        with self.traced_by_no_compiler():
+            output, aux = flex.flex_attention(
                 query,
                 key,
                 value,
@@ -67,9 +70,8 @@ class FlexAttention(Attention):
                 block_mask=block_mask,
                 scale=c.scale,
                 enable_gqa=c.num_heads != c.num_kv_heads,
-                return_aux=AuxRequest(lse=c.sink),
+                return_aux=flex.AuxRequest(lse=c.sink),
             )
-        output, aux = computed
         if not c.sink:
             return output
         # exp(lse) is the sum of all exponentials, to which the sink's is added
@@ -78,9 +80,7 @@ class FlexAttention(Attention):
 
     def score_mod(self, operands: Operands) -> ScoreMod | None:
         """From the scaled product of one query and one key to its score; None where they are the same."""
-        import torch
-
-        bias, softcap = operands.get("bias"), self.config.softcap
+        torch, bias, softcap = self.torch, operands.get("bias"), self.config.softcap
         factor = self.config.score_scale if self.config.bias_at == "products" else 1.0
         mask = self.of_every_pair(self.mask("additive", operands))
         if bias is None and softcap is None and mask is None:
@@ -119,20 +119,15 @@ class FlexAttention(Attention):
         c = self.config
         return None if mask is None else mask.expand(c.batch, c.num_heads, c.q_len, c.kv_len)
 
-
-@contextmanager
-def _traced_by_no_compiler() -> Iterator[None]:
-    """Called eagerly it would have torch.compile trace the same unfused operations on each call, for 0.2 s each."""
-    import torch
-    from torch.nn.attention import flex_attention as module
-
-    if torch.compiler.is_compiling():
-        yield
-        return
-    attributes: Any = module
-    before = attributes._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG
-    attributes._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
-    try:
-        yield
-    finally:
-        attributes._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = before
+    @contextmanager
+    def traced_by_no_compiler(self) -> Iterator[None]:
+        """Called eagerly it would have torch.compile trace the same unfused operations on each call, for 0.2 s each."""
+        if self.torch.compiler.is_compiling():
+            yield
+            return
+        before = self.flex._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG
+        self.flex._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
+        try:
+            yield
+        finally:
+            self.flex._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = before

@@ -1,4 +1,4 @@
-"""torch.nn.MultiheadAttention by each of its three ways; torch is imported when it is first used."""
+"""torch.nn.MultiheadAttention by each of its three ways."""
 
 from __future__ import annotations
 
@@ -40,17 +40,14 @@ class MultiheadAttention(Module):
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)
-        import torch
-
+        torch = self.torch = primitives.framework["torch"]
         width = config.num_heads * config.head_dim  # on `meta` its own weights have a shape and no memory
         self.module = torch.nn.MultiheadAttention(width, config.num_heads, batch_first=True, device="meta")
         self.module.train(self.training)
 
     def __call__(self, operands: Operands) -> Tensor:
-        import torch
-
         def packed(part: str) -> Tensor:
-            return torch.cat([operands[f"{name}_{part}"] for name in ("query", "key", "value")])
+            return self.torch.cat([operands[f"{name}_{part}"] for name in ("query", "key", "value")])
 
         parameters = {
             "in_proj_weight": packed("weight"),
@@ -60,7 +57,7 @@ class MultiheadAttention(Module):
         }
         inputs = self.inputs(operands)
         arguments = {"need_weights": self.need_weights, **self.masks(operands, inputs[0])}
-        output, _ = torch.func.functional_call(self.module, parameters, inputs, arguments)
+        output, _ = self.torch.func.functional_call(self.module, parameters, inputs, arguments)
         return output
 
     def masks(self, operands: Operands, like: Tensor) -> dict[str, Any]:

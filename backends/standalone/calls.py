@@ -10,53 +10,48 @@ from backends import registry
 from backends.base import Backend
 from backends.standalone.expressions import TracingError, names_in, source
 from backends.standalone.lines import pruned
-from backends.standalone.tracing import Recorder, Traced, execute, stand_ins
+from backends.standalone.tracing import Recorded, Recorder, Traced
 from specs.arithmetic.formats import Array
 from specs.verdict.check import Check
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What a backend did: the lines before the operands, those after, expressions of the results, and their values."""
+    """What a backend did: the lines before the operands, those after, and expressions of the results."""
 
     setup: list[str]
     lines: list[str]
     modules: frozenset[str]
     results: Mapping[str, str]
-    values: Mapping[str, Array]
     raised: Exception | None
 
 
 def traced(check: Check, operands: Mapping[str, Array], cotangent: Array | None) -> Trace:
     """Run the check once with stand-ins for its framework; TracingError where what it does has no form as a program."""
     recorder = Recorder()
-    file = registry.source(check.backend)
-    declared = registry.declare(check.backend)
-    packages = frozenset({declared.distribution, *declared.related, "keras", "opt_einsum"} - {"ml_dtypes", "jaxlib"})
-    with stand_ins(recorder, packages, frozenset({file})):
-        backend = registry.only_backend(execute(file))()
-        setup = recorder.blocks[0]
-        recorder.blocks[0] = body = type(setup)()
-        outputs: list[Traced] = []
-        _observe(backend, recorder, operands, outputs, check.device)
-        raised, found = None, {}
-        try:
-            if cotangent is None:
-                found = {"result": backend.run(check, operands)}
-            else:
-                found = dict(backend.gradient(check, operands, cotangent))
-        except TracingError:
-            raise
-        except Exception as error:
-            _must_raise(check, operands, cotangent, error)
-            raised = error
-            for line in body.lines[-1:]:
-                line.needed = True  # the call that raised
+    backend = registry.declare(check.backend)(Recorded(recorder))
+    setup = recorder.blocks[0]
+    recorder.blocks[0] = body = type(setup)()
+    outputs: list[Traced] = []
+    _observe(backend, recorder, operands, outputs, check.device)
+    raised, found = None, {}
+    try:
+        if cotangent is None:
+            found = {"result": backend.run(check, operands)}
+        else:
+            found = dict(backend.gradient(check, operands, cotangent))
+    except TracingError:
+        raise
+    except Exception as error:
+        _must_raise(check, operands, cotangent, error)
+        raised = error
+        for line in body.lines[-1:]:
+            line.needed = True  # the call that raised
     wanted = frozenset().union(*map(names_in, outputs))
     lines, read = pruned(body, wanted)
     before, _ = pruned(setup, read)
     results = {name: source(output) for name, output in zip(found, outputs, strict=True)}
-    return Trace(before, lines, frozenset(recorder.modules), results, found, raised)
+    return Trace(before, lines, frozenset(recorder.modules), results, raised)
 
 
 def _must_raise(check: Check, operands: Mapping[str, Array], cotangent: Array | None, error: Exception) -> None:

@@ -4,62 +4,80 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from math import inf, nan
 
 import numpy as np
 
 from specs.arithmetic.formats import Array, dtype_name
 
-INLINE = 64  # numbers of an operand that are written as such; more are bytes
+INLINE = 64  # numbers of an array that are written as such; more are bytes
 
 
 @dataclass(frozen=True)
 class Dialect:
     """How a framework's tensors are made and read in a program.
 
-    imports   modules that are always imported
+    imports   modules of which a program imports those that it uses
     tensor    makes a tensor of `{array}`, an expression for an array of `library`
-    library   which of them has `array`, `frombuffer` and `zeros`: np or torch
     dtype     the name of the dtype of `result`
+    array     `result` as an array of NumPy
     narrow    the expression for bfloat16
+    library   which of the modules has `array`, `frombuffer` and `zeros`: np or torch
     """
 
     imports: tuple[str, ...]
     tensor: str
     dtype: str
+    array: str
     narrow: str
     library: str = "np"
 
 
+NUMPY = Dialect(("numpy as np",), "{array}", "str(result.dtype)", "np.asarray(result)", "")
 DIALECTS = {
-    "numpy": Dialect(("numpy as np",), "{array}", "str(result.dtype)", ""),
+    "numpy": NUMPY,
     "jax": Dialect(
-        ("jax", "jax.numpy as jnp", "numpy as np"), "jnp.asarray({array})", "str(result.dtype)", "jnp.bfloat16"
+        ("jax", "jax.numpy as jnp", "numpy as np"),
+        "jnp.asarray({array})",
+        "str(result.dtype)",
+        "np.asarray(result)",
+        "jnp.bfloat16",
     ),
     "tensorflow": Dialect(
         ("numpy as np", "tensorflow as tf"),
         "tf.constant({array})",
         "result.dtype.name",
+        "result.numpy()",
         "tf.bfloat16.as_numpy_dtype",
     ),
-    "torch": Dialect(("torch",), "{array}", 'str(result.dtype).removeprefix("torch.")', "torch.bfloat16", "torch"),
+    "torch": Dialect(
+        ("numpy as np", "torch"),
+        "{array}",
+        'str(result.dtype).removeprefix("torch.")',
+        # NumPy has no bfloat16, and no tensors that are yet to be conjugated
+        "(result.double() if result.dtype == torch.bfloat16 else result).detach().cpu().resolve_conj().numpy()",
+        "torch.bfloat16",
+        "torch",
+    ),
 }
 
 
 def operand(name: str, array: Array, dialect: Dialect) -> str:
     """A line that makes the operand, the same to the last bit."""
+    return f"{name} = {dialect.tensor.format(array=written(array, dialect))}"
+
+
+def written(array: Array, dialect: Dialect = NUMPY) -> str:
+    """An expression for an array of the dialect's library, the same to the last bit."""
     library = dialect.library
     named = dtype_name(array.dtype)
     dtype = dialect.narrow if named == "bfloat16" else f"{library}.{named}"
     if array.size == 0:
-        made = f"{library}.zeros({array.shape}, dtype={dtype})"
-    elif array.size <= INLINE and (values := _literal(array)):
-        made = f"{library}.{'tensor' if library == 'torch' else 'array'}({values}, dtype={dtype})"
-    else:
-        text = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
-        buffer = f'bytearray(base64.b64decode("{text}"))'
-        made = f"{library}.frombuffer({buffer}, dtype={dtype}).reshape({array.shape})"
-    return f"{name} = {dialect.tensor.format(array=made)}"
+        return f"{library}.zeros({array.shape}, dtype={dtype})"
+    if array.size <= INLINE and (values := _literal(array)):
+        return f"{library}.{'tensor' if library == 'torch' else 'array'}({values}, dtype={dtype})"
+    text = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    buffer = f'bytearray(base64.b64decode("{text}"))'
+    return f"{library}.frombuffer({buffer}, dtype={dtype}).reshape({array.shape})"
 
 
 def _literal(array: Array) -> str | None:
@@ -68,6 +86,6 @@ def _literal(array: Array) -> str | None:
         return None
     narrow = dtype_name(array.dtype) in ("float32", "float16", "bfloat16")
     values = np.array([float(str(each)) for each in array.ravel()]).reshape(array.shape) if narrow else array
-    text = repr(values.tolist())
-    again = np.array(eval(text, {"nan": nan, "inf": inf}), dtype=array.dtype)
-    return text if again.tobytes() == np.ascontiguousarray(array).tobytes() else None
+    listed = values.tolist()  # numbers of Python's own, which read back as they were
+    again = np.array(listed, dtype=array.dtype)
+    return repr(listed) if again.tobytes() == np.ascontiguousarray(array).tobytes() else None

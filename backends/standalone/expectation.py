@@ -1,78 +1,110 @@
-"""What a program expects of a result: its dtype, its shape, and the numbers that lie worst with what is right there."""
+"""What a program expects of a result: for every number the right one, and the lowest and the highest that fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from backends.base import Backend
 from specs.arithmetic.double_double import rounded
-from specs.arithmetic.formats import DTYPES, Array, components, round_to, spacing
+from specs.arithmetic.formats import BFLOAT16, DTYPES, Array, Bools, Direction, Float64, Format, round_to, spacing
 from specs.bound.bound import reference
 from specs.inputs import inputs
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
 from specs.verdict.comparison import error_ratio
 
-SHOWN = 12  # numbers of a result, the worst first
+
+@dataclass(frozen=True)
+class Expected:
+    """Of one result, in the framework's own convention; complex numbers have their parts in a last axis.
+
+    right     float64 for inexact dtypes, of the dtype itself for exact ones
+    lowest    of the numbers that fit; NaN where anything does, and where NaN alone does there is none: inf to -inf
+    highest   the other end
+    zeros     where 0 fits although it lies outside, because what is subnormal may be flushed; None: nowhere
+    signed    whether zeros must have the right sign
+    """
+
+    dtype: str
+    right: Array
+    lowest: Array
+    highest: Array
+    zeros: Bools | None = None
+    signed: bool = False
+
+    @property
+    def inexact(self) -> bool:
+        return DTYPES[self.dtype].inexact
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing but the right values fits: the dtype is exact, or no error is allowed anywhere."""
+        return np.array_equal(self.lowest, self.right) and np.array_equal(self.right, self.highest)
 
 
-def expected(check: Check, backend: Backend, name: str, got: Array) -> str:
-    """The entry of one result in the program's table; `got` is what the backend computed, and tells which lie worst."""
+def expected(check: Check, backend: Backend, of: str | None) -> Expected:
+    """What the suite accepts (`specs.verdict.comparison`) of the result, or of the gradient of an operand."""
     precision = None
     if DTYPES[check.dtype].inexact:  # the dtype of the result, whatever the operands have
         precision = backend.precision(check)
     operands = inputs.operands(check.case, check.dtype)
-    of = None if check.direction == "forward" else name
     right = reference(check.case, check.dtype, operands, precision, None, of)
-    rows = list(_numbers(right, got, conjugate=of is not None and backend.conjugates))
-    numbers = "".join(f"\n        ({', '.join(map(repr, row))})," for row in rows)
-    return f'    "{name}": ("{right.dtype.name}", {right.shape}, [{numbers}\n    ]),'
-
-
-def _numbers(right: Reference, got: Array, conjugate: bool) -> Iterator[tuple[Any, ...]]:
-    """Rows of the numbers that lie worst."""
-    comparable = tuple(got.shape) == right.shape and got.dtype == right.dtype.numpy
     if right.error is None or right.precision is None:
         value = np.asarray(right.value)
-        order = np.argsort(value == got if comparable else np.zeros(value.shape), axis=None, kind="stable")
-        for index in _indices(order, value.shape):
-            yield index, "", int(value[index]), int(value[index]), int(value[index])
-        return
-    value, low, high = rounded(right.value), *_accepted(right)
-    ratio = np.zeros(value.shape)
-    if comparable:
-        ratio = error_ratio(components(got), right.value, np.broadcast_to(right.error, value.shape), right.precision)
-    for index in _indices(np.argsort(-np.nan_to_num(ratio, posinf=1e308), axis=None, kind="stable"), value.shape):
-        numbers = [float(each[index]) for each in (value, low, high)]
-        part = ""
-        place = index
-        if right.dtype.kind == "complex":
-            place, part = index[:-1], ("real", "imag")[index[-1]]
-            if part == "imag" and conjugate:
-                numbers = [-numbers[0], -numbers[2], -numbers[1]]
-        yield place, part, *numbers
+        return Expected(right.dtype.name, value, value, value)
+    value, (low, high, zeros) = rounded(right.value), _fitting(right)
+    if of is not None and backend.conjugates and right.dtype.kind == "complex":
+        value, low, high = (np.stack(parts, -1) for parts in _conjugate(value, low, high))
+    return Expected(right.dtype.name, value, low, high, zeros if np.any(zeros) else None, right.signed)
 
 
-def _indices(order: Sequence[Any] | Array, shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    for flat in order[:SHOWN]:
-        yield tuple(int(i) for i in np.unravel_index(flat, shape))
+def _conjugate(value: Array, low: Array, high: Array) -> tuple[tuple[Array, Array], ...]:
+    """Real and imaginary parts of each; where NaN alone fits the interval stays empty."""
+    return tuple((one[..., 0], -other[..., 1]) for one, other in ((value, value), (low, high), (high, low)))
 
 
-def _accepted(right: Reference) -> tuple[Array, Array]:
-    """The lowest and the highest result that an error within the bound explains (`specs.verdict.comparison`)."""
+def _fitting(right: Reference) -> tuple[Array, Array, Bools]:
+    """The lowest and the highest number of the result's format that fits, and where 0 does beside them."""
     assert right.error is not None
     assert right.precision is not None
-    format, value = right.precision.storage, rounded(right.value)
+    precision, format, value = right.precision, right.precision.storage, rounded(right.value)
     error = np.broadcast_to(right.error, value.shape)
+
+    def fits(numbers: Float64) -> Bools:
+        return np.asarray(error_ratio(numbers, right.value, error, precision) <= 1)
+
+    nearest = round_to(value, format)
     with np.errstate(all="ignore"):
         low, high = (round_to(value + sign * error, format) for sign in (-1, 1))
-        if right.precision.truncates:
+        if precision.truncates:
             low, high = low - spacing(low, format), high + spacing(high, format)
-        if right.precision.flushes:
-            low = np.where((low > 0) & (value - error <= format.tiny), 0.0, low)
-            high = np.where((high < 0) & (value + error >= -format.tiny), 0.0, high)
-    exact = ~np.isfinite(value)
-    return np.where(exact, value, low), np.where(exact, value, high)
+    limited = np.isfinite(value) & np.isfinite(error)
+    low = _end(np.minimum(low, nearest), fits, limited, format, "down")
+    high = _end(np.maximum(high, nearest), fits, limited, format, "up")
+    zeros = fits(np.zeros(value.shape)) & limited & ((low > 0) | (high < 0))
+    low, high = np.where(np.isinf(value), value, low), np.where(np.isinf(value), value, high)
+    low, high = np.where(np.isnan(value), np.inf, low), np.where(np.isnan(value), -np.inf, high)
+    low, high = np.where(np.isinf(error), np.nan, low), np.where(np.isinf(error), np.nan, high)
+    stored = np.dtype("float32" if format is BFLOAT16 else format.name)  # holds them exactly
+    return low.astype(stored), high.astype(stored), zeros
+
+
+def _end(
+    start: Float64, fits: Callable[[Float64], Bools], among: Bools, format: Format, outwards: Direction
+) -> Float64:
+    """The last number that fits on the way `outwards`: from a first guess, as far as it needs in either direction."""
+    end = start
+    while np.any(inside := among & ~fits(end)):
+        end = np.where(inside, _next(end, format, "up" if outwards == "down" else "down"), end)
+    while np.any(further := among & np.isfinite(end) & fits(_next(end, format, outwards))):
+        end = np.where(further, _next(end, format, outwards), end)
+    return end
+
+
+def _next(numbers: Float64, format: Format, direction: Direction) -> Float64:
+    """The neighbour of each number in a format."""
+    with np.errstate(all="ignore"):
+        return round_to(np.nextafter(numbers, np.inf if direction == "up" else -np.inf), format, direction)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
 SHORT = {"jax.numpy": "jnp", "numpy": "np", "tensorflow": "tf"}  # names that everybody knows
+# Values of the frameworks' own that are written by what they say of themselves, by `_kind`
+SPELLED: Mapping[tuple[str, str], Callable[[Any], str]] = {
+    ("torch", "dtype"): str,
+    ("torch", "device"): lambda device: f'torch.device("{device}")',
+    ("tensorflow", "DType"): lambda dtype: f"tf.{dtype.name}",
+    ("tensorflow", "TensorShape"): lambda shape: source(tuple(shape)),
+}
 PLAIN = (int, float, complex, str, bytes, bool, type(None), type(...), slice)  # exactly: a NumPy scalar is none
 
 
@@ -56,16 +62,11 @@ def source(value: Any) -> str:
         return "{" + ", ".join(f"{source(key)}: {source(each)}" for key, each in value.items()) + "}"
     if type(value) in PLAIN:
         return "..." if value is ... else f'"{value}"' if isinstance(value, str) and '"' not in value else repr(value)
-    if type(value).__name__ == "TensorShape":
-        return source(tuple(value))
     if isinstance(value, np.dtype):
         return f'"{value}"'
-    text = repr(value)  # torch.float32 and tf.float32 are written like this, and so are torch's devices
-    if re.fullmatch(r"[\w.]+", text):
-        return text
-    if re.fullmatch(r"device\(.*\)", text):
-        return f"torch.{text}"
-    raise TracingError(f"{text[:80]} has no form as a line of a program")
+    if (kind := _kind(value)) in SPELLED:
+        return SPELLED[kind](value)
+    raise TracingError(f"{repr(value)[:80]} has no form as a line of a program")
 
 
 def names_in(value: Any) -> frozenset[str]:
@@ -92,8 +93,12 @@ def is_plain(value: Any) -> bool:
     """Whether it is a value of Python's own, or one that is written as its own name, such as a dtype."""
     if isinstance(value, (tuple, list)):
         return all(map(is_plain, value))
-    named = type(value).__name__ in ("dtype", "DType", "device", "TensorShape")
-    return named or type(value) in PLAIN or isinstance(value, (Enum, np.dtype))
+    return _kind(value) in SPELLED or type(value) in PLAIN or isinstance(value, (Enum, np.dtype))
+
+
+def _kind(value: Any) -> tuple[str, str]:
+    """The package and the name of a value's type."""
+    return type(value).__module__.partition(".")[0], type(value).__name__
 
 
 def short(path: str) -> str:

@@ -37,9 +37,12 @@ def pruned(block: Block, wanted: frozenset[str]) -> tuple[list[str], frozenset[s
             continue
         text, reads = [line.text], set(line.reads)
         if line.body is not None:
-            inside, outer = pruned(line.body, frozenset(needed) if line.text.startswith("with ") else frozenset())
+            scoped = line.text.startswith("with ")
+            inside, outer = pruned(line.body, frozenset(needed) if scoped else frozenset())
             text += [f"    {each}" for each in inside or ["pass"]]
             reads |= outer
+            if scoped and line.gives in outer:
+                text[0] = f"{line.text[:-1]} as {line.gives}:"
         needed |= reads
         kept[:0] = text
     return kept, frozenset(needed)

@@ -1,12 +1,13 @@
 """A check as a short program that needs only its framework: what one attaches to a report of a bug.
 
-The program holds the operands, exactly (`dialects`); the calls that the backend makes (`calls`); and of the result the
-numbers that lie worst, each with the value that is right and the lowest and highest one that correct arithmetic of the
-declared precision can give (`expectation`).  It prints them and ends with status 1 where one of them lies outside.
+The program holds the operands, exactly (`dialects`); the calls that the backend makes (`calls`); and of every number of
+a result the value that is right and the lowest and highest one that correct arithmetic of the declared precision can
+give (`expectation`).  It compares them all (`comparison`) and ends with status 1 where one of them lies outside.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from backends.attention.keras import VARIABLE, host
 from backends.base import Backend
 from backends.standalone import dialects
 from backends.standalone.calls import Trace, traced
+from backends.standalone.comparison import comparison
 from backends.standalone.expectation import expected
 from backends.standalone.expressions import TracingError
 from specs.inputs import inputs
@@ -43,13 +45,12 @@ def script(check: Check, title: str) -> str:
         operands["cotangent"] = backend.own_convention(cotangent)
     dialect = dialects.DIALECTS[check.backend]
     parts = [
-        _head(title),
-        "\n".join(_imports(dialect, trace)),
         "\n".join(trace.setup),
         "\n".join(dialects.operand(name, array, dialect) for name, array in operands.items()),
         *_body(check, backend, trace, dialect),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join([_head(title), "\n".join(_imports(text, dialect, trace)), text])
 
 
 def _head(title: str) -> str:
@@ -57,13 +58,20 @@ def _head(title: str) -> str:
     return f'"""{text}\n"""'
 
 
-def _imports(dialect: dialects.Dialect, trace: Trace) -> Iterator[str]:
-    text = "\n".join((*trace.setup, *trace.lines))
-    yield from ("import base64", "import os", "import sys", "from math import inf, nan", "")
-    if "keras" in trace.modules:
+def _imports(text: str, dialect: dialects.Dialect, trace: Trace) -> Iterator[str]:
+    """Lines that import what the rest of the program, `text`, uses."""
+    names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    on_keras = "keras" in trace.modules
+    standard = [name for name in ("base64", "os", "sys") if name in names or (name == "os" and on_keras)]
+    yield from (f"import {name}" for name in standard)
+    if numbers := [name for name in ("inf", "nan") if name in names]:
+        yield f"from math import {', '.join(numbers)}"
+    if standard or numbers:
+        yield ""
+    if on_keras:
         yield f"os.environ[{VARIABLE!r}] = {host()!r}"
-    modules = list(dialect.imports)
-    tops = {module.partition(" ")[0] for module in modules}
+    modules = [module for module in dialect.imports if module.rpartition(" ")[2] in names]
+    tops = {module.partition(" ")[0] for module in dialect.imports}
     modules += [name for name in sorted(trace.modules) if name not in tops and f"{name}." in text]
     yield from (f"import {module}" for module in modules)
 
@@ -77,31 +85,6 @@ except Exception as error:
 else:
     print("accepted, with a result of shape", tuple({result}.shape))
     sys.exit(1)"""
-
-COMPARISON = """\
-# For each result its dtype and shape, and numbers of it: index, part of a complex number, the right value, the lowest
-# and the highest one that correct arithmetic can give
-expected = {{
-{rows}
-}}
-wrong = 0
-for name, (dtype, shape, numbers) in expected.items():
-    result = results[name]
-    found = {dtype}
-    print(f"{{name}}: {{found}}, shape {{tuple(result.shape)}}; expected {{dtype}}, shape {{shape}}")
-    if found != dtype or tuple(result.shape) != shape:
-        wrong += 1
-        continue
-    for index, part, right, lowest, highest in numbers:
-        number = result[index]
-        got = getattr(complex(number), part) if part else int(number) if isinstance(right, int) else float(number)
-        fits = lowest <= got <= highest or (got != got and right != right)
-        wrong += not fits
-        told = "" if fits else f"  OUTSIDE {{lowest!r}} ... {{highest!r}}"
-        off = abs(got - right)
-        print(f"  {{list(index)}} {{part}} expected {{right!r}}, got {{got!r}}, difference {{off!r}}{{told}}")
-print(f"{{wrong}} wrong" if wrong else "all of these are right")
-sys.exit(1 if wrong else 0)"""
 
 
 def _body(check: Check, backend: Backend, trace: Trace, dialect: dialects.Dialect) -> Iterator[str]:
@@ -118,5 +101,5 @@ def _body(check: Check, backend: Backend, trace: Trace, dialect: dialects.Dialec
         yield f'print("expected: a result; {type(trace.raised).__name__} was raised above when this was written")'
         return
     yield "results = {" + ", ".join(f'"{name}": {text}' for name, text in trace.results.items()) + "}"
-    rows = [expected(check, backend, name, value) for name, value in trace.values.items()]
-    yield COMPARISON.format(rows="\n".join(rows), dtype=dialect.dtype)
+    of = {name: None if check.direction == "forward" else name for name in trace.results}
+    yield comparison({name: expected(check, backend, operand) for name, operand in of.items()}, dialect)

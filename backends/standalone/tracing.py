@@ -1,9 +1,8 @@
 """A backend's own code, written down as the calls that it makes of its framework.
 
-A backend's file is executed anew with stand-ins for the framework's modules.  A stand-in does what the real thing does,
-with the real tensors, and writes the call down as a line of Python in the framework's own names.  So what a backend
-computes can be shown as a program without a second statement of it: formulations, fused operations, compilation and
-gradients alike.
+A backend is made with stand-ins for the framework's modules.  A stand-in does what the real thing does, with the real
+tensors, and writes the call down as a line of Python in the framework's own names.  So what a backend computes can be
+shown as a program without a second statement of it: formulations, fused operations, compilation and gradients alike.
 
 A function that is handed to the framework, to be compiled or differentiated, becomes a `def` whose body is written when
 the framework first calls it.  Lines that nothing needs are left out at the end.
@@ -11,18 +10,15 @@ the framework first calls it.  Lines that nothing needs are left out at the end.
 
 from __future__ import annotations
 
-import builtins
-import importlib.util
 import inspect
 import keyword
-import sys
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
+from backends.framework import Framework
 from backends.standalone.expressions import Named, index, is_plain, names_in, real, short, source
 from backends.standalone.lines import Block, Line
 
@@ -90,6 +86,10 @@ class Function(Named):
     ) -> None:
         self.recorder, self.callee, self.arguments, self.block = recorder, callee, arguments, block
         self.__name__ = self._expression = self._root = name
+        # Which a framework may look at, to see what it is
+        self.__signature__ = inspect.Signature(
+            [inspect.Parameter(argument, inspect.Parameter.POSITIONAL_OR_KEYWORD) for argument in arguments]
+        )
         self._real = self
         self.written = False
 
@@ -178,7 +178,7 @@ class Traced(Named):
     def __enter__(self) -> Any:
         block, name = Block(), self._recorder.name()
         value = self._real.__enter__()
-        line = Line(f"with {self._expression} as {name}:", name, names_in(self), needed=True, body=block)
+        line = Line(f"with {self._expression}:", name, names_in(self), needed=True, body=block)
         self._recorder.write(line)
         self._recorder.blocks.append(block)
         self.__dict__["_block"] = block
@@ -191,22 +191,37 @@ class Traced(Named):
         return self._real.__exit__(kind, error, trace)
 
 
-def _operators() -> None:
-    binary = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "matmul": "@", "and": "&", "or": "|", "xor": "^",
-              "pow": "**", "mod": "%", "floordiv": "//"}  # fmt: skip
-    compared = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
-    unary = {"neg": "-", "invert": "~", "pos": "+"}
-    for name, sign in {**binary, **compared}.items():
-        setattr(Traced, f"__{name}__", partial_operator(sign, swapped=False))
-    for name, sign in binary.items():
-        setattr(Traced, f"__r{name}__", partial_operator(sign, swapped=True))
-    for name, sign in unary.items():
-        setattr(Traced, f"__{name}__", _unary(sign))
+# By the name of a method: how the operator is written, and what it does
+BINARY: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
+    "add": ("+", operator.add),
+    "sub": ("-", operator.sub),
+    "mul": ("*", operator.mul),
+    "truediv": ("/", operator.truediv),
+    "floordiv": ("//", operator.floordiv),
+    "mod": ("%", operator.mod),
+    "pow": ("**", operator.pow),
+    "matmul": ("@", operator.matmul),
+    "and": ("&", operator.and_),
+    "or": ("|", operator.or_),
+    "xor": ("^", operator.xor),
+}
+COMPARED: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
+    "lt": ("<", operator.lt),
+    "le": ("<=", operator.le),
+    "gt": (">", operator.gt),
+    "ge": (">=", operator.ge),
+    "eq": ("==", operator.eq),
+    "ne": ("!=", operator.ne),
+}
+UNARY: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "neg": ("-", operator.neg),
+    "invert": ("~", operator.invert),
+    "pos": ("+", operator.pos),
+}
 
 
-def partial_operator(sign: str, swapped: bool) -> Callable[[Traced, Any], Any]:
+def _of_two(sign: str, compute: Callable[[Any, Any], Any], swapped: bool = False) -> Callable[[Traced, Any], Any]:
     """The method of an operator; `swapped` where the traced value stands on its right."""
-    compute = eval(f"lambda a, b: a {sign} b")  # one of the signs above
 
     def method(self: Traced, other: Any) -> Any:
         a, b = (other, self) if swapped else (self, other)
@@ -215,13 +230,20 @@ def partial_operator(sign: str, swapped: bool) -> Callable[[Traced, Any], Any]:
     return method
 
 
-def _unary(sign: str) -> Callable[[Traced], Any]:
-    compute = eval(f"lambda a: {sign}a")
-
+def _of_one(sign: str, compute: Callable[[Any], Any]) -> Callable[[Traced], Any]:
     def method(self: Traced) -> Any:
         return self._recorder.call(f"{sign}{source(self)}", (self,), lambda: compute(self._real))
 
     return method
+
+
+def _operators() -> None:
+    for name, (sign, compute) in {**BINARY, **COMPARED}.items():
+        setattr(Traced, f"__{name}__", _of_two(sign, compute))
+    for name, (sign, compute) in BINARY.items():
+        setattr(Traced, f"__r{name}__", _of_two(sign, compute, swapped=True))
+    for name, (sign, change) in UNARY.items():
+        setattr(Traced, f"__{name}__", _of_one(sign, change))
 
 
 _operators()
@@ -251,7 +273,9 @@ def _called(
     def compute() -> Any:
         return function(*real(positional), **real(dict(named)))
 
-    return recorder.call(f"{text}({', '.join(said)})", parts, compute, keep)
+    out = named.get("out")  # what is written into: the call changes it, and returns it
+    result = recorder.call(f"{text}({', '.join(said)})", parts, compute, keep or out is not None)
+    return out if out is not None and real(result) is real(out) else result
 
 
 def _as_argument(recorder: Recorder, value: Any) -> Any:
@@ -267,36 +291,12 @@ def _arguments(callee: Callable[..., Any]) -> list[str]:
     return [name if name.isidentifier() and not keyword.iskeyword(name) else f"x{i}" for i, name in enumerate(names)]
 
 
-# Executing a backend's file -------------------------------------------------------------------------------------------
+class Recorded(Framework):
+    """The modules of a framework as stand-ins; the names of those that were asked for are the recorder's `modules`."""
 
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
 
-@contextmanager
-def stand_ins(recorder: Recorder, packages: frozenset[str], files: frozenset[Path]) -> Iterator[None]:
-    """Within, what a module of `backends` or one of these files imports of `packages` is a stand-in."""
-    true_import = builtins.__import__
-
-    def imported(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
-        module = true_import(name, globals, locals, fromlist, level)
-        importer = (globals or {}).get("__name__", "")
-        ours = importer.startswith("backends.") or Path((globals or {}).get("__file__") or "") in files
-        if not ours or level or name.partition(".")[0] not in packages:
-            return module
-        recorder.modules.add(name)
-        return StandIn(recorder, module, name if fromlist else name.partition(".")[0])
-
-    builtins.__import__ = imported
-    try:
-        yield
-    finally:
-        builtins.__import__ = true_import
-
-
-def execute(file: Path) -> ModuleType:
-    """A backend's file as a module of its own, beside the one that is imported."""
-    spec = importlib.util.spec_from_file_location(f"backends.traced_{file.stem}", file)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look a class's module up
-    spec.loader.exec_module(module)
-    return module
+    def __getitem__(self, module: str) -> Any:
+        self.recorder.modules.add(module)
+        return StandIn(self.recorder, super().__getitem__(module), module)
