@@ -18,7 +18,7 @@ expected = {{
 {tables}wrong = 0
 for name, ({fields}) in expected.items():
     result = results[name]
-    found, shape = {found}, tuple(result.shape)
+{missing}    found, shape = {found}, tuple(result.shape)
     wanted = {wanted}
     print(f"{{name}}: {{found}}, shape {{shape}}; expected {{dtype}}, shape {{wanted}}")
     if (found, shape) != (dtype, wanted):
@@ -34,6 +34,15 @@ for name, ({fields}) in expected.items():
     wrong += np.sum(~fits)
 print(f"{{wrong}} wrong" if wrong else "all of these are right")
 sys.exit(1 if wrong else 0)"""
+MISSING = """\
+    if result is None:
+        print(f"{name}: missing: the framework sees no connection to the result")
+        wrong += 1
+        continue
+"""
+WIDENED = """\
+    if dtype == "bfloat16":
+        result = {widened}"""
 SPLIT = """\
     if dtype.startswith("complex"):
         got = np.stack([got.real, got.imag], axis=-1)"""
@@ -57,21 +66,23 @@ PLACE = """\
 """
 
 
-def comparison(expected: Mapping[str, Expected], dialect: Dialect) -> str:
-    """Lines that compare `results`, print the worst numbers of each and end with status 1 where one is wrong."""
+def comparison(expected: Mapping[str, Expected], dialect: Dialect, missing: bool = False) -> str:
+    """Lines that compare `results`, print the worst numbers of each and end with status 1 where one is wrong.
+
+    `missing` says that some of the results may be None.
+    """
     complex = any(each.dtype.startswith("complex") for each in expected.values())
     limited = not all(each.exact for each in expected.values())
     about = f"# Of each result: its dtype; the right values{', (real, imaginary) parts apart' * complex}"
     about += (
-        "; the lowest and the highest that correct\n# arithmetic can give (NaN: no limit)"
-        if limited
-        else ", which have no error"
+        "; the lowest and the highest\n# that correct arithmetic can give (NaN: no limit)" if limited else ", alone"
     )
     return TEXT.format(
         about=about,
         expected="\n".join(_entry(name, each, limited) for name, each in expected.items()),
         tables="".join(f"{line}\n" for line in _tables(expected)),
         fields="dtype, right, lowest, highest" if limited else "dtype, right",
+        missing=MISSING if missing else "",
         found=dialect.dtype,
         wanted='right.shape[:-1] if dtype.startswith("complex") else right.shape' if complex else "right.shape",
         numbers="\n".join(_numbers(expected, dialect, complex, limited)),
@@ -98,6 +109,8 @@ def _tables(expected: Mapping[str, Expected]) -> Iterator[str]:
 
 def _numbers(expected: Mapping[str, Expected], dialect: Dialect, complex: bool, limited: bool) -> Iterator[str]:
     """From `result` to `got`, to `fits`, and to the `share` of what is allowed that the error makes up."""
+    if dialect.widened and any(each.dtype == "bfloat16" for each in expected.values()):
+        yield WIDENED.format(widened=dialect.widened)
     yield f"    got = {dialect.array}"
     if not limited:
         yield "    lowest = highest = right"

@@ -22,6 +22,7 @@ class Dialect:
     array     `result` as an array of NumPy
     narrow    the expression for bfloat16
     library   which of the modules has `array`, `frombuffer` and `zeros`: np or torch
+    widened   a `result` of bfloat16 in a dtype that NumPy has, where `array` needs one; empty: it does not
     """
 
     imports: tuple[str, ...]
@@ -30,6 +31,7 @@ class Dialect:
     array: str
     narrow: str
     library: str = "np"
+    widened: str = ""
 
 
 NUMPY = Dialect(("numpy as np",), "{array}", "str(result.dtype)", "np.asarray(result)", "")
@@ -53,10 +55,10 @@ DIALECTS = {
         ("numpy as np", "torch"),
         "{array}",
         'str(result.dtype).removeprefix("torch.")',
-        # NumPy has no bfloat16, and no tensors that are yet to be conjugated
-        "(result.double() if result.dtype == torch.bfloat16 else result).detach().cpu().resolve_conj().numpy()",
+        "result.detach().cpu().resolve_conj().resolve_neg().numpy()",
         "torch.bfloat16",
         "torch",
+        "result.double()",
     ),
 }
 

@@ -92,7 +92,7 @@ def index(key: Any) -> str:
 def is_plain(value: Any) -> bool:
     """Whether it is a value of Python's own, or one that is written as its own name, such as a dtype."""
     if isinstance(value, (tuple, list)):
-        return all(map(is_plain, value))
+        return not hasattr(value, "_fields") and all(map(is_plain, value))  # a named tuple is an object of its own
     return _kind(value) in SPELLED or type(value) in PLAIN or isinstance(value, (Enum, np.dtype))
 
 

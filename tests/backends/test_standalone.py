@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from backends import registry
 from backends.standalone.program import ScriptError, script
 from reports.__main__ import main
 from reports.script import find
+from specs.arithmetic.formats import Array
 from specs.inputs import designed
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
@@ -75,8 +78,85 @@ def test_a_program_shows_the_worst_number_and_the_verdict_of_the_record(id: str,
     of_worst = re.search(rf"^{name}: .*\n((?:  .*\n)+)", ended.stdout, re.MULTILINE)
     assert of_worst, ended.stdout
     if worst is not None:
-        said = rf"^  {re.escape(str(list(worst.index)))} \w* expected {re.escape(worst.expected)}, got {worst.got},"
+        place, value = (re.escape(each) for each in (str(list(worst.index)), worst.expected))
+        said = rf"^  {place}( real| imag)? expected {value}, got {worst.got}, (within|OUTSIDE) "
         assert re.search(said, of_worst[1], re.MULTILINE), ended.stdout
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        f"{COLUMNS}[torch-cpu-einsum-eager-float32]",
+        f"{COLUMNS}[jax-cpu-matmul-eager-float32]",
+        "cases/attention/gradients.yaml::causal[tensorflow-cpu-einsum-eager-float32-grad]",
+    ],
+)
+def test_a_program_tells_of_one_wrong_number_among_many(id: str, tmp_path: Path) -> None:
+    right = script(find(id, ROOT), id)
+    ended = ran(right, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "all of these are right" in ended.stdout
+    # What the framework returned, but for one number
+    changed = "numbers = {held}\nnumbers.flat[5] *= 1.01\nresults[last] = {made}\n\n# Of each result"
+    held, made = {
+        "torch": ("results[last].numpy().copy()", "torch.from_numpy(numbers)"),
+        "jax": ("np.array(results[last])", "jnp.asarray(numbers)"),
+        "tensorflow": ("results[last].numpy()", "tf.constant(numbers)"),
+    }[find(id, ROOT).backend]
+    changed = "last = list(results)[-1]\n" + changed.format(held=held, made=made)
+    ended = ran(right.replace("# Of each result", changed, 1), tmp_path)
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stdout.count("OUTSIDE") == 1
+    assert ended.stdout.splitlines()[-1] == "1 wrong"
+
+
+def test_nothing_of_python_is_replaced_while_a_program_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, before, seen = registry.get("numpy"), dict(vars(builtins)), []
+    original = backend.to_numpy
+
+    def observed(tensor: Array) -> Array:
+        seen.append(dict(vars(builtins)) == before)
+        return original(tensor)
+
+    monkeypatch.setattr(backend, "to_numpy", observed)
+    modules = set(sys.modules)
+    script(find(f"{COLUMNS}[numpy-cpu-matmul-eager-float32]", ROOT), "")
+    assert seen == [True]
+    assert not {name for name in set(sys.modules) - modules if name.startswith("backends.")}
+
+
+@pytest.mark.parametrize("implementation", ["keras-multihead", "keras-dense"])
+def test_a_program_is_the_same_again_and_leaves_the_backend_alone(implementation: str) -> None:
+    """Layers are kept between calls: those of a program are not those of a check."""
+    id = f"cases/attention/modules.yaml::self_attention[tensorflow-cpu-{implementation}-eager-float32]"
+    before = judged(id)
+    first = script(find(id, ROOT), id)
+    assert script(find(id, ROOT), id) == first
+    assert judged(id).measurement == before.measurement
+
+
+def test_an_operand_without_a_gradient_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a framework that sees no connection returns None."""
+    check = find("cases/attention/gradients.yaml::causal[torch-cpu-sdpa-eager-float32-grad]", ROOT)
+    declared = registry.declare("torch")
+    original = declared.pullback
+
+    def without_keys(self: Any, *arguments: Any) -> Any:
+        pulled = original(self, *arguments)
+        return lambda *given: {**pulled(*given), "key": None}
+
+    monkeypatch.setattr(declared, "pullback", without_keys)
+    ended = ran(script(check, ""), tmp_path)
+    assert ended.returncode == 1
+    assert "key: missing: the framework sees no connection to the result" in ended.stdout
+    assert ended.stdout.splitlines()[-1] == "1 wrong"
+
+
+def test_flex_attention_has_a_program(tmp_path: Path) -> None:
+    """It looks at the signature of a function to see what that is."""
+    pytest.importorskip("torch.nn.attention.flex_attention")
+    ended = ran(script(find(f"{ROW}[torch-cpu-flex-eager-float32]", ROOT), ""), tmp_path)
+    assert "numbers are wrong" in ended.stdout, ended.stderr
 
 
 def test_a_program_of_designed_inputs_has_those(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,9 +165,7 @@ def test_a_program_of_designed_inputs_has_those(tmp_path: Path, capsys: pytest.C
     program = capsys.readouterr().out
     ended = ran(program, tmp_path)
     assert ended.returncode == 0, ended.stderr
-    numbers = re.findall(r"\(\(\d, \d\), '', (\S+), (\S+), (\S+)\)", program)
-    assert numbers
-    assert all(right == lowest == highest for right, lowest, highest in numbers)  # no error is allowed
+    assert "# Of each result: its dtype; the right values, alone" in program  # no error is allowed
     assert main(["script", id, "--data", "ramp"]) == 2
     assert "on its case's own data and on: exact" in capsys.readouterr().err
 
