@@ -28,9 +28,8 @@ class TorchLinear(LinearLayer):
         super().__init__(primitives, config)
 
     def layer(self, outputs: int, inputs: int, bias: bool) -> Any:
-        return self.torch.nn.Linear(
-            inputs, outputs, bias=bias, device="meta"
-        )  # there weights have a shape and no memory
+        # On `meta` weights have a shape and no memory
+        return self.torch.nn.Linear(inputs, outputs, bias=bias, device="meta")
 
     def applied(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
@@ -97,10 +96,8 @@ class ScaledDotProductAttention(Attention):
     def chosen_kernel(self) -> AbstractContextManager[object]:
         if self.kernel is None:
             return nullcontext()
-        chosen: AbstractContextManager[object] = self.nn_attention.sdpa_kernel(
-            getattr(self.nn_attention.SDPBackend, self.kernel)
-        )
-        return chosen
+        kernels = self.nn_attention.SDPBackend
+        return self.nn_attention.sdpa_kernel(getattr(kernels, self.kernel))
 
 
 class MathAttention(ScaledDotProductAttention):

@@ -11,7 +11,7 @@ from backends.standalone.dialects import Dialect, written
 from backends.standalone.expectation import Expected
 
 TEXT = """\
-{about}
+# Of each result: its dtype; the right values{parts}{limits}
 expected = {{
 {expected}
 }}
@@ -34,6 +34,7 @@ for name, ({fields}) in expected.items():
     wrong += np.sum(~fits)
 print(f"{{wrong}} wrong" if wrong else "all of these are right")
 sys.exit(1 if wrong else 0)"""
+LIMITS = "; the lowest and the highest\n# that correct arithmetic can give (NaN: no limit)"
 MISSING = """\
     if result is None:
         print(f"{name}: missing: the framework sees no connection to the result")
@@ -45,9 +46,9 @@ WIDENED = """\
         result = {widened}"""
 SPLIT = """\
     if dtype.startswith("complex"):
-        got = np.stack([got.real, got.imag], axis=-1)"""
+        got = np.stack([got.real, got.imag], axis=-1)
+    got = got.astype(np.float64)"""
 FITS = """\
-    got = got.astype(np.float64)
     fits = (lowest <= got) & (got <= highest) | np.isnan(got) & np.isnan(right) | np.isnan(lowest)"""
 FLUSHED = "    fits |= (got == 0) & flushed.get(name, False)"
 SIGNED = """\
@@ -73,12 +74,9 @@ def comparison(expected: Mapping[str, Expected], dialect: Dialect, missing: bool
     """
     complex = any(each.dtype.startswith("complex") for each in expected.values())
     limited = not all(each.exact for each in expected.values())
-    about = f"# Of each result: its dtype; the right values{', (real, imaginary) parts apart' * complex}"
-    about += (
-        "; the lowest and the highest\n# that correct arithmetic can give (NaN: no limit)" if limited else ", alone"
-    )
     return TEXT.format(
-        about=about,
+        parts=", (real, imaginary) parts apart" if complex else "",
+        limits=LIMITS if limited else ", alone",
         expected="\n".join(_entry(name, each, limited) for name, each in expected.items()),
         tables="".join(f"{line}\n" for line in _tables(expected)),
         fields="dtype, right, lowest, highest" if limited else "dtype, right",
@@ -111,10 +109,12 @@ def _numbers(expected: Mapping[str, Expected], dialect: Dialect, complex: bool, 
     """From `result` to `got`, to `fits`, and to the `share` of what is allowed that the error makes up."""
     if dialect.widened and any(each.dtype == "bfloat16" for each in expected.values()):
         yield WIDENED.format(widened=dialect.widened)
-    yield f"    got = {dialect.array}"
+    inexact = any(each.inexact for each in expected.values())
+    wide = ".astype(np.float64)" if inexact and not complex else ""
+    yield f"    got = {dialect.array}{wide}"
     if not limited:
         yield "    lowest = highest = right"
-    if not any(each.inexact for each in expected.values()):
+    if not inexact:
         yield EXACT
         return
     if complex:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 import keyword
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import ModuleType, TracebackType
@@ -21,6 +20,7 @@ from typing import Any
 from backends.framework import Framework
 from backends.standalone.expressions import Named, index, is_plain, names_in, real, short, source
 from backends.standalone.lines import Block, Line
+from backends.standalone.operators import BINARY, COMPARED, UNARY
 
 # Tracing what it compiles is its own way of reading code, and stand-ins are not part of what it reads
 NOT_COMPILED: dict[str, Callable[..., Any]] = {
@@ -189,35 +189,6 @@ class Traced(Named):
     ) -> Any:
         self._recorder.blocks.remove(self._block)
         return self._real.__exit__(kind, error, trace)
-
-
-# By the name of a method: how the operator is written, and what it does
-BINARY: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
-    "add": ("+", operator.add),
-    "sub": ("-", operator.sub),
-    "mul": ("*", operator.mul),
-    "truediv": ("/", operator.truediv),
-    "floordiv": ("//", operator.floordiv),
-    "mod": ("%", operator.mod),
-    "pow": ("**", operator.pow),
-    "matmul": ("@", operator.matmul),
-    "and": ("&", operator.and_),
-    "or": ("|", operator.or_),
-    "xor": ("^", operator.xor),
-}
-COMPARED: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
-    "lt": ("<", operator.lt),
-    "le": ("<=", operator.le),
-    "gt": (">", operator.gt),
-    "ge": (">=", operator.ge),
-    "eq": ("==", operator.eq),
-    "ne": ("!=", operator.ne),
-}
-UNARY: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "neg": ("-", operator.neg),
-    "invert": ("~", operator.invert),
-    "pos": ("+", operator.pos),
-}
 
 
 def _of_two(sign: str, compute: Callable[[Any, Any], Any], swapped: bool = False) -> Callable[[Traced, Any], Any]:
