@@ -20,11 +20,13 @@ import pytest
 from fuzzing import examples, writing
 from specs.arithmetic.formats import DTYPES
 from specs.case.case import Case, Config
-from specs.verdict.check import Check, Place, checks
+from specs.verdict.check import Check
 from specs.verdict.deviation import Recorded, beyond_cases
+from specs.verdict.direction import Computes
 from specs.verdict.explain import explain
+from specs.verdict.place import Place, checks
 from specs.verdict.record import Record
-from specs.verdict.verdict import Computes, judge, not_judged
+from specs.verdict.verdict import judge, not_judged
 
 FAILED = ("fail", "error")
 HUNG = "no result after"

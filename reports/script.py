@@ -16,8 +16,10 @@ from specs.case.loading import load
 from specs.case.problems import CaseFileError
 from specs.inputs import designed
 from specs.verdict.aggregate import TOGETHER
-from specs.verdict.check import DIRECTIONS, Check, Place, checks
+from specs.verdict.check import Check
+from specs.verdict.direction import DIRECTIONS
 from specs.verdict.explain import fields
+from specs.verdict.place import Place, checks
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -87,7 +89,7 @@ def find(id: str, root: Path) -> Check:
     except (OSError, CaseFileError) as error:
         raise ScriptError(f"{id}: its cases cannot be read: {error}") from error
     declared = registry.declare(where[0])
-    place = Place(where[0], where[1], dict(declared.implementations), declared.modes, DIRECTIONS)
+    place = Place(where[0], where[1], dict(declared.implementations), declared.modes, tuple(DIRECTIONS))
     found = next((check for case in cases for check in checks(case, [place]) if check.name == name), None)
     if found is None:
         elsewhere = "-keras" in name and where[0] != host()

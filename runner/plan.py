@@ -23,8 +23,9 @@ from runner import program
 from runner.options import SHARD, adapters
 from runner.sharding import Shard
 from specs.case.problems import CaseFileError
-from specs.verdict.check import Check, Place
+from specs.verdict.check import Check
 from specs.verdict.deviation import Recorded
+from specs.verdict.place import Place
 
 Name = TypeVar("Name", bound=str)
 

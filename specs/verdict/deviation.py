@@ -24,6 +24,7 @@ from specs.case.common import DTypeName, Mode, Numbers
 from specs.case.model import Model
 from specs.case.problems import CaseFileError, Problem, complaints
 from specs.verdict.check import Check
+from specs.verdict.direction import DIRECTIONS
 from specs.verdict.properties import PROPERTIES, Property
 
 # Of what is observed, these say nothing together; the latter may come with a dtype
@@ -272,7 +273,7 @@ def unknown_names(
         "kind": ("einsum", "attention"),
         "mode": get_args(Mode),
         "dtype": get_args(DTypeName),
-        "direction": ("forward", "grad"),
+        "direction": DIRECTIONS,
     }
     for entry in entries:
         match, versions = entry.deviation.match, entry.deviation.versions
