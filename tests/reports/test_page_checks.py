@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from specs.case.einsum import EinsumConfig
+from specs.verdict.record import Weakness
 from tests.support.pages import DEVIATION, FAILURE, ODD_IDS, PRODUCT, ROW, Look, block, count, made, of_check, planted
 from tests.support.runs import case, finding, record
 
@@ -62,6 +63,16 @@ def test_a_deviation_shows_its_reason_grade_and_link(run: Path, look: Look) -> N
     for said in (DEVIATION["reason"], "grade\nchoice", "fully_masked: zeros", "recorded in\ntorch.yaml:7"):
         assert str(said) in text
     assert page.get_by_role("link", name="https://example.org/thread/1").get_attribute("href") == DEVIATION["link"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [(None, "its case does not say why it is worth having"), ("It pins the sign.", "It pins the sign.")],
+)
+def test_a_check_that_proves_little_says_why(tmp_path: Path, look: Look, mark: str | None, said: str) -> None:
+    each = record(PRODUCT, weak=Weakness("almost any result passes", mark))
+    text = look(made(tmp_path, [PRODUCT], [each]), of_check(each)).locator("#view").inner_text()
+    assert f"proves little\nalmost any result passes ({said})" in text
 
 
 def test_a_command_is_copied_by_its_button(run: Path, look: Look) -> None:
