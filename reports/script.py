@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,18 @@ from specs.verdict.explain import fields
 from specs.verdict.place import Place, checks
 
 ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = re.compile(r"(?:[A-Za-z_]\w*=\S* )+")
+
+
+def command(record: Mapping[str, Any]) -> str:
+    """The shell command that prints a record's check as a program, on the inputs and in the environment of that check.
+
+    The variables that an implementation asks for stand before the command that runs the check, as `NAME=value`.
+    """
+    variables = ENVIRONMENT.match(record["again"])
+    recipe = record["bound"].get("data")
+    words = ["python", "-m", "reports", "script", record["id"], *(["--data", recipe] if recipe else [])]
+    return (variables[0] if variables else "") + shlex.join(words)
 
 
 def add(commands: Any) -> None:
