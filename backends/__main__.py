@@ -10,8 +10,8 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from backends import registry
 from backends.base import Backend, Declaration
+from backends.discovery import registry
 from specs.arithmetic.formats import DTYPES
 from specs.arithmetic.precision import declared
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from backends.attention.base import Attention
 from backends.attention.primitives import Operands, Primitives, Tensor
-from backends.contraction import Contraction
-from backends.framework import INSTALLED, Framework
+from backends.parts.contraction import Contraction
+from backends.parts.framework import INSTALLED, Framework
 from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import Precision, declared
 from specs.case.attention import AttentionConfig

@@ -26,9 +26,9 @@ from backends.attention.torch_multihead import (
     MultiheadAttentionWithWeights,
 )
 from backends.base import AnyComputation, Computation, Declaration, Pullback, copied
-from backends.contraction import Contraction, has_sublists, interleaved
-from backends.framework import INSTALLED, Framework
-from backends.keras_host import FUSED_KERAS, KerasHost
+from backends.hosts.keras import FUSED_KERAS, KerasHost
+from backends.parts.contraction import Contraction, has_sublists, interleaved
+from backends.parts.framework import INSTALLED, Framework
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
 from specs.verdict import processor

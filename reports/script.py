@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backends import registry
 from backends.attention.keras import VARIABLE, host
+from backends.discovery import registry
 from backends.standalone.program import ScriptError, script
 from reports.read import read
 from specs.case.loading import load

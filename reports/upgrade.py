@@ -26,7 +26,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from backends import registry
+from backends.discovery import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE, PINNED = ROOT / "requirements-suite.txt", ROOT / "requirements.txt"

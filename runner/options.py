@@ -11,7 +11,7 @@ from typing import get_args
 
 import pytest
 
-from backends import registry
+from backends.discovery import registry
 from fuzzing import session as fuzzing
 from reports.compare.model import Side
 from reports.compare.runs import side

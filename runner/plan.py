@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from backends import registry
 from backends.base import Backend
-from backends.inventory import Finding
+from backends.discovery import registry
+from backends.discovery.inventory import Finding
 from runner import program
 from runner.options import SHARD, adapters
 from runner.sharding import Shard

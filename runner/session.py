@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from backends import registry
-from backends.inventory import Finding, probe
+from backends.discovery import registry
+from backends.discovery.inventory import Finding, probe
 from fuzzing import session as fuzzing
 from reports.baseline import Baseline
 from reports.stale import Stale

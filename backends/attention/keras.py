@@ -16,7 +16,7 @@ from backends.attention.by_hand import LinearLayer
 from backends.attention.heads import HEADS
 from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.visibility import VISIBILITY
-from backends.framework import INSTALLED, Framework
+from backends.parts.framework import INSTALLED, Framework
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 

@@ -11,7 +11,7 @@ from backends.attention.base import first, without
 from backends.attention.keras import dtype_of, hosted_keras
 from backends.attention.module import Module
 from backends.attention.primitives import Operands, Primitives, Tensor
-from backends.framework import Framework
+from backends.parts.framework import Framework
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 

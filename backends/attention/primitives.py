@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backends.framework import INSTALLED, Framework
+from backends.parts.framework import INSTALLED, Framework
 
 Tensor = Any
 Operands = Mapping[str, Tensor]

@@ -11,7 +11,7 @@ from backends.attention.base import Attention, first
 from backends.attention.heads import HEADS
 from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.visibility import VISIBILITY, Pairs
-from backends.framework import INSTALLED
+from backends.parts.framework import INSTALLED
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 

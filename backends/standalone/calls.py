@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from backends import registry
 from backends.base import Backend
+from backends.discovery import registry
 from backends.standalone.expressions import TracingError, names_in, source
 from backends.standalone.lines import pruned
 from backends.standalone.tracing import Recorded, Recorder, Traced

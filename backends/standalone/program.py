@@ -11,9 +11,9 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from backends import registry
 from backends.attention.keras import VARIABLE, host
 from backends.base import Backend
+from backends.discovery import registry
 from backends.standalone import dialects
 from backends.standalone.calls import Trace, traced
 from backends.standalone.comparison import comparison

@@ -17,7 +17,7 @@ from functools import partial
 from types import ModuleType, TracebackType
 from typing import Any
 
-from backends.framework import Framework
+from backends.parts.framework import Framework
 from backends.standalone.expressions import Named, index, is_plain, names_in, real, short, source
 from backends.standalone.lines import Block, Line
 from backends.standalone.operators import BINARY, COMPARED, UNARY

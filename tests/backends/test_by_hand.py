@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends import registry
+from backends.discovery import registry
 from specs.arithmetic.formats import DTYPES
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case

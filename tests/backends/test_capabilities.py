@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import Field
 
-from backends import registry
 from backends.attention.base import Attention
 from backends.attention.by_hand import Matmul
+from backends.discovery import registry
 from specs.case.attention import AttentionConfig
 from specs.case.attention_fields import Mask, Projections, Relative, Rotary, Window
 from specs.case.features import features

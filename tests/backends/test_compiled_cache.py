@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from backends import registry
+from backends.discovery import registry
 from tests.support import ROOT
 
 SESSION = """
 import sys
 from pathlib import Path
 import numpy as np
-from backends import registry
+from backends.discovery import registry
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check

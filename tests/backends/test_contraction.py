@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from backends import numpy as numpy_backend
-from backends import registry
 from backends.base import Backend
-from backends.contraction import interleaved
+from backends.discovery import registry
+from backends.parts.contraction import interleaved
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from backends import registry
 from backends.__main__ import exceptions, main
 from backends.base import Backend, Declaration
+from backends.discovery import registry
 from tests.support import ROOT
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from backends import registry
-from backends.framework import Framework
+from backends.discovery import registry
+from backends.parts.framework import Framework
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from specs.inputs.inputs import operands as operands_of
@@ -18,7 +18,10 @@ from tests.support.checks import case_of, check_of
 
 FRAMEWORKS = {"torch", "jax", "jaxlib", "tensorflow", "keras", "opt_einsum"}
 IMPORTING = {"__import__", "import_module", "exec_module"}
-LOADERS = {"backends/framework.py", "backends/registry.py"}  # of a framework's modules, and of files with backends
+LOADERS = {
+    "backends/parts/framework.py",
+    "backends/discovery/registry.py",
+}  # of a framework's modules, and of files with backends
 FILES = sorted(ROOT.glob("backends/**/*.py"))
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from backends import inventory, registry
-from backends.inventory import Finding, probe
+from backends.discovery import inventory, registry
+from backends.discovery.inventory import Finding, probe
 
 ADAPTER = """
 from backends.base import Backend

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from backends import registry
-from backends.keras_host import KERAS
+from backends.discovery import registry
+from backends.hosts.keras import KERAS
 from tests.support import ROOT
 
 HOSTS = ("jax", "tensorflow", "torch")
@@ -31,7 +31,7 @@ def offers(host: str | None) -> dict[str, Any]:
     """For each backend, the implementations of either kind that have to do with Keras."""
     code = """
 import json
-from backends import registry
+from backends.discovery import registry
 declared = {name: registry.declare(name) for name in registry.names()}
 print(json.dumps({
     name: [kind + " " + each for kind, names in backend.implementations.items() for each in names if "keras" in each]

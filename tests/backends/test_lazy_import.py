@@ -9,14 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from backends import registry
+from backends.discovery import registry
 from tests.support import ROOT
 
 FRAMEWORKS = {"torch", "jax", "tensorflow", "keras"}
 
 EINSUM = """
 import numpy as np
-from backends import registry
+from backends.discovery import registry
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check
@@ -37,7 +37,7 @@ def imported(code: str) -> tuple[set[str], str]:
 
 
 def test_declaring_imports_none() -> None:
-    declare = "from backends import inventory, registry\nfor name in registry.names(): print(registry.declare(name))"
+    declare = "from backends.discovery import inventory, registry\nfor name in registry.names(): print(registry.declare(name))"
     assert imported(declare)[0] == set()
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import registry
 from backends.attention.jax import DotProductAttention
 from backends.attention.torch import FlashAttention
 from backends.base import Backend
+from backends.discovery import registry
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.inputs.inputs import differentiable

@@ -10,7 +10,6 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from backends import registry
 from backends.attention import torch as torch_attention
 from backends.attention import torch_flex
 from backends.attention.base import without
@@ -19,6 +18,7 @@ from backends.attention.keras import KerasAttention
 from backends.attention.keras_multihead import KerasGroupedQueryAttention, KerasMultiHeadAttention
 from backends.attention.torch import ScaledDotProductAttention
 from backends.attention.torch_flex import FlexAttention
+from backends.discovery import registry
 from specs.case.attention import AttentionConfig
 from tests.support import ROOT
 from tests.support.checks import unsupported

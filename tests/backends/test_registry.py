@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from backends import registry
 from backends.base import Backend
-from backends.registry import AdapterError, UnknownBackendError
+from backends.discovery import registry
+from backends.discovery.registry import AdapterError, UnknownBackendError
 
 ADAPTER = """
 from backends.base import Backend

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backends import registry
+from backends.discovery import registry
 from backends.standalone.program import ScriptError, script
 from reports.__main__ import main
 from reports.script import find

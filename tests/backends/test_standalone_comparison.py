@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import registry
+from backends.discovery import registry
 from backends.standalone.comparison import comparison
 from backends.standalone.dialects import NUMPY
 from backends.standalone.expectation import Expected, expected

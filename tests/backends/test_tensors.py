@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends import registry
 from backends.base import Backend
+from backends.discovery import registry
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.case import Case
 from specs.case.common import Memory

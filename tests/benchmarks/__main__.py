@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from backends import registry
 from backends.base import Backend
+from backends.discovery import registry
 from specs.case.loading import discover, load
 from specs.inputs import inputs
 from specs.verdict.check import Check

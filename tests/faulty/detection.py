@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from backends import registry
+from backends.discovery import registry
 from backends.numpy import Numpy
 from specs.arithmetic.double_double import rounded
 from specs.arithmetic.formats import DTYPES, Array, cast

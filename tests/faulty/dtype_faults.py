@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from backends.base import Computation
-from backends.contraction import Contraction
 from backends.numpy import EINSUMS, Numpy, asking
+from backends.parts.contraction import Contraction
 from specs.arithmetic.formats import Array
 from specs.case.einsum import EinsumConfig
 from tests.faulty.fault import fault

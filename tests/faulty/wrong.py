@@ -13,8 +13,8 @@ import numpy as np
 from backends.attention.by_hand import ByHand
 from backends.attention.primitives import Primitives
 from backends.base import Computation
-from backends.contraction import Contraction
 from backends.numpy import EINSUMS, Numpy, asking
+from backends.parts.contraction import Contraction
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from specs.case.einsum import EinsumConfig

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from backends import registry
 from backends.base import Backend
+from backends.discovery import registry
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case

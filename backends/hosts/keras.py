@@ -25,7 +25,7 @@ from backends.attention.keras_multihead import (
     KerasMultiHeadAttentionWithScores,
 )
 from backends.base import Backend, Computation
-from backends.contraction import Contraction
+from backends.parts.contraction import Contraction
 from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check

@@ -2,7 +2,7 @@
 
 Each backend is asked in a process of its own, because importing a framework can take seconds, abort, or hang:
 
-    python -m backends.inventory NAME [--adapter FILE]...
+    python -m backends.discovery.inventory NAME [--adapter FILE]...
 
 prints what it found as JSON on its last line.  What works is remembered as long as nothing that it depends on has
 changed; what does not is asked again.
@@ -25,8 +25,9 @@ from glob import glob
 from pathlib import Path
 from typing import Any, Literal
 
-from backends import base, registry
+from backends import base
 from backends.base import Backend
+from backends.discovery import registry
 
 TIMEOUT = 120.0  # seconds; the slowest framework needs about 6 on two busy cores
 
@@ -96,8 +97,8 @@ def probe(
 def _ask(name: str, adapters: list[Path], timeout: float) -> Finding:
     """What the process that imports the framework says, or how it ended."""
     options = [option for file in adapters for option in ("--adapter", str(file))]
-    command = [sys.executable, "-m", "backends.inventory", name, *options]
-    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "backends.discovery.inventory", name, *options]
+    root = Path(__file__).parents[2]
     try:
         ended = subprocess.run(
             command,
@@ -146,7 +147,7 @@ def examine(name: str) -> Finding:
 def _broken(name: str, reason: str) -> Finding:
     declared = registry.declare(name)
     installed = _versions(declared)
-    again = f'python -c "from backends import registry; registry.get({name!r})"'
+    again = f'python -c "from backends.discovery import registry; registry.get({name!r})"'
     return Finding(
         name, "broken", installed.get(declared.distribution), versions=installed, reason=reason, next_step=again
     )
@@ -196,7 +197,9 @@ def _write(cache: Path, entries: dict[str, Any]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m backends.inventory", description="What one backend offers here.")
+    parser = argparse.ArgumentParser(
+        prog="python -m backends.discovery.inventory", description="What one backend offers here."
+    )
     parser.add_argument("name")
     parser.add_argument("--adapter", action="append", default=[], metavar="FILE")
     given = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Which backends there are: the modules of this package that define one, and files that a user adds.
+"""Which backends there are: the modules of `backends`, and files that a user adds.
 
 Names are in alphabetical order, and so are the checks of a run: a new backend finds its place without being listed
 anywhere.  pytest-xdist deals the ordered checks out in contiguous parts, so with two workers one begins with JAX and
@@ -17,10 +17,6 @@ from types import ModuleType
 
 from backends.base import Backend
 from specs.verdict.deviation import Recorded, load
-
-NOT_BACKENDS = frozenset(
-    {"__init__", "__main__", "base", "contraction", "framework", "inventory", "keras_host", "registry"}
-)
 
 _adapters: dict[str, tuple[Path, type[Backend]]] = {}
 
@@ -90,8 +86,9 @@ def add(path: str | Path) -> str:
 
 @cache
 def _own() -> dict[str, Path]:
-    files = Path(__file__).parent.glob("*.py")
-    return {file.stem: file for file in files if file.stem not in NOT_BACKENDS}
+    """Every module beside `base`, which is the contract; what is no backend stands in folders."""
+    files = Path(__file__).parents[1].glob("*.py")
+    return {file.stem: file for file in files if file.stem != "base" and not file.stem.startswith("__")}
 
 
 def _module(file: Path) -> ModuleType:

@@ -1,0 +1,4 @@
+"""Backends on which another library computes.
+
+The library's own formulations of attention stand in `backends.attention`.
+"""
