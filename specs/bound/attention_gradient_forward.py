@@ -113,7 +113,7 @@ class Forward:
     def projected(self, name: str, like: Float64) -> Float64:
         """Error of the query, keys or values."""
         entered = entering(self.stages, name)
-        if entered is None:
+        if entered.exact:
             return np.zeros_like(like)
         error = entered.error
         return np.broadcast_to(error[:, :, None] if like.ndim > error.ndim else error, like.shape)
@@ -158,7 +158,7 @@ class Forward:
 
     @cached_property
     def exponents(self) -> Float64:
-        return np.minimum(self.scores.error[..., : self.config.kv_len], LARGEST_EXPONENT)
+        return np.minimum(self.scores.r.error[..., : self.config.kv_len], LARGEST_EXPONENT)
 
     @cached_property
     def total(self) -> Float64:
@@ -180,7 +180,7 @@ class Forward:
     def exponent_of_sink(self) -> Float64:
         if not self.config.sink:
             return np.zeros_like(self.sink_weights)
-        return np.minimum(self.scores.error[..., self.config.kv_len :], LARGEST_EXPONENT)
+        return np.minimum(self.scores.r.error[..., self.config.kv_len :], LARGEST_EXPONENT)
 
     @cached_property
     def lse(self) -> Float64:

@@ -82,7 +82,7 @@ def coherent(errors: Errors, name: str) -> float | None:
     that one rounding enters all queries, and where errors of scores are too large for variances of first order.
     """
     c, p = errors.config, errors.precision
-    if p.u_m or np.max(errors.scores.variance, initial=0.0) > LARGEST_VARIANCE:
+    if p.u_m or np.max(errors.scores.r.variance, initial=0.0) > LARGEST_VARIANCE:
         return None
     rows = c.q_len * c.num_heads / c.num_kv_heads
     of = {"query": c.head_dim, "mask": c.kv_len, "bias": c.kv_len, "sink": 1}
@@ -96,7 +96,7 @@ def of_steps(errors: Errors) -> tuple[Gradients, Gradients]:
     scale, stored, u_x, exact = c.score_scale, errors.stored, errors.u_x, errors.stages.exact
     values, keys, query = errors.values, errors.keys, errors.query
     of_norm = _of_norm(errors)
-    exponents = errors.scores.variance[..., : errors.config.kv_len]
+    exponents = errors.scores.r.variance[..., : errors.config.kv_len]
     of_weights = np.where(exact.allowed, w**2 * (exponents + of_norm) + errors.flushed**2, 0.0)
     of_products = _of_products(errors)
     of_row = _of_row(errors, of_weights, of_products)
@@ -169,7 +169,7 @@ def of_steps(errors: Errors) -> tuple[Gradients, Gradients]:
 def _of_norm(errors: Errors) -> Float64:
     """Relative variance that all weights of a row have in common with each other or alike: bhq1."""
     p, w = errors.precision, errors.weights
-    exponents = (w**2 * errors.scores.variance[..., : errors.config.kv_len]).sum(axis=-1, keepdims=True)
+    exponents = (w**2 * errors.scores.r.variance[..., : errors.config.kv_len]).sum(axis=-1, keepdims=True)
     exponents = exponents + errors.sink_weights**2 * errors.exponent_of_sink**2
     roundings = errors.u_x**2 * (errors.seen + 16) + 4 * p.u_p**2 + (2 * p.u_a * errors.lse) ** 2
     return np.asarray(exponents + ROUNDING * roundings)

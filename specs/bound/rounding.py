@@ -1,5 +1,10 @@
 """Terms that all bounds share: how far so many roundings carry, at most and for random data.
 
+    gamma(c u, ...)   = prod((1 + u)^c) - 1      the largest relative error of c roundings each, ...
+    scatter(c u, ...) = sum(c u^2) / 4           and their relative variance, each rounding having the deviation u / 2
+    walk(n)           = n (y^2 / 3 + T2 / 6)     times scatter(u): variance of n additions.  Partial sums grow like a
+                                                 random walk that ends in y; T2 is the sum of the terms' squares
+
 Sources: Higham, Accuracy and Stability of Numerical Algorithms, ch. 3 (gamma, any order of summation); Higham & Mary
 2019 (rounding errors of random data average out).
 """
@@ -7,6 +12,10 @@ Sources: Higham, Accuracy and Stability of Numerical Algorithms, ch. 3 (gamma, a
 from __future__ import annotations
 
 import math
+
+import numpy as np
+
+from specs.arithmetic.formats import Float64
 
 # How many standard deviations an error of random data may have (see `deviations`), and the standard deviation of one
 # rounding over u (at most 1/sqrt(3) over the ulp's half width; 0.5 leaves a margin).
@@ -20,6 +29,24 @@ def gamma(*roundings: tuple[float, float]) -> float:
     """Largest relative error of (count, unit roundoff) roundings in all: prod((1 + u) ** count) - 1."""
     exponent = sum(count * math.log1p(unit) for count, unit in roundings)
     return math.expm1(min(exponent, HOPELESS))
+
+
+def grown(additions: Float64, unit: float, *roundings: tuple[float, Float64 | float]) -> Float64:
+    """Of as many additions, which differ from element to element, and in first order a few roundings more."""
+    growth = np.expm1(additions * np.log1p(unit))
+    for count, each in roundings:
+        growth = growth + count * each
+    return np.asarray(growth)
+
+
+def scatter(*roundings: tuple[float, float]) -> float:
+    """Relative variance of (count, unit roundoff) independent roundings in all."""
+    return ROUNDING_DEVIATION**2 * sum(count * unit**2 for count, unit in roundings)
+
+
+def walk(additions: float | Float64, squared: Float64, squares: Float64) -> Float64:
+    """The squares of all partial sums of random terms: `squared` is that of the result, `squares` is of the terms."""
+    return np.asarray(additions * (squared / 3 + squares / 6))
 
 
 def deviations(count: int) -> float:
