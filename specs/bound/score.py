@@ -114,7 +114,8 @@ def _products(s: Stages) -> Uncertainty:
     e_q, e_k = (entering(s, name) for name in ("query", "key"))
     e_k = e_k.mapped(lambda x: for_each_query(x, keys))
     of_query = through(products, query, Uncertainty(e_q.error), keys + e_k.error, EXACT)
-    return e.plus(of_query.scaled(scale)).plus(through(products, query, EXACT, keys, e_k).scaled(scale))
+    of_keys = through(products, query, EXACT, keys, e_k)
+    return e.plus(of_query.scaled(scale)).plus(of_keys.scaled(scale))
 
 
 def for_each_query(of_keys: Float64, keys: Float64) -> Float64:

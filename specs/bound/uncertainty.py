@@ -6,7 +6,7 @@ Each operation here says what all three become, with x the exact value, e its la
     sum         e_x + e_y                      s_x^2 + s_y^2
     rounding    e_x + c u |x|                  s_x^2 + c u^2 x^2 / 4           c times, with the unit roundoff u
     factor f    |f| e_x                        f^2 s_x^2
-    product     e_x |y| + (|x| + e_x) e_y      s_x^2 y^2 + x^2 s_y^2           x and y being independent
+    product     e_x (|y| + e_y) + |x| e_y      s_x^2 y^2 + x^2 s_y^2           x and y being independent
 
 What is shared goes the way of the largest error, in first order.  Where the largest error and the variance of a step
 count different things (of a long sum: `specs.bound.rounding`), both are given side by side (`more`).
@@ -87,6 +87,14 @@ class Uncertainty:
             np.minimum(self.error, most), np.minimum(self.variance, deviation**2), np.minimum(self.shared, most)
         )
 
+    def either(self, other: Uncertainty) -> Uncertainty:
+        """Of a tensor that may be computed in two ways."""
+        return Uncertainty(
+            np.maximum(self.error, other.error),
+            np.maximum(self.variance, other.variance),
+            np.maximum(self.shared, other.shared),
+        )
+
     def mapped(self, move: Callable[[Float64], Float64]) -> Uncertainty:
         """Of the tensor whose elements are moved, repeated or left out like this."""
         return Uncertainty(*(move(part) if part.ndim else part for part in vars(self).values()))
@@ -96,18 +104,25 @@ EXACT = Uncertainty(NOTHING)
 
 
 def through(
-    product: Callable[[Float64, Float64], Float64], x: Float64, e_x: Uncertainty, y: Float64, e_y: Uncertainty
+    product: Callable[[Float64, Float64], Float64],
+    x: Float64,
+    e_x: Uncertainty,
+    y: Float64,
+    e_y: Uncertainty,
+    growth: float = 0.0,
 ) -> Uncertainty:
-    """Of a product of tensors, or a sum of products, of which `product` makes the one of magnitudes; x and y are these.
+    """Of a product of two tensors, or a sum of products, of which `product` makes the one of magnitudes.
 
-    Roundings in the product itself are yet to be added.
+    `growth` is the largest relative error of each term within.  What its roundings add to the variance is to be added.
     """
 
     def of(a: Float64, b: Float64) -> Float64:
-        return product(a, b) if np.any(a) and np.any(b) else NOTHING
+        return product(a, b) if a.ndim and b.ndim else NOTHING
 
+    sizes, both = np.abs(x), np.abs(y) + e_y.error
+    error = of(e_x.error, both) + of(sizes, e_y.error)
     return Uncertainty(
-        of(e_x.error, y) + of(x + e_x.error, e_y.error),
-        of(e_x.variance, y**2) + of(x**2, e_y.variance),
-        of(e_x.shared, y) + of(x, e_y.shared),
+        np.asarray(error + growth * of(sizes + e_x.error, both) if growth else error),
+        np.asarray(of(e_x.variance, y**2) + of(x**2, e_y.variance)),
+        np.asarray(of(e_x.shared, np.abs(y)) + of(sizes, e_y.shared)),
     )
