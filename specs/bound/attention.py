@@ -39,7 +39,7 @@ from specs.arithmetic.double_double import rounded
 from specs.arithmetic.formats import FLOAT16, FLOAT32, Array, Bools, DType, Float64
 from specs.arithmetic.precision import Precision
 from specs.bound.projection import entering, leaving
-from specs.bound.rounding import DEVIATIONS, grown, scatter, walk
+from specs.bound.rounding import DEVIATIONS, grown, scatter, sum_variance
 from specs.bound.score import Exponents, exponents
 from specs.bound.stages import Stages, finite
 from specs.bound.uncertainty import Uncertainty
@@ -189,8 +189,8 @@ def _summed(s: Stages, e_O: Uncertainty, heads: Float64, magnitude: Float64, tot
         plain = weighted(s.weights, s.plain("value"))
         parts = o2 + plain**2 + (heads - plain) ** 2
         sum_values = sum_values + s.u_step + p.u_s
-    sums = scatter(*of_values) * w2v2 + scatter((1, p.u_a)) * walk(seen, parts, w2v2)
-    sums = sums + scatter((1, p.u_x)) * walk(seen, o2, o2 * w2.sum(axis=-1, keepdims=True)) + scatter(*of_weights) * o2
+    sums = scatter(*of_values) * w2v2 + sum_variance(p.u_a, seen, parts, w2v2)
+    sums = sums + sum_variance(p.u_x, seen, o2, o2 * w2.sum(axis=-1, keepdims=True)) + scatter(*of_weights) * o2
     if relative is not None:
         sums = sums + scatter((1, s.u_step)) * w2v2 + scatter((1, p.u_s)) * parts
     return e_O.more(sum_values * magnitude * (1 + total), sums).more(sum_weights * np.abs(heads))

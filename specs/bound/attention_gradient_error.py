@@ -2,8 +2,8 @@
 
 Symbols as in `specs.reference.attention_gradient` and `specs.bound.attention`: weights P, values V, cotangent dO, D and
 D_v the widths of keys and values, N the number of keys a query sees, M that of queries.  e_X is the largest error of X
-and s_X^2 the variance of its error on random data, parts of one `specs.bound.uncertainty`; walk is that of
-`specs.bound.rounding`, T the sum of squared products.
+and s_X^2 the variance of its error on random data, parts of one `specs.bound.uncertainty`; walk(n) is n
+(y^2 / 3 + T / 6), of a sum y of n products whose squares add up to T.
 
     weights      e_P     = P (rho + sum P rho) / (1 - sum P rho), r from the exponents of the forward computation; or
                  where that is large, how far P exp(+-r) / sum P exp(-+r) can be from P
@@ -17,7 +17,7 @@ and s_X^2 the variance of its error on random data, parts of one `specs.bound.un
                  rowsum(P * dP):            sum (P + e_P) e_dP + gamma(N u_x, u_s) sum P |dP|
                  s_delta^2 = sum s_P^2 dP^2 + the larger of what these add
     dS           e_dS    = e_P |dP - delta| + (P + e_P) (e_dP + e_delta) + gamma(3 u_x, 2 u_s) P (|dP| + |delta|)
-                 s_dS^2  = s_P^2 (dP - delta)^2 + P^2 (s_dP^2 + s_delta^2) + (9 u_x^2 + 2 u_s^2) P^2 (dP^2 + delta^2) / 4
+                 s_dS^2  = s_P^2 (dP - delta)^2 + P^2 (s_dP^2 + s_delta^2) + (9 u_x^2 + 2 u_s^2) P^2 (...) / 4
                  in which P dP - P delta is covered as P (dP - delta) is: autodiff of a softmax may take either form
     softcap      slope f = 1 - tanh^2, e_f = (2 / cap) f e_B at the nearer end + (2 TANH_ULPS + 2) u_a + 4 u_s
     products     e_dQ    = |scale| [e_dB (|K| + e_K) + |dB| e_K + gamma(N u_a, 2 u_m, 3 u_store, u_p) |dB||K|]
@@ -49,7 +49,7 @@ import numpy as np
 from specs.arithmetic.double_double import rounded
 from specs.arithmetic.formats import Float64
 from specs.bound.attention_gradient_forward import Forward
-from specs.bound.rounding import ROUNDING_DEVIATION, gamma, grown, scatter, walk
+from specs.bound.rounding import gamma, grown, scatter, sum_variance
 from specs.bound.score import TANH_ULPS, before_softcap
 from specs.bound.uncertainty import Uncertainty, through
 from specs.case.layout import to_heads
@@ -83,7 +83,7 @@ class Errors(Forward):
         of_factors = (2, p.u_m), (relative + (c.scale_at == "weights"), self.stored)
         e = through(products, dO, self.e_dO, self.values, self.e_V, gamma((c.value_dim, p.u_a), *of_factors))
         squares = products(dO**2, self.values**2)
-        of_sum = scatter((1, p.u_a)) * (walk(c.value_dim, dP**2, squares) + 2 * squares)
+        of_sum = sum_variance(p.u_a, c.value_dim, dP**2, squares, rounded=2)
         variance = of_sum + (scatter((1, p.u_s)) * dP**2 + scatter(*of_factors) * squares)
         return e.more(p.u_s * np.abs(dP), variance).more(self.lost, self.lost**2).more(c.value_dim * self.lost_term)
 
@@ -104,15 +104,15 @@ class Errors(Forward):
         growth = grown(self.seen + c.value_dim, p.u_a, *of_values, (2, self.stored))
         error = growth * (np.abs(dO) * magnitudes).sum(axis=-1, keepdims=True)
         variance = scatter((2, self.stored), (c.value_dim, p.u_a)) * outputs + scatter(*of_values) * squares
-        variance = (dO**2 * (variance + scatter((1, p.u_a)) * walk(self.seen, outputs, squares))).sum(-1, keepdims=True)
-        return Uncertainty(error + (self.e_dO.error * magnitudes).sum(axis=-1, keepdims=True), variance)
+        variance = variance + sum_variance(p.u_a, self.seen, outputs, squares)
+        error = error + (self.e_dO.error * magnitudes).sum(axis=-1, keepdims=True)
+        return Uncertainty(error, (dO**2 * variance).sum(axis=-1, keepdims=True))
 
     def _row_of_weights(self) -> Uncertainty:
         """What rowsum(P * dP) adds to e_delta."""
         w, dP, u_x, u_s = self.weights, self.d.weights, self.u_x, self.precision.u_s
         error = (w + self.e_P.error) * self.e_dP.error + grown(self.seen, u_x, (2, u_s)) * w * np.abs(dP)
-        roundings = ROUNDING_DEVIATION**2 * (u_x**2 * self.seen + 2 * u_s**2)
-        variance = w**2 * (self.e_dP.variance + roundings * dP**2)
+        variance = w**2 * (self.e_dP.variance + scatter((self.seen, u_x), (2, u_s)) * dP**2)
         return Uncertainty(error.sum(axis=-1, keepdims=True), variance.sum(axis=-1, keepdims=True))
 
     @cached_property
@@ -131,7 +131,7 @@ class Errors(Forward):
     @cached_property
     def e_dsink(self) -> Uncertainty:
         """Of P delta, with the sink's own weight for P."""
-        w, delta, relative = self.sink_weights, np.abs(self.d.row), self.exponent_of_sink
+        w, delta, relative = self.sink_weights, np.abs(self.d.row), self.r_sink
         of_weight, e_delta = self.of_quotient(w, relative), self.e_delta
         error = of_weight * delta + (w + of_weight) * e_delta.error
         error = error + gamma((3, self.u_x), (2, self.precision.u_s)) * w * delta + self.lost
@@ -206,7 +206,7 @@ class Errors(Forward):
         """The same in the variance, where three stores count as one that is three times as coarse."""
         p = self.precision
         of_factors = scatter((1, p.u_p), (9, self.stored), (2, p.u_m))
-        return scatter((1, p.u_a)) * walk(terms, total**2, squares) + of_factors * squares
+        return sum_variance(p.u_a, terms, total**2, squares) + of_factors * squares
 
     @cached_property
     def e_O(self) -> Uncertainty:

@@ -1,4 +1,4 @@
-"""What the bound of attention's gradients starts from: magnitudes of the forward computation, and how far its weights may be off.
+"""What the bound of attention's gradients starts from: magnitudes of the forward computation, and the weights' e_P.
 
 The formulas, and the symbols, are those of `specs.bound.attention_gradient_error`.
 """
@@ -15,7 +15,7 @@ from specs.arithmetic.formats import Bools, Float64
 from specs.arithmetic.precision import Precision
 from specs.bound.attention import BLOCKS
 from specs.bound.projection import entering
-from specs.bound.rounding import ROUNDING_DEVIATION, grown
+from specs.bound.rounding import Size, grown, scatter
 from specs.bound.score import Exponents, exponents, for_each_query
 from specs.bound.stages import Stages, finite
 from specs.bound.uncertainty import Uncertainty
@@ -139,7 +139,7 @@ class Forward:
     @cached_property
     def e_P(self) -> Uncertainty:
         """Of the weights."""
-        error = self.of_quotient(self.weights, self.exponents) + self.flushed
+        error = self.of_quotient(self.weights, self.r) + self.flushed
         variance = self.weights**2 * (self.of_scores + self.of_norm) + self.flushed**2
         allowed = self.stages.exact.allowed
         shared = self.u_scale * np.abs(self.along_scale)
@@ -147,24 +147,27 @@ class Forward:
 
     def of_quotient(self, weights: Float64, exponents: Float64) -> Float64:
         """At most, of weights whose exponents are as wrong as this: in first order, or the ends of their reach."""
-        p, total, least, most = self.precision, self.total, self.least, 1 + self.total
+        total, least, most = self.total, self.least, 1 + self.total
         first_order = weights * (np.expm1(exponents) + total) / np.maximum(1 - total, 0.5)
         larger, smaller = weights * np.exp(exponents), weights * np.exp(-exponents)
         highest = larger / (larger + np.maximum(least - smaller, 0.0) + TINY)
         lowest = smaller / (smaller + np.maximum(most - larger, 0.0) + TINY)
         interval = np.maximum(highest - weights, weights - lowest) + 2.0**-50
         error = np.where(total < FIRST_ORDER, first_order, interval)
-        sums = grown(self.seen, self.u_x, (4, self.u_x), (2, p.u_p), (2 * p.u_a, self.lse))
-        return np.asarray(error + sums * (weights + error))
+        return np.asarray(error + grown(self.seen, self.u_x, *self.of_each) * (weights + error))
 
     @cached_property
     def of_norm(self) -> Float64:
         """Relative variance that all weights of a row have in common with each other or alike: bhq1."""
-        p = self.precision
         exponents = (self.weights**2 * self.of_scores).sum(axis=-1, keepdims=True)
-        exponents = exponents + self.sink_weights**2 * self.exponent_of_sink**2
-        roundings = self.u_x**2 * (self.seen + 16) + 4 * p.u_p**2 + (2 * p.u_a * self.lse) ** 2
-        return np.asarray(exponents + ROUNDING_DEVIATION**2 * roundings)
+        exponents = exponents + self.sink_weights**2 * self.r_sink**2
+        return np.asarray(exponents + scatter((self.seen, self.u_x), *self.of_each))
+
+    @property
+    def of_each(self) -> tuple[tuple[int, Size], ...]:
+        """Roundings of one weight, beside those of the sum of all: of its quotient, as it is stored, of lse."""
+        p = self.precision
+        return (1, 4 * self.u_x), (1, 2 * p.u_p), (1, 2 * p.u_a * self.lse)
 
     @property
     def u_scale(self) -> float:
@@ -191,27 +194,27 @@ class Forward:
         return self.scores.r.variance[..., : self.config.kv_len]
 
     @cached_property
-    def exponents(self) -> Float64:
+    def r(self) -> Float64:
         return np.minimum(self.scores.r.error[..., : self.config.kv_len], LARGEST_EXPONENT)
 
     @cached_property
     def total(self) -> Float64:
         """How much the sum of all weights can grow: sum P rho, bhq1."""
-        total = (self.weights * np.expm1(self.exponents)).sum(axis=-1, keepdims=True)
-        return np.asarray(total + self.sink_weights * np.expm1(self.exponent_of_sink))
+        total = (self.weights * np.expm1(self.r)).sum(axis=-1, keepdims=True)
+        return np.asarray(total + self.sink_weights * np.expm1(self.r_sink))
 
     @cached_property
     def least(self) -> Float64:
         """The smallest sum of all weights: sum P exp(-r), bhq1."""
-        total = (self.weights * np.exp(-self.exponents)).sum(axis=-1, keepdims=True)
-        return np.asarray(total + self.sink_weights * np.exp(-self.exponent_of_sink))
+        total = (self.weights * np.exp(-self.r)).sum(axis=-1, keepdims=True)
+        return np.asarray(total + self.sink_weights * np.exp(-self.r_sink))
 
     @cached_property
     def sink_weights(self) -> Float64:
         return rounded(sink_weights(self.config, self.stages.given, self.stages.exact))
 
     @cached_property
-    def exponent_of_sink(self) -> Float64:
+    def r_sink(self) -> Float64:
         if not self.config.sink:
             return np.zeros_like(self.sink_weights)
         return np.minimum(self.scores.r.error[..., self.config.kv_len :], LARGEST_EXPONENT)

@@ -10,7 +10,7 @@ import numpy as np
 from specs.arithmetic.formats import Float64
 from specs.bound.attention import errors_average_out
 from specs.bound.attention_gradient_error import Errors
-from specs.bound.rounding import gamma, scatter, walk
+from specs.bound.rounding import gamma, scatter, sum_variance
 from specs.bound.stages import Stages, finite
 from specs.bound.uncertainty import Uncertainty
 from specs.case.layout import to_layout
@@ -53,7 +53,7 @@ def uncertainties(errors: Errors, random: bool) -> dict[str, Uncertainty]:
     )
     for name, e in found.items():
         terms, stores = _sums(errors, name)
-        of_sum = scatter((1, p.u_a)) * walk(terms, value[name] ** 2, squares[name])
+        of_sum = sum_variance(p.u_a, terms, value[name] ** 2, squares[name])
         of_sum = of_sum + scatter((stores, errors.stored)) * squares[name]
         found[name] = e.more(0.0, variance[name], shared[name]).more(0.0, of_sum)
     return found

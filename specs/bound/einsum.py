@@ -37,7 +37,7 @@ from specs.arithmetic.double_double import rounded
 from specs.arithmetic.formats import FLOAT32, Array, DType, Float64
 from specs.arithmetic.precision import Precision
 from specs.bound.einsum_range import Limits
-from specs.bound.rounding import gamma, scatter, walk
+from specs.bound.rounding import gamma, scatter, sum_variance
 from specs.bound.uncertainty import Uncertainty
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import Contraction, Term, bind
@@ -97,8 +97,7 @@ def _of_sum(problem: Limits, random: bool) -> Uncertainty:
     if not random:
         return e
     y2, t2 = np.abs(rounded(problem.value)) ** 2, problem.sum_of_squares
-    of_products = 2 * n * t2 if problem.additions else 0.0
-    variance = scatter((1, p.u_a)) * (walk(problem.additions, y2, t2) + of_products)
+    variance = sum_variance(p.u_a, problem.additions, y2, t2, rounded=2 * n if problem.additions else 0)
     variance = variance + scatter((2 * n - 2, p.u_m)) * t2 + scatter((problem.stages, p.u_s)) * (t2 + y2)
     return e.more(0.0, variance, shared=gamma(problem.conversions) * s + slack)
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from specs.arithmetic.formats import Float64
 from specs.arithmetic.precision import Precision
-from specs.bound.rounding import gamma, scatter, walk
+from specs.bound.rounding import gamma, scatter, sum_variance
 from specs.bound.stages import Stages, finite
 from specs.bound.uncertainty import EXACT, Uncertainty
 from specs.case.layout import to_layout
@@ -44,7 +44,7 @@ def entering(s: Stages, name: str) -> Uncertainty:
 
 def _of_sum(p: Precision, terms: int, value: Float64, squares: Float64) -> Float64:
     """Variance of a sum of `terms` products in any order; `squares` is the sum of their squares."""
-    return scatter((1, p.u_a)) * (walk(terms, value**2, squares) + 2 * squares) + scatter((2, p.u_m)) * squares
+    return sum_variance(p.u_a, terms, value**2, squares, rounded=2) + scatter((2, p.u_m)) * squares
 
 
 def _projected(s: Stages, name: str) -> Uncertainty:

@@ -25,7 +25,7 @@ import numpy as np
 
 from specs.arithmetic.formats import Bools, Float64, Format
 from specs.bound.projection import entering
-from specs.bound.rounding import gamma, scatter, walk
+from specs.bound.rounding import gamma, scatter, sum_variance
 from specs.bound.stages import Stages, finite
 from specs.bound.uncertainty import EXACT, Uncertainty, through
 from specs.reference.attention import products
@@ -105,7 +105,7 @@ def _products(s: Stages) -> Uncertainty:
     of_factors = (2, p.u_m), (1 + (relative is not None), s.u_step)
     error = gamma((c.head_dim, p.u_a), *of_factors, (2, p.u_a)) * scale * products(query, keys)
     variance = (
-        scatter((1, p.u_a)) * (walk(c.head_dim, raw**2, squares) + 2 * squares)
+        sum_variance(p.u_a, c.head_dim, raw**2, squares, rounded=2)
         + scatter(*of_factors) * squares
         + scatter((2, p.u_s)) * parts
         + scatter((2, p.u_a)) * raw**2

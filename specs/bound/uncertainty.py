@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from specs.arithmetic.formats import Float64
-from specs.bound.rounding import ROUNDING_DEVIATION, deviations, scatter
+from specs.bound.rounding import ROUNDING_DEVIATION, Size, deviations, scatter
 
 NOTHING: Float64 = np.zeros(())
 
@@ -56,9 +56,7 @@ class Uncertainty:
         """Of a sum."""
         return self.more(other.error, other.variance, other.shared)
 
-    def more(
-        self, error: Float64 | float, variance: Float64 | float = 0.0, shared: Float64 | float = 0.0
-    ) -> Uncertainty:
+    def more(self, error: Size, variance: Size = 0.0, shared: Size = 0.0) -> Uncertainty:
         """By so much, in which the largest error and the variance may count different things."""
         return Uncertainty(
             np.asarray(self.error + error), np.asarray(self.variance + variance), np.asarray(self.shared + shared)
@@ -69,14 +67,14 @@ class Uncertainty:
         size = np.abs(value)
         return self.more(sum(count * unit for count, unit in roundings) * size, scatter(*roundings) * size**2)
 
-    def blurred(self, *errors: Float64 | float) -> Uncertainty:
+    def blurred(self, *errors: Size) -> Uncertainty:
         """By independent errors of at most these, each as random as one rounding."""
         error = self.error
         for each in errors:
             error = error + each
         return Uncertainty(error, self.variance + ROUNDING_DEVIATION**2 * sum(each**2 for each in errors), self.shared)
 
-    def scaled(self, factor: Float64 | float) -> Uncertainty:
+    def scaled(self, factor: Size) -> Uncertainty:
         """Times an exact factor, element by element."""
         size = np.abs(factor)
         return Uncertainty(size * self.error, factor**2 * self.variance, size * self.shared)
