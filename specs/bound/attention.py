@@ -5,7 +5,7 @@ D the head_dim, N the number of keys a query sees.  The error r of an exponent c
 projections and rotary positions from `specs.bound.projection`.
 
     output         rho = exp(r) - 1
-                   |dO| <= sum_j w rho |v - O| / (1 - sum_j w rho)
+                   e_O  <= sum_j w rho |v - O| / (1 - sum_j w rho)
                         <= min(triangle form, Cauchy-Schwarz form)                                  only matmuls
                         + [gamma((N + 2B) u_a) + u_p + 2 u_m] sum w|v|
                         + [gamma((N + 2B) u_x) + 4 u_a] |O| + flushed weights,  capped at max|v| + |O|
