@@ -28,7 +28,9 @@ from specs.case.attention import AttentionConfig
 from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
 from specs.inputs.inputs import differentiable
-from specs.verdict.check import DIRECTIONS, Check, Place
+from specs.verdict.check import Check
+from specs.verdict.direction import DIRECTIONS
+from specs.verdict.place import Place
 
 Computation = Callable[[Operands], Tensor]  # operands by name → result
 # operands, cotangent → gradients by the operand's name, None where the framework sees no connection
@@ -148,7 +150,7 @@ class Backend(ABC):
             device=device,
             implementations={kind: cls.offered(kind, device) for kind in cls.implementations},
             modes=cls.default_modes,
-            directions=DIRECTIONS if cls.differentiates else ("forward",),
+            directions=tuple(DIRECTIONS) if cls.differentiates else ("forward",),
             on_request=cls.on_request,
             distinct=cls.distinct,
         )

@@ -30,7 +30,18 @@ from backends.contraction import Contraction, has_sublists, interleaved
 from backends.keras_host import FUSED_KERAS, KerasHost
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
+from specs.verdict import processor
 from specs.verdict.check import Check
+
+# On processors that have instructions for them: VDPBF16PS and TDPBF16PS read subnormal numbers as 0 and return none
+BFLOAT16_PRODUCTS = (
+    Declaration(
+        {"flushes": True},
+        device="cpu",
+        dtype="bfloat16",
+        reason="oneDNN multiplies by the processor's own instructions for bfloat16, which know no subnormal numbers",
+    ),
+)
 
 
 class Torch(KerasHost):
@@ -108,6 +119,10 @@ class Torch(KerasHost):
             "einsum-unoptimized": config.operand_count > 2,  # below that there is one path
             "einsum-sublists": has_sublists(config.equation, config.operand_count),
         }
+
+    @classmethod
+    def rows(cls) -> tuple[Declaration, ...]:
+        return cls.declarations + (BFLOAT16_PRODUCTS if processor.has("avx512_bf16|amx_bf16") else ())
 
     def devices(self) -> list[str]:
         cuda = [f"cuda:{i}" for i in range(self.torch.cuda.device_count())]

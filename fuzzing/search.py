@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,13 @@ import pytest
 from fuzzing import examples, writing
 from specs.arithmetic.formats import DTYPES
 from specs.case.case import Case, Config
-from specs.verdict.check import Check, Place, checks
+from specs.verdict.check import Check
 from specs.verdict.deviation import Recorded, beyond_cases
+from specs.verdict.direction import Computes
 from specs.verdict.explain import explain
+from specs.verdict.place import Place, checks
 from specs.verdict.record import Record
-from specs.verdict.verdict import Computes, judge, not_judged
+from specs.verdict.verdict import judge, not_judged
 
 FAILED = ("fail", "error")
 HUNG = "no result after"
@@ -72,11 +74,9 @@ class Plan(Protocol):
     @property
     def places(self) -> list[Place]: ...
     @property
-    def deviations(self) -> Mapping[str, Sequence[Recorded]]: ...
-    @property
-    def versions(self) -> Mapping[str, str | None]: ...
-    @property
     def cache(self) -> Path | None: ...
+    def deviations(self, backend: str) -> Sequence[Recorded]: ...
+    def version(self, backend: str) -> str | None: ...
     def backend(self, name: str, /) -> Computes: ...
     def command(self, check: Check, nodeid: str) -> str: ...
 
@@ -137,7 +137,7 @@ class Search:
         id = f"{file}::{check.name}"
         started = time.perf_counter()
         try:
-            known = beyond_cases(plan.deviations[check.backend], check)
+            known = beyond_cases(plan.deviations(check.backend), check)
             return judge(check, plan.backend(check.backend), id, file, known, plan.cache)
         except pytest.fail.Exception:  # how pytest-timeout ends it
             seconds = time.perf_counter() - started
@@ -165,7 +165,7 @@ class Search:
         written = writing.text(case.config, f"{_where(shown)}: {record.reason}")
         case.file.write_text(written, encoding="utf-8")
         not_small = "" if smaller else "\n  (it did not fail again, or there was no time, so this is as it was found)"
-        told = f"{explain(shown, record, self.plan.versions)}{not_small}\n\n{written}"
+        told = f"{explain(shown, record, self.plan.version(shown.backend))}{not_small}\n\n{written}"
         return Finding(said, self.relative(case.file), told)
 
     def fails(self, check: Check, said: str, config: Config) -> bool:

@@ -10,7 +10,7 @@ A session writes its run, and everything else reads it:
     views          the files below, written when a session ends and by `python -m reports page DIR`
 
     page           index.html: the grid of families and backends, down to one check
-      columns      records by columns, small enough for a page
+      columns      records by columns, small when compressed, and what the cases say
       formula      the mathematics of a case
       html         one self-contained file of style, script and data; templates/ and assets/ hold its parts
     markdown       summary.md, for a pull request or the summary of a CI step

@@ -1,100 +1,61 @@
-"""Records as columns: what a page holds of tens of thousands of checks, in about a tenth of their size.
+"""Records as columns: what a page holds of tens of thousands of checks.
 
-Whatever repeats stands in a list once, and a column holds its places there: cases, places (backend, device,
-implementation), settings (mode, dtype, direction), reasons.  An id is made again of these, and so is a command.
+An id and a command are those of the record, as they are.  Fields whose values repeat are tables; whatever else repeats
+is left to compression (`reports.html`), which finds more of it in columns than in rows.
 """
 
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from reports.formula import formula
 from reports.read import RunError
-from specs.verdict.record import VERDICTS
+from reports.script import command
 
 PLACE, SETTING = ("backend", "device", "implementation"), ("mode", "dtype", "direction")
-TABLES = ("places", "settings", "reasons", "deviations", "outputs", "bounds", "commands")
+REPEATED = ("case", "verdict", "reason", "deviation", "bound", "weak", "repeatable", "output_dtype", "output_shape")
+OWN = ("id", "again", "worst")
+NUMBERS = ("error_ratio", "max_ulp", "max_abs", "rms", "bias", "seconds")
 LONGEST_FIELD = 2000  # characters of a case's field that a page shows; literal operands can be pages
 
 
-class Table:
-    """Each value once, in the order in which it was first seen."""
+def columns(records: Sequence[Mapping[str, Any]], statements: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The records of a run by columns and tables, and their cases; RunError where a case was not written.
 
-    def __init__(self) -> None:
-        self.values: list[Any] = []
-        self.places: dict[str, int] = {}
-
-    def add(self, value: Any) -> int:
-        """The place of a value."""
-        key = value if isinstance(value, str) else repr(value)
-        place = self.places.setdefault(key, len(self.values))
-        if place == len(self.values):
-            self.values.append(value)
-        return place
-
-
-def columns(records: Iterable[Mapping[str, Any]], statements: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The records of a run by columns, their tables and their cases; RunError where a case was not written."""
+    The cases are in the order of their table, and `script` is the command that prints a check as a program.
+    """
     stated = {each["case"]: each for each in statements}
-    tables = {name: Table() for name in TABLES}
-    cases: dict[str, int] = {}
-    shown: list[dict[str, Any]] = []
-    rows: list[tuple[Any, ...]] = []
-    odd_ids: dict[int, str] = {}
-    for number, record in enumerate(records):
-        case = cases.setdefault(record["case"], len(cases))
-        if case == len(shown):
-            shown.append(_case(record, stated))
-        if record["id"] != _usual_id(record):
-            odd_ids[number] = record["id"]
-        worst = record["worst"] or {}
-        before, _, after = record["again"].partition(shlex.quote(record["id"]))
-        rows.append(
-            (
-                case,
-                tables["places"].add([record[name] for name in PLACE]),
-                tables["settings"].add([record[name] for name in SETTING]),
-                VERDICTS.index(record["verdict"]),
-                tables["reasons"].add(record["reason"]),
-                tables["deviations"].add(record["deviation"]),
-                tables["outputs"].add([record["output_dtype"], record["output_shape"]]),
-                tables["bounds"].add(record["bound"]),
-                tables["commands"].add([before, after]),
-                _short(record["error_ratio"]),
-                _short(record["max_ulp"]),
-                _short(record["max_abs"]),
-                _short(record["rms"]),
-                _short(record["bias"]),
-                _short(record["seconds"]),
-                record["repeatable"],
-                tables["reasons"].add(_weakness(record["weak"])),
-                ",".join(map(str, worst.get("index", []))),
-                worst.get("expected", ""),
-                worst.get("got", ""),
-                worst.get("bound", ""),
-            )
-        )
-    names = (
-        *("case", "place", "setting", "verdict", "reason", "deviation", "output", "bound", "command"),
-        *("ratio", "ulp", "abs", "rms", "bias", "seconds", "repeatable", "weak", "index", "expected", "got", "limit"),
-    )
-    by_column = zip(*rows, strict=True) if rows else ((),) * len(names)
+    first: dict[str, Mapping[str, Any]] = {}
+    for record in records:
+        first.setdefault(record["case"], record)
     return {
-        "count": len(rows),
-        "columns": dict(zip(names, by_column, strict=True)),
-        "cases": shown,
-        "odd_ids": odd_ids,
-        **{name: table.values for name, table in tables.items()},
+        "cases": [_case(record, stated) for record in first.values()],
+        "tables": {
+            "place": table([record[name] for name in PLACE] for record in records),
+            "setting": table([record[name] for name in SETTING] for record in records),
+            **{name: table(record[name] for record in records) for name in REPEATED},
+        },
+        "columns": {
+            **{name: [record[name] for record in records] for name in OWN},
+            **{name: [_short(record[name]) for record in records] for name in NUMBERS},
+            "script": [command(record) for record in records],
+        },
     }
 
 
-def _usual_id(record: Mapping[str, Any]) -> str:
-    name = record["case"].partition("::")[2]
-    parts = [record[part] for part in (*PLACE, "mode", "dtype")] + ["grad"] * (record["direction"] == "grad")
-    return f"{record['file']}::{name}[{'-'.join(parts)}]"
+def table(values: Iterable[Any]) -> dict[str, list[Any]]:
+    """Each value once, in the order in which it was first met, and for all of them (`of`) their places there."""
+    distinct: list[Any] = []
+    places: dict[str, int] = {}
+    of = []
+    for value in values:
+        place = places.setdefault(repr(value), len(distinct))
+        if place == len(distinct):
+            distinct.append(value)
+        of.append(place)
+    return {"values": distinct, "of": of}
 
 
 def _case(record: Mapping[str, Any], stated: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -112,13 +73,6 @@ def _case(record: Mapping[str, Any], stated: Mapping[str, Mapping[str, Any]]) ->
         "notes": found.notes if found else [],
         "names": found.names if found else [],
     }
-
-
-def _weakness(weak: Mapping[str, Any] | None) -> str:
-    """Why a check proves little, and what its case says to that."""
-    if weak is None:
-        return ""
-    return f"{weak['reason']} ({weak['mark'] or 'its case does not say why it is worth having'})"
 
 
 def _field(value: Any) -> Any:

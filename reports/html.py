@@ -1,12 +1,13 @@
 """One self-contained HTML file: style, script and data inside it, nothing fetched, nothing run but our own script.
 
-The text of a case file or of an exception can be anything.  A template escapes what it shows, data are a block that no
-browser runs, scripts make elements and never markup, and the page's own policy lets no other script run.
+The text of a case file or of an exception can be anything.  A template escapes what it shows, data are compressed into
+letters that end no block, scripts make elements and never markup, and the page's own policy lets no other script run.
 """
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 from collections.abc import Iterable
@@ -17,8 +18,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 HERE = Path(__file__).resolve().parent
-# `<` ends a block and `&` begins an entity; the separators end a line in JavaScript
-DANGEROUS = {character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 # A verdict is never told by its colour alone
 GLYPHS = {"pass": "✓", "deviation": "≠", "unsupported": "○", "fail": "✕", "error": "!"}
@@ -33,19 +32,20 @@ ENVIRONMENT = Environment(
 
 
 def render(template: str, styles: Iterable[str], scripts: Iterable[str], data: Any, **values: Any) -> str:
-    """The page that a template makes of these assets, by name, and of `data`, which the scripts find as JSON."""
-    style, script = _joined(styles), f'"use strict";\n(() => {{\n{_joined(scripts)}}})();\n'
+    """The page that a template makes of these assets, by name, and of `data`, which the scripts unpack.
+
+    The scripts are one function, and what follows an `await` in one of them waits for it, in all that come after too.
+    """
+    style, script = _joined(styles), f'"use strict";\n(async () => {{\n{_joined(scripts)}}})();\n'
     policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:"
-    inside = {"style": Markup(style), "script": Markup(script), "data": embedded(data), "policy": policy}
+    inside = {"style": Markup(style), "script": Markup(script), "data": packed(data), "policy": policy}
     return ENVIRONMENT.get_template(template).render(**inside, glyphs=GLYPHS, **values)
 
 
-def embedded(data: Any) -> Markup:
-    """JSON that can stand inside a `<script type="application/json">`, whatever the texts in it hold."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character, escape in DANGEROUS.items():  # outside a string none of them occurs
-        text = text.replace(character, escape)
-    return Markup(text)
+def packed(data: Any) -> str:
+    """JSON, compressed, in base64: the same letters for the same data, none of which ends a block or begins another."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _joined(names: Iterable[str]) -> str:

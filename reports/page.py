@@ -17,7 +17,10 @@ from specs.verdict.effective import PROPERTIES
 from specs.verdict.record import VERDICTS
 
 STYLES = ("style.css", "page.css")
-SCRIPTS = ("dom.js", "data.js", "state.js", "grid.js", "list.js", "margin.js", "check.js", "case.js", "page.js")
+SCRIPTS = (
+    *("theme.js", "dom.js", "data.js", "state.js", "grid.js", "list.js", "margin.js", "check.js", "case.js"),
+    "page.js",
+)
 
 
 def page(run: Run, records: Sequence[dict[str, Any]]) -> str:

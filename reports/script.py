@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,24 @@ from specs.case.loading import load
 from specs.case.problems import CaseFileError
 from specs.inputs import designed
 from specs.verdict.aggregate import TOGETHER
-from specs.verdict.check import DIRECTIONS, Check, Place, checks
+from specs.verdict.check import Check
+from specs.verdict.direction import DIRECTIONS
 from specs.verdict.explain import fields
+from specs.verdict.place import Place, checks
 
 ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = re.compile(r"(?:[A-Za-z_]\w*=\S* )+")
+
+
+def command(record: Mapping[str, Any]) -> str:
+    """The shell command that prints a record's check as a program, on the inputs and in the environment of that check.
+
+    The variables that an implementation asks for stand before the command that runs the check, as `NAME=value`.
+    """
+    variables = ENVIRONMENT.match(record["again"])
+    recipe = record["bound"].get("data")
+    words = ["python", "-m", "reports", "script", record["id"], *(["--data", recipe] if recipe else [])]
+    return (variables[0] if variables else "") + shlex.join(words)
 
 
 def add(commands: Any) -> None:
@@ -87,7 +104,7 @@ def find(id: str, root: Path) -> Check:
     except (OSError, CaseFileError) as error:
         raise ScriptError(f"{id}: its cases cannot be read: {error}") from error
     declared = registry.declare(where[0])
-    place = Place(where[0], where[1], dict(declared.implementations), declared.modes, DIRECTIONS)
+    place = Place(where[0], where[1], dict(declared.implementations), declared.modes, tuple(DIRECTIONS))
     found = next((check for case in cases for check in checks(case, [place]) if check.name == name), None)
     if found is None:
         elsewhere = "-keras" in name and where[0] != host()

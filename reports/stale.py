@@ -24,7 +24,7 @@ class Stale:
             (backend, entry)
             for backend, entries in deviations.items()
             for entry in entries
-            if entry.deviation.installed
+            if entry.deviation.known_here
         ]
         self.matched: set[tuple[str, str]] = set()  # backend and place of entries that may be silent
         self.shown: set[tuple[str, str]] = set()

@@ -16,8 +16,9 @@ from runner.plan import PLAN, Plan
 from runner.program import is_runner
 from specs.case.loading import load
 from specs.case.problems import CaseFileError
-from specs.verdict.check import Check, checks
+from specs.verdict.check import Check
 from specs.verdict.explain import NotPassedError
+from specs.verdict.place import checks
 
 
 class CaseFile(pytest.File):

@@ -32,7 +32,7 @@ def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
     report.when = "call"
     report.conformance, report.conformance_case = record.as_json(), statement(check.case)
     report.user_properties = properties(record)
-    report.longrepr = encodable(explain(check, record, plan.versions))
+    report.longrepr = encodable(explain(check, record, plan.version(check.backend)))
     # JUnit XML ends a test case, and writes its properties, with the report of its teardown
     end = {"outcome": "passed", "longrepr": None, "when": "teardown", "user_properties": report.user_properties}
     teardown = pytest.TestReport(crashitem, report.location, {}, **end, node=report.node)

@@ -46,7 +46,7 @@ class CheckItem(pytest.Item):
         details = ""
         start = time.perf_counter()
         try:
-            backend, deviations = plan.backend(self.check.backend), plan.deviations[self.check.backend]
+            backend, deviations = plan.backend(self.check.backend), plan.deviations(self.check.backend)
             self.record = judge(self.check, backend, self.nodeid, file_of(self.nodeid), deviations, plan.cache)
         except pytest.fail.Exception:  # how pytest-timeout ends a check, out of whatever was running
             seconds = time.perf_counter() - start
@@ -60,7 +60,9 @@ class CheckItem(pytest.Item):
         self.record = replace(self.record, again=plan.command(self.check, self.nodeid))
         self.user_properties += properties(self.record)
         if self.record.verdict in ("fail", "error"):
-            raise NotPassedError(encodable(explain(self.check, self.record, plan.versions) + details))
+            raise NotPassedError(
+                encodable(explain(self.check, self.record, plan.version(self.check.backend)) + details)
+            )
 
     def not_judged(self, reason: str, seconds: float = 0.0) -> Record:
         return not_judged(self.check, self.nodeid, file_of(self.nodeid), reason, seconds)

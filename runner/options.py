@@ -20,7 +20,7 @@ from runner import sharding
 from runner.sharding import Shard
 from specs.arithmetic.formats import DTYPES
 from specs.case.common import Mode
-from specs.verdict.check import Direction
+from specs.verdict.direction import DIRECTIONS
 
 NARROWING = ("backend", "device", "dtype", "mode", "implementation", "direction")
 EARLIER = pytest.StashKey[Side | None]()  # the run that this one is compared with
@@ -61,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     refuse_unknown("require", option.require, [*known, "all"])
     refuse_unknown("dtype", option.dtype, DTYPES)
     refuse_unknown("mode", option.mode, [*get_args(Mode), *(mode for offer in offers for mode in offer.modes)])
-    refuse_unknown("direction", option.direction, get_args(Direction))
+    refuse_unknown("direction", option.direction, DIRECTIONS)
     implementations = [name for offer in offers for names in offer.implementations.values() for name in names]
     refuse_unknown("implementation", option.implementation, implementations)
 

@@ -23,53 +23,70 @@ from runner import program
 from runner.options import SHARD, adapters
 from runner.sharding import Shard
 from specs.case.problems import CaseFileError
-from specs.verdict.check import Check, Place
+from specs.verdict.check import Check
 from specs.verdict.deviation import Recorded
+from specs.verdict.place import Place
 
 Name = TypeVar("Name", bound=str)
+
+
+@dataclass(frozen=True)
+class Participant:
+    """One backend as a session knows it.
+
+    declared    its class: what it offers, without its framework
+    version     of its framework, where there is one
+    deviations  what is recorded for it
+    adapter     the file without which it cannot be asked for, as given, if a user adds it
+    """
+
+    declared: type[Backend]
+    version: str | None
+    deviations: Sequence[Recorded]
+    adapter: str | None = None
+
+    def options(self, check: Check) -> list[str]:
+        """What must be said beside its id to run a check of this backend."""
+        asked = [] if check.mode in self.declared.default_modes else ["--mode", check.mode]
+        if check.implementation in self.declared.on_request and not check.case.config.implementations:
+            asked += ["--implementation", check.implementation]
+        # As two words pytest would take the path for that of a test
+        return [*asked, f"--adapter={self.adapter}"] if self.adapter else asked
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a session runs.
 
-    places      backends and devices, narrowed as the command line asks
-    backend     a backend by its name, imported when it is first asked for
-    deviations  what is recorded for each backend
-    defaults    the modes of each backend that run without being asked for
-    on_request  its implementations that do not
-    variables   environment variables that an implementation asks for
-    versions    of each backend
-    adapters    of the backends that a user adds, the file without which they cannot be asked for
-    cache       folder in which references are kept, if pytest has a cache
-    shard       the share of the checks that runs here; None is all of them
-    program     the words with which a session is started
+    places        backends and devices, narrowed as the command line asks
+    participants  the backends by their names, in the order in which they run
+    backend       a backend by its name, imported when it is first asked for
+    cache         folder in which references are kept, if pytest has a cache
+    shard         the share of the checks that runs here; None is all of them
+    program       the words with which a session is started
     """
 
     places: list[Place]
+    participants: Mapping[str, Participant]
     backend: Callable[[str], Backend]
-    deviations: Mapping[str, Sequence[Recorded]]
-    defaults: Mapping[str, tuple[str, ...]]
-    on_request: Mapping[str, frozenset[str]]
-    variables: Mapping[str, Mapping[str, Mapping[str, str]]]
-    versions: Mapping[str, str | None]
-    adapters: Mapping[str, str]
     cache: Path | None
     shard: Shard | None
     program: tuple[str, ...]
 
+    def deviations(self, backend: str) -> Sequence[Recorded]:
+        return self.participants[backend].deviations
+
+    def version(self, backend: str) -> str | None:
+        return self.participants[backend].version
+
     def command(self, check: Check, nodeid: str) -> str:
         """The shell command that runs this check and nothing else."""
-        asked = [] if check.mode in self.defaults.get(check.backend, ()) else ["--mode", check.mode]
-        if check.implementation in self.on_request.get(check.backend, ()) and not check.case.config.implementations:
-            asked += ["--implementation", check.implementation]
-        # As two words pytest would take the path for that of a test
-        adapter = [f"--adapter={self.adapters[check.backend]}"] if check.backend in self.adapters else []
+        participant = self.participants[check.backend]
         # For a file elsewhere pytest itself would not look here
         front = ["conftest.py"] if nodeid.startswith("../") and self.program == ("pytest",) else []
-        variables = self.variables.get(check.backend, {}).get(check.implementation, {})
+        variables = participant.declared.variables.get(check.implementation, {})
         settings = [f"{name}={value}" for name, value in variables.items()]
-        return shlex.join([*settings, *self.program, *front, nodeid, *asked, *adapter])
+        return shlex.join([*settings, *self.program, *front, nodeid, *participant.options(check)])
 
 
 PLAN = pytest.StashKey[Plan]()
@@ -77,16 +94,14 @@ PLAN = pytest.StashKey[Plan]()
 
 def plan(config: pytest.Config, findings: Mapping[str, Finding]) -> Plan:
     """The plan of a session in which this was found of its backends."""
-    offers = {name: registry.declare(name) for name in findings}
+    added = adapters(config)
     return Plan(
         _places(findings, config.option),
+        participants={
+            name: Participant(registry.declare(name), finding.version, _deviations(name), added.get(name))
+            for name, finding in findings.items()
+        },
         backend=_backends(config),
-        deviations={name: _deviations(name) for name in findings},
-        defaults={name: offer.default_modes for name, offer in offers.items()},
-        on_request={name: offer.on_request for name, offer in offers.items()},
-        variables={name: offer.variables for name, offer in offers.items()},
-        versions={name: finding.version for name, finding in findings.items()},
-        adapters=adapters(config),
         cache=cache_folder(config, "references"),
         shard=config.stash[SHARD],
         program=program.command(config),

@@ -65,7 +65,7 @@ def _report(config: pytest.Config, folder: Path) -> None:
     option, unmet, places = config.option, config.stash[UNMET], config.stash[PLAN].places
     backends = {name: asdict(finding) for name, finding in config.stash[FINDINGS].items()}
     narrowed = {name: getattr(option, name) for name in (*NARROWING, "adapter", "require", "keyword", "shard")}
-    stale = Stale(config.stash[PLAN].deviations)
+    stale = Stale({name: each.deviations for name, each in config.stash[PLAN].participants.items()})
     facts = {
         "suite": digests(config.rootpath),
         "backends": backends,

@@ -12,23 +12,28 @@ from importlib.metadata import version
 from inspect import signature
 from typing import Any, ClassVar
 
-from backends.attention.heads import Heads
+from backends.attention.heads import HEADS, Heads
 from backends.attention.primitives import Operands, Tensor
 from backends.attention.visibility import Visibility
 from specs.case.attention import AttentionConfig
+from specs.case.features import features
 from specs.verdict.check import Check
 
 
 class Attention(Heads, Visibility):
     """Projections, positions, cache, attention and output projection of one config, called with the operands.
 
-    devices  where it is offered: patterns as of file names
-    axes     in which `attend` takes query, key and value and returns the output: `bshd` or `bhsd`;
-             None is the case's own (packed features split into `bshd`, columns left as `ds`)
-    lacks    config field → why this implementation has no such thing
+    devices       where it is offered: patterns as of file names
+    axes          in which `attend` takes query, key and value and returns the output: `bshd` or `bhsd`;
+                  None is the case's own (packed features split into `bshd`, columns left as `ds`)
+    understands   what it knows of a config, as `specs.case.features` names it: what is inherited (`HEADS`), what
+                  `visible` and `added` say if `attend` asks them (`VISIBILITY`), and what `attend` does itself; what a
+                  config asks for beyond that is unsupported
+    lacks         of what is not understood: field → why, where there is more to say than its name
     """
 
     devices: ClassVar[tuple[str, ...]] = ("*",)
+    understands: ClassVar[frozenset[str]] = HEADS
     lacks: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
@@ -39,7 +44,12 @@ class Attention(Heads, Visibility):
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         """Why `config`, that of the check, cannot be expressed, or not be executed like this; None if it can."""
-        return first({reason: _uses(config, field) for field, reason in cls.lacks.items()})
+        unknown = features(config) - cls.understands
+        if not unknown:
+            return None
+        fields = {name.partition("=")[0].partition(".")[0] for name in unknown}
+        known = next((reason for field, reason in cls.lacks.items() if field in fields), None)
+        return known or f"{cls.__name__} does not know {min(unknown)}: it is not among what it `understands`"
 
     def __call__(self, operands: Operands) -> Tensor:
         c = self.config
@@ -68,10 +78,3 @@ def without(function: Callable[..., Any], arguments: Iterable[str], distribution
     name = function.__qualname__.removesuffix(".__init__")
     lacking = (each for each in arguments if each not in known)
     return next((f"{name} of {distribution} {version(distribution)} has no argument {each}" for each in lacking), None)
-
-
-def _uses(config: AttentionConfig, field: str) -> bool:
-    """Whether a case asks for more than every attention offers, in this field."""
-    if field == "value_dim":
-        return config.value_dim != config.head_dim
-    return bool(getattr(config, field) != AttentionConfig.model_fields[field].default)

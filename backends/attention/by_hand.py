@@ -11,9 +11,10 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from backends.attention.base import Attention
+from backends.attention.heads import HEADS
 from backends.attention.layout import EQUATIONS
 from backends.attention.primitives import Operands, Primitives, Tensor
-from backends.attention.visibility import both
+from backends.attention.visibility import VISIBILITY, both
 from specs.case.attention import AttentionConfig
 from specs.case.shapes import attention_shapes
 
@@ -21,6 +22,12 @@ from specs.case.shapes import attention_shapes
 class ByHand(Attention, ABC):
     """The formula, step by step; subclasses say how its two products are written."""
 
+    understands = (
+        HEADS
+        | VISIBILITY
+        | {"num_kv_heads", "value_dim", "scale", "scale_at=weights", "softcap", "sink"}
+        | {"relative", "relative.keys=False", "relative.values=False"}
+    )
     keys_axis: int = -1  # of the scores
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
@@ -38,7 +45,7 @@ class ByHand(Attention, ABC):
             scores = c.softcap * ops.tanh(scores / c.softcap)
 
         keep = self.visible(operands, scores)
-        if (mask := self.mask("additive", operands)) is not None:
+        if (mask := self.additive_mask(operands)) is not None:
             scores = scores + self.like_scores(mask)
             if c.mask and c.mask.fill is not None:
                 keep = both(keep, mask != -math.inf)  # hides a key as a boolean mask does; in float16 -1e9 is -inf

@@ -8,6 +8,16 @@ from __future__ import annotations
 from backends.attention.layout import EQUATIONS, Layouts
 from backends.attention.primitives import Operands, Tensor
 
+# What is done here, as `specs.case.features` names it
+HEADS = frozenset(
+    {
+        *("layout=bhsd", "layout=sbhd", "layout=bsd", "layout=ds", "self_attention", "past"),
+        *("projections", "projections.kind=linear", "projections.kind=per_head", "projections.shared"),
+        *("projections.bias", "projections.output", "projections.input_dim"),
+        *("rotary", "rotary.pairing=interleaved", "rotary.dims", "rotary.base"),
+    }
+)
+
 
 class Heads(Layouts):
     """The heads of a config, made of its operands: in the working axes wherever nothing else is said."""

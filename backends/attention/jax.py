@@ -6,8 +6,9 @@ from importlib.metadata import version
 from typing import Any, ClassVar, Literal
 
 from backends.attention.base import Attention, first, without
+from backends.attention.heads import HEADS
 from backends.attention.primitives import Operands, Tensor
-from backends.attention.visibility import both
+from backends.attention.visibility import VISIBILITY
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 
@@ -21,6 +22,7 @@ class DotProductAttention(Attention):
     kernel: ClassVar[Literal["xla", "cudnn"]] = "xla"
     aborts: ClassVar[frozenset[str]] = frozenset({"0.10.2"})  # versions of jaxlib; any other is asked again
     axes = "bshd"
+    understands = HEADS | VISIBILITY | {"num_kv_heads", "scale"}
     lacks = {
         "softcap": "jax.nn.dot_product_attention has no softcap",
         "sink": "jax.nn.dot_product_attention has no sink",
@@ -59,9 +61,8 @@ class DotProductAttention(Attention):
         import jax
 
         c = self.config
-        mask, is_causal = self.mask("bool", operands), c.causal == "top_left"
-        if c.causal == "bottom_right":  # is_causal and local_window_size are aligned at the first query
-            mask = both(both(self.causal(query), self.window(query)), mask)
+        # is_causal and local_window_size are aligned at the first query
+        aligned_there = () if c.causal == "bottom_right" else ("causal", "window")
         later = {"key_value_seq_lengths": operands.get("kv_lengths"), "local_window_size": own_window(c)}
         dot_product_attention: Any = jax.nn.dot_product_attention
         return dot_product_attention(
@@ -69,9 +70,9 @@ class DotProductAttention(Attention):
             key,
             value,
             bias=self.added(operands),
-            mask=mask,
+            mask=self.visible(operands, query, native=("kv_lengths", *aligned_there)),
             scale=c.scale,
-            is_causal=is_causal,
+            is_causal=c.causal == "top_left",
             implementation=self.kernel,
             **{name: value for name, value in later.items() if value is not None},
         )

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 from backends.attention.base import Attention, without
 from backends.attention.by_hand import LinearLayer
+from backends.attention.heads import HEADS
 from backends.attention.primitives import Operands, Primitives, Tensor
-from backends.attention.visibility import both
+from backends.attention.visibility import VISIBILITY
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 
@@ -67,6 +68,7 @@ class KerasAttention(Attention):
 
     options: ClassVar[Mapping[str, Any]] = {}
     axes = "bshd"
+    understands = HEADS | VISIBILITY | {"num_kv_heads", "scale"}
     lacks = {
         "softcap": "keras.ops.dot_product_attention has a softcap on JAX's TPUs only",
         "sink": "keras.ops.dot_product_attention has no sink",
@@ -88,14 +90,12 @@ class KerasAttention(Attention):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         is_causal = self.config.causal == "top_left"
-        positions = both(None if is_causal else self.causal(query), self.window(query))
-        mask = both(both(positions, self.lengths(operands, query)), self.mask("bool", operands))
         return self.keras.ops.dot_product_attention(
             query,
             key,
             value,
             bias=self.added(operands),
-            mask=mask,
+            mask=self.visible(operands, query, native=("causal",) if is_causal else ()),
             scale=self.config.scale,
             is_causal=is_causal,
             **self.options,

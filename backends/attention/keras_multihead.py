@@ -11,7 +11,6 @@ from backends.attention.base import first, without
 from backends.attention.keras import dtype_of, hosted_keras
 from backends.attention.module import Module
 from backends.attention.primitives import Operands, Primitives, Tensor
-from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 
@@ -91,7 +90,13 @@ class KerasLayer(Module, ABC):
         variables += [self.ops.reshape(kernel, (c.num_heads, c.value_dim, -1)), operands["output_bias"]]
         layer = self.layers[dtype_of(query)]
         result, _ = layer.stateless_call(
-            variables, [], query, value, key=key, return_attention_scores=self.scores, **self.masks(operands, query)
+            variables,
+            [],
+            query,
+            value,
+            key=key,
+            return_attention_scores=self.scores,
+            **self.mask_arguments(operands, query),
         )
         return result[0] if self.scores else result
 
@@ -101,14 +106,11 @@ class KerasLayer(Module, ABC):
         bias = operands[f"{name}_bias"]
         return [self.ops.reshape(kernel, (-1, heads, features)), self.ops.reshape(bias, (heads, features))]
 
-    def masks(self, operands: Operands, like: Tensor) -> dict[str, Any]:
+    def mask_arguments(self, operands: Operands, like: Tensor) -> dict[str, Any]:
         """The layer's own arguments wherever they mean what the case says."""
         c = self.config
-        positions = both(
-            self.causal(like) if c.causal == "bottom_right" else None,
-            self.window(like) if own_window(c) is None else None,
-        )
-        keys, pairs = self.visible_parts(operands, positions, like)
+        own = {"causal": c.causal == "top_left", "window": own_window(c) is not None}
+        keys, pairs = self.visible_parts(operands, like, native=[name for name, has in own.items() if has])
         arguments: dict[str, Any] = {"use_causal_mask": c.causal == "top_left"}
         if keys is not None:
             arguments["value_mask"] = self.ops.repeat(keys, c.batch // keys.shape[0], 0)

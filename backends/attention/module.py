@@ -7,11 +7,13 @@ stand in, which hide how a module reads its weights, so it says that it has no s
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import NamedTuple
 
 from backends.attention.base import Attention, first
+from backends.attention.heads import HEADS
 from backends.attention.primitives import Operands, Tensor
-from backends.attention.visibility import both
+from backends.attention.visibility import VISIBILITY, both
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 
@@ -30,6 +32,11 @@ class Visible(NamedTuple):
 class Module(Attention):
     """A multi-head module that holds the case's weights and biases."""
 
+    understands = (
+        frozenset(name for name in HEADS if not name.startswith(("rotary", "past")))
+        | VISIBILITY
+        | {"num_kv_heads", "value_dim", "scale"}
+    )
     lacks = {
         "softcap": "the module has no softcap",
         "sink": "the module has no sink",
@@ -62,16 +69,17 @@ class Module(Attention):
             return (operands["input"],) * 3
         return operands["query"], operands["key"], operands["value"]
 
-    def visible_parts(self, operands: Operands, positions: Tensor | None, like: Tensor) -> Visible:
-        """The boolean mask and the lengths, with the `positions` that a query sees."""
+    def visible_parts(self, operands: Operands, like: Tensor, native: Collection[str] = ()) -> Visible:
+        """All that masks but for the fields in `native`."""
         c = self.config
-        lengths, mask = self.lengths(operands, like), self.mask("bool", operands)
+        lengths = self.visible(operands, like, native=self.masks().keys() - {"kv_lengths"})
         keys = None if lengths is None else lengths[:, 0, 0]
-        if mask is None or not of_keys_alone(c):
-            return Visible(keys, both(positions, mask))
-        return Visible(both(keys, self.ops.reshape(mask, (-1, c.kv_len))), positions)
+        if not of_keys_alone(c):
+            return Visible(keys, self.visible(operands, like, native={"kv_lengths", *native}))
+        keys = both(keys, self.ops.reshape(operands["mask"], (-1, c.kv_len)))
+        return Visible(keys, self.visible(operands, like, native={"kv_lengths", "mask", *native}))
 
 
 def of_keys_alone(config: AttentionConfig) -> bool:
-    """Whether the mask operand is the same for all heads and queries."""
-    return config.mask is not None and set(config.mask.shape[-3:-1]) <= {"1"}
+    """Whether there is a boolean mask that is the same for all heads and queries."""
+    return config.mask is not None and config.mask.type == "bool" and set(config.mask.shape[-3:-1]) <= {"1"}

@@ -15,7 +15,9 @@ from packaging.version import Version
 
 from backends.attention.base import Attention, first
 from backends.attention.by_hand import LinearLayer
+from backends.attention.heads import HEADS
 from backends.attention.primitives import Operands, Tensor
+from backends.attention.visibility import VISIBILITY
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 
@@ -43,6 +45,7 @@ class ScaledDotProductAttention(Attention):
 
     kernel: ClassVar[str | None] = None
     axes = "bhsd"
+    understands = HEADS | VISIBILITY | {"num_kv_heads", "value_dim", "scale"}
     lacks = {
         "softcap": "scaled_dot_product_attention has no softcap",
         "sink": "scaled_dot_product_attention has no sink",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any
 
 from backends.attention.base import Attention, first
+from backends.attention.heads import HEADS
 from backends.attention.primitives import Operands, Tensor
-from backends.attention.visibility import both
+from backends.attention.visibility import VISIBILITY, Pairs
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 
@@ -28,10 +29,30 @@ def lacking() -> str | None:
     return None
 
 
+class OnePair(Pairs):
+    """The query and the key, head and batch item that flex_attention asks about; operands have all their axes."""
+
+    def __init__(self, config: AttentionConfig, operands: Operands, at: Mapping[str, Tensor]) -> None:
+        super().__init__(config)
+        self.operands, self.at = operands, at
+
+    @cached_property
+    def query(self) -> Tensor:
+        return self.at["q"]
+
+    @cached_property
+    def key(self) -> Tensor:
+        return self.at["k"]
+
+    def read(self, name: str, axes: str) -> Tensor:
+        return self.operands[name][tuple(self.at[axis] for axis in axes)]
+
+
 class FlexAttention(Attention):
     """torch.nn.attention.flex_attention, with functions of one score and of one (batch, head, query, key)."""
 
     axes = "bhsd"
+    understands = HEADS | VISIBILITY | {"num_kv_heads", "value_dim", "scale", "softcap", "sink"}
     lacks = {
         "relative": "flex_attention gives its functions a score and not the query",
         "scale_at": "flex_attention scales the scores only",
@@ -82,7 +103,7 @@ class FlexAttention(Attention):
 
         bias, softcap = operands.get("bias"), self.config.softcap
         factor = self.config.score_scale if self.config.bias_at == "products" else 1.0
-        mask = self.of_every_pair(self.mask("additive", operands))
+        mask = self.of_every_pair(self.additive_mask(operands))
         if bias is None and softcap is None and mask is None:
             return None
 
@@ -97,22 +118,18 @@ class FlexAttention(Attention):
 
     def mask_mod(self, operands: Operands, like: Tensor) -> MaskMod | None:
         """Whether a query sees a key; None where it sees all."""
-        c = self.config
-        lengths, mask = operands.get("kv_lengths"), self.of_every_pair(self.mask("bool", operands))
-        if c.causal == "none" and c.window is None and lengths is None and mask is None:
+        if self.visible(operands, like) is None:
             return None
-        left, right = (c.window.left, c.window.right) if c.window else (None, None)
+        tables = dict(operands)
+        if "mask" in tables:
+            tables["mask"] = self.of_every_pair(tables["mask"])
 
-        def sees(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-            position = i + c.query_offset
-            seen = None if c.causal == "none" else j <= position
-            seen = both(seen, None if left is None else j >= position - left)
-            seen = both(seen, None if right is None else j <= position + right)
-            seen = both(seen, None if lengths is None else j < lengths[b])
-            seen = both(seen, None if mask is None else mask[b, h, i, j])
-            return j >= 0 if seen is None else seen
+        def seen(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            found = self.sees(OnePair(self.config, tables, {"b": b, "h": h, "q": i, "k": j}))
+            assert found is not None
+            return found
 
-        return sees
+        return seen
 
     def of_every_pair(self, mask: Tensor | None) -> Tensor | None:
         """As it is indexed by batch, head, query and key."""

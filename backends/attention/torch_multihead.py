@@ -9,7 +9,6 @@ from backends.attention.base import first
 from backends.attention.module import Module
 from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.torch import is_causal_alone
-from backends.attention.visibility import both
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 
@@ -59,14 +58,14 @@ class MultiheadAttention(Module):
             "out_proj.bias": operands["output_bias"],
         }
         inputs = self.inputs(operands)
-        arguments = {"need_weights": self.need_weights, **self.masks(operands, inputs[0])}
+        arguments = {"need_weights": self.need_weights, **self.mask_arguments(operands, inputs[0])}
         output, _ = torch.func.functional_call(self.module, parameters, inputs, arguments)
         return output
 
-    def masks(self, operands: Operands, like: Tensor) -> dict[str, Any]:
+    def mask_arguments(self, operands: Operands, like: Tensor) -> dict[str, Any]:
         """Its arguments: true, or -inf, where a key is hidden; both of one type."""
         c = self.config
-        keys, pairs = self.visible_parts(operands, both(self.causal(like), self.window(like)), like)
+        keys, pairs = self.visible_parts(operands, like)
         added = self.added(operands)
         hides = None if pairs is None else ~pairs
         if added is not None:

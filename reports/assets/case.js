@@ -43,7 +43,7 @@ function caseView(of, checks) {
     row.link = linkTo({ view: "checks", dtype: [dtype], mode: [mode], direction: [direction] });
   });
   const made = grid({
-    title: `Checks of ${of.case}`, rowTitle: "setting", rows, checks, unfolded: true, rowOf: (i) => COLUMN.setting[i],
+    title: `Checks of ${of.case}`, rowTitle: "setting", rows, checks, unfolded: true, rowOf: (i) => TABLE.setting.of[i],
     linkCell: (row, leaf, cell) => linkCheck(cell.only),
   });
   const { mathematics, written } = statementOf(of);

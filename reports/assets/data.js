@@ -1,33 +1,46 @@
-/* The records, by columns (`reports.columns`), and what is asked of them. */
+/* The run's records and what is asked of them.  A check is the number of its record. */
 
-const DATA = JSON.parse(document.getElementById("data").textContent);
-const COLUMN = DATA.columns, CASES = DATA.cases, PLACES = DATA.places, SETTINGS = DATA.settings;
+/* The data stand last in the file, so that one that was cut off has this script to say so. */
+async function unpacked() {
+  if (document.readyState === "loading") await new Promise((resolve) => { addEventListener("DOMContentLoaded", resolve); });
+  const letters = atob(document.getElementById("data").textContent), bytes = new Uint8Array(letters.length);
+  for (let at = 0; at < letters.length; at++) bytes[at] = letters.charCodeAt(at);
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
+
+/* Without data there is nothing to go on with. */
+function refuse(error) {
+  const reason = typeof DecompressionStream === "undefined"
+    ? "this browser cannot unpack them, for it has no DecompressionStream"
+    : "they are damaged, or the file was cut off";
+  document.getElementById("view").replaceChildren(h("p", { class: "notice", "data-verdict": "error", role: "alert" },
+    `The data of this page cannot be read: ${reason}.  The records beside this file do not depend on it, and `,
+    h("code", {}, "python -m reports page DIR"), " makes it again from them."));
+  throw error;
+}
+
+const DATA = await unpacked().catch(refuse);
+const CASES = DATA.cases, TABLE = DATA.tables, COUNT = DATA.columns.id.length;
+const PLACES = TABLE.place.values, SETTINGS = TABLE.setting.values;
 const SEVERITY = ["error", "fail", "deviation", "pass", "unsupported"]; // the worst first
+
+/* Of each field the value that each record has. */
+const COLUMN = { ...DATA.columns };
+for (const [name, { values, of }] of Object.entries(TABLE)) COLUMN[name] = of.map((place) => values[place]);
+
 const FACETS = {
-  backend: (i) => PLACES[COLUMN.place[i]][0], device: (i) => PLACES[COLUMN.place[i]][1],
-  implementation: (i) => PLACES[COLUMN.place[i]][2], mode: (i) => SETTINGS[COLUMN.setting[i]][0],
-  dtype: (i) => SETTINGS[COLUMN.setting[i]][1], direction: (i) => SETTINGS[COLUMN.setting[i]][2],
+  backend: (i) => COLUMN.place[i][0], device: (i) => COLUMN.place[i][1], implementation: (i) => COLUMN.place[i][2],
+  mode: (i) => COLUMN.setting[i][0], dtype: (i) => COLUMN.setting[i][1], direction: (i) => COLUMN.setting[i][2],
 };
 
-const verdictOf = (i) => DATA.verdicts[COLUMN.verdict[i]];
-const caseOf = (i) => CASES[COLUMN.case[i]];
+const verdictOf = (i) => COLUMN.verdict[i];
+const caseOf = (i) => CASES[TABLE.case.of[i]];
 const familyOf = (case_) => case_.case.split("::")[0];
 const nameOf = (case_) => case_.case.slice(familyOf(case_).length + 2);
 const versionOf = (backend) => DATA.versions[backend] ?? "";
 
 /* -1: nothing was compared.  What is no number is worse than any. */
-const RATIO = Float64Array.from(COLUMN.ratio, (x) => (x === null ? -1 : typeof x === "number" ? x : Infinity));
-
-function idOf(i) {
-  if (DATA.odd_ids[i]) return DATA.odd_ids[i];
-  const [mode, dtype, direction] = SETTINGS[COLUMN.setting[i]], of = caseOf(i);
-  const parts = [...PLACES[COLUMN.place[i]], mode, dtype, ...(direction === "grad" ? ["grad"] : [])];
-  return `${of.file}::${nameOf(of)}[${parts.join("-")}]`;
-}
-
-/* As Python's shlex.quote. */
-const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`);
-const againOf = (i) => DATA.commands[COLUMN.command[i]].join(quoted(idOf(i)));
+const RATIO = Float64Array.from(COLUMN.error_ratio, (x) => (x === null ? -1 : typeof x === "number" ? x : Infinity));
 
 /* Numbers as people read them: three digits, and powers of ten beyond four places. */
 function shown(number) {
@@ -57,46 +70,37 @@ function valuesOf(facet) {
   return [...found].sort(natural);
 }
 
-const lower = (values) => values.map((value) => JSON.stringify(value).toLowerCase());
-let texts = null; // of the tables, made when somebody first searches
+let texts = null; // of what many records have in common, made when somebody first searches
 function searched() {
-  return texts ??= {
-    case: lower(CASES.map((each) => [each.case, each.file, each.line, each.about, each.source, each.config])),
-    place: lower(PLACES.map((place) => [...place, versionOf(place[0])])), setting: lower(SETTINGS),
-    reason: lower(DATA.reasons), deviation: lower(DATA.deviations),
-  };
+  return texts ??= Object.entries({
+    case: CASES.map((each) => [each.case, each.file, each.line, each.about, each.source, each.config]),
+    place: PLACES.map((place) => [...place, versionOf(place[0])]), setting: SETTINGS,
+    reason: TABLE.reason.values, deviation: TABLE.deviation.values,
+  }).map(([name, values]) => [values.map((value) => JSON.stringify(value).toLowerCase()), TABLE[name].of]);
 }
 
 /* The checks that the state asks for: every word of the text occurs in one of its texts or in its id. */
 function chosen(state) {
   const tests = [];
-  for (const [facet, of] of Object.entries(FACETS)) {
+  for (const [facet, of] of Object.entries({ ...FACETS, verdict: verdictOf })) {
     const wanted = new Set(state[facet]);
     if (wanted.size) tests.push((i) => wanted.has(of(i)));
-  }
-  if (state.verdict.length) {
-    const wanted = DATA.verdicts.map((verdict) => state.verdict.includes(verdict));
-    tests.push((i) => wanted[COLUMN.verdict[i]]);
   }
   if (state.from !== "" || state.to !== "") {
     const from = state.from === "" ? -1 : Number(state.from), to = state.to === "" ? Infinity : Number(state.to);
     tests.push((i) => RATIO[i] > from && RATIO[i] <= to); // the upper end is within, as 1 is of what passes
   }
   for (const word of state.q.toLowerCase().split(/\s+/).filter(Boolean)) {
-    const hits = {};
     const escaped = JSON.stringify(word).slice(1, -1);
-    for (const [column, all] of Object.entries(searched())) hits[column] = all.map((text) => text.includes(escaped));
-    const columns = Object.entries(hits).filter(([, each]) => each.some(Boolean));
+    const hits = searched().map(([values, of]) => [values.map((text) => text.includes(escaped)), of])
+      .filter(([hit]) => hit.some(Boolean));
     const looksLikeId = /[[\]:-]/.test(word);
-    tests.push((i) => columns.some(([column, each]) => each[COLUMN[column][i]]) ||
-      verdictOf(i) === word || (looksLikeId && idOf(i).toLowerCase().includes(word)));
+    tests.push((i) => hits.some(([hit, of]) => hit[of[i]]) ||
+      verdictOf(i) === word || (looksLikeId && COLUMN.id[i].toLowerCase().includes(word)));
   }
   const found = [];
-  for (let i = 0; i < DATA.count; i++) if (tests.every((test) => test(i))) found.push(i);
+  for (let i = 0; i < COUNT; i++) if (tests.every((test) => test(i))) found.push(i);
   return found;
 }
 
-function checkWithId(id) {
-  for (let i = 0; i < DATA.count; i++) if (idOf(i) === id) return i;
-  return -1;
-}
+const checkWithId = (id) => COLUMN.id.indexOf(id);

@@ -5,7 +5,7 @@ const ROW = 34;
 
 /* The leaves of the columns' tree for these checks, each with its heads: backend, device, implementation. */
 function columnsOf(checks, unfolded) {
-  const seen = new Set(checks.map((i) => COLUMN.place[i]));
+  const seen = new Set(checks.map((i) => TABLE.place.of[i]));
   const tree = new Map();
   PLACES.forEach(([backend, device, implementation], place) => {
     if (!seen.has(place)) return;
@@ -36,7 +36,7 @@ function tallied(checks, rowCount, rowOf, leaves) {
   const columnOf = new Map(leaves.flatMap((leaf, column) => leaf.places.map((place) => [place, column])));
   const cells = Array.from({ length: rowCount * leaves.length });
   for (const i of checks) {
-    const at = rowOf(i) * leaves.length + columnOf.get(COLUMN.place[i]);
+    const at = rowOf(i) * leaves.length + columnOf.get(TABLE.place.of[i]);
     const cell = cells[at] ??= { counts: {}, ratio: -1, failRatio: -1, only: i, total: 0 };
     const verdict = verdictOf(i);
     cell.counts[verdict] = (cell.counts[verdict] ?? 0) + 1;

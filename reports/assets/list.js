@@ -5,19 +5,19 @@ const SORTS = {
   "": ["worst first", (a, b) => severityOf(a) - severityOf(b) || RATIO[b] - RATIO[a] || a - b],
   ratio: ["by error ratio", (a, b) => RATIO[b] - RATIO[a] || a - b],
   slowest: ["slowest first", (a, b) => COLUMN.seconds[b] - COLUMN.seconds[a] || a - b],
-  case: ["by case", (a, b) => CASE_RANK[COLUMN.case[a]] - CASE_RANK[COLUMN.case[b]] || a - b],
+  case: ["by case", (a, b) => CASE_RANK[TABLE.case.of[a]] - CASE_RANK[TABLE.case.of[b]] || a - b],
 };
 const CASE_RANK = [];
 CASE_ORDER.forEach((index, rank) => { CASE_RANK[index] = rank; });
 const severityOf = (i) => SEVERITY.indexOf(verdictOf(i));
 
 function onWhat(i) {
-  const [backend, ...rest] = PLACES[COLUMN.place[i]];
-  return [`${backend} ${versionOf(backend)}`.trim(), ...rest, ...SETTINGS[COLUMN.setting[i]]].join(" · ");
+  const [backend, ...rest] = COLUMN.place[i];
+  return [`${backend} ${versionOf(backend)}`.trim(), ...rest, ...COLUMN.setting[i]].join(" · ");
 }
 
 function checkRow(i, row, isStop) {
-  const verdict = verdictOf(i), reason = DATA.reasons[COLUMN.reason[i]];
+  const verdict = verdictOf(i), reason = COLUMN.reason[i];
   const slow = STATE.sort === "slowest" ? `${shown(COLUMN.seconds[i])} s` : shown(RATIO[i]);
   return h("li", { style: { height: `${CHECK_ROW}px` } }, h("a", {
     class: "check", href: linkCheck(i), "data-r": row, "data-c": 0, "data-verdict": verdict, tabindex: isStop(0) ? 0 : -1,
@@ -43,7 +43,7 @@ function checksView(checks) {
     element: h("div", { class: "stack" }, h("div", { class: "row" }, sorting, range, h("span", { class: "muted small push" }, legend)), body),
     draw,
     focusKey: (key) => {
-      const at = sorted.findIndex((i) => idOf(i) === key);
+      const at = sorted.findIndex((i) => COLUMN.id[i] === key);
       if (at >= 0) focus(at, 0);
       return at >= 0;
     },

@@ -21,7 +21,7 @@ function marginView(checks) {
   const leaves = columnsOf(measured, true);
   const columnOf = new Map(leaves.map((leaf, column) => [leaf.places[0], column]));
   const found = leaves.map(() => []);
-  for (const i of measured) found[columnOf.get(COLUMN.place[i])].push(i);
+  for (const i of measured) found[columnOf.get(TABLE.place.of[i])].push(i);
   const body = h("tbody", {});
   const { draw } = rowsInView(body, leaves.length, 96, (row, isStop) => marginRow(leaves[row], found[row], row, isStop), BINS.length);
   const ticks = Array.from({ length: DECADES[1] - DECADES[0] + 1 }, (_, k) => DECADES[0] + k);

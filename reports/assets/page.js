@@ -81,12 +81,12 @@ function view(checks) {
     const rows = [...rank.keys()].map((index) => ({
       key: CASES[index].case, label: nameOf(CASES[index]), aside: CASES[index].config.equation, link: linkAt(CASES[index].case),
     }));
-    return grid({ title: `Cases of ${STATE.at} by backend`, rowTitle: "case", rows, checks, rowOf: (i) => rank.get(COLUMN.case[i]), linkCell: openCase });
+    return grid({ title: `Cases of ${STATE.at} by backend`, rowTitle: "case", rows, checks, rowOf: (i) => rank.get(TABLE.case.of[i]), linkCell: openCase });
   }
   const familyRow = new Map(FAMILIES.map((family, row) => [family, row]));
   const rowOfCase = CASES.map((each) => familyRow.get(familyOf(each)));
   return grid({
-    title: "Case families by backend", rowTitle: "family", checks, rowOf: (i) => rowOfCase[COLUMN.case[i]],
+    title: "Case families by backend", rowTitle: "family", checks, rowOf: (i) => rowOfCase[TABLE.case.of[i]],
     rows: FAMILIES.map((family) => ({ key: family, label: family, link: linkAt(family) })), linkCell: openCase,
   });
 }
@@ -111,7 +111,7 @@ function render() {
   if (STATE.check) {
     main.replaceChildren(i < 0 ? h("p", {}, "This run has no such check: ", h("code", {}, STATE.check)) : checkView(i));
   } else if (!checks.length) {
-    main.replaceChildren(h("p", { class: "muted" }, DATA.count ? "No check is left by these filters." : "The run holds no checks."));
+    main.replaceChildren(h("p", { class: "muted" }, COUNT ? "No check is left by these filters." : "The run holds no checks."));
   } else {
     const made = view(checks);
     main.replaceChildren(made.element);
@@ -147,17 +147,6 @@ addEventListener("keydown", (event) => {
     adjust({ q: "" });
   } else if (above(STATE)) location.hash = linkTo(above(STATE));
 });
-
-const themes = document.getElementById("theme");
-const kept = (() => { try { return localStorage.getItem("theme"); } catch { return null; } })();
-function setTheme(theme) {
-  if (theme === "system") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = theme;
-  themes.value = theme;
-  try { localStorage.setItem("theme", theme); } catch { /* where nothing may be kept, the choice lasts as long as the page */ }
-}
-themes.addEventListener("change", () => setTheme(themes.value));
-setTheme(["light", "dark"].includes(kept) ? kept : "system");
 
 buildFilters();
 const bar = document.querySelector(".bar");

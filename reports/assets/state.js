@@ -20,7 +20,7 @@ function linkTo(changes, state = STATE) {
 
 /* Elsewhere in the run, under the same filters. */
 const linkAt = (at, more = {}) => linkTo({ view: "", at, check: "", from: "", to: "", ...more });
-const linkCheck = (i) => linkTo({ at: caseOf(i).case, check: idOf(i) });
+const linkCheck = (i) => linkTo({ at: caseOf(i).case, check: COLUMN.id[i] });
 
 let STATE = readState();
 

@@ -96,37 +96,8 @@ class AttentionConfig(Common):
 
     @model_validator(mode="after")
     def _fields_that_go_together(self) -> AttentionConfig:
-        if self.layout == "ds" and (self.batch, self.num_heads, self.num_kv_heads) != (1, 1, 1):
-            raise ValueError("layout ds has neither batch nor heads: leave batch, num_heads and num_kv_heads at 1")
-        if self.projections is None and self.self_attention:
-            raise ValueError("self_attention needs projections: without them query, key and value would be equal")
-        if self.projections and self.projections.kind == "linear" and self.layout not in ("bsd", "ds"):
-            raise ValueError("linear projections act on packed features: use layout bsd or ds")
-        if self.projections and self.projections.output and self.layout not in ("bsd", "ds"):
-            raise ValueError("an output projection acts on packed features: use layout bsd or ds")
-        if self.past is not None and self.past > self.kv_len:
-            raise ValueError(f"past cannot exceed the {self.kv_len} keys that there are: kv_len counts them too")
-        if self.self_attention and self.q_len != self.new_len:
-            raise ValueError("self_attention has one sequence: q_len must be kv_len, less past")
-        if (
-            self.self_attention
-            and self.projections
-            and self.projections.kind == "per_head"
-            and self.num_kv_heads != self.num_heads
-        ):
-            raise ValueError("per_head projections of one input need as many num_kv_heads as num_heads")
-        if self.kv_lengths is not None and len(self.kv_lengths) != self.batch:
-            raise ValueError(f"kv_lengths needs one length for each of the {self.batch} batch items")
-        if self.scale_at == "weights" and self.scale is None:
-            raise ValueError("scale_at weights needs an explicit scale")
-        if self.bias_at == "products" and self.bias is None:
-            raise ValueError("bias_at says where a bias is added: give bias too")
-        if self.sink and self.fully_masked != "zeros":
-            raise ValueError("with a sink a query without any key yields zeros: leave fully_masked at zeros")
-        if self.fully_masked == "mean" and self.kv_len == 0:
-            raise ValueError("without keys there is no mean: fully_masked must be zeros or nan")
-        if self.unseen and self.self_attention:
-            raise ValueError("what no query sees is a query too: unseen cannot go with self_attention")
+        if problem := next((message for message, holds in _contradictions(self).items() if holds), None):
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -169,6 +140,36 @@ class AttentionConfig(Common):
         if self.scale_at == "weights":
             return 1.0
         return 1.0 / math.sqrt(self.head_dim) if self.scale is None else self.scale
+
+
+def _contradictions(c: AttentionConfig) -> dict[str, bool]:
+    """What is wrong with fields beside each other → whether it is; in the order in which it is told."""
+    p, packed, itself = c.projections, c.layout in ("bsd", "ds"), c.self_attention
+    return {
+        "layout ds has neither batch nor heads: leave batch, num_heads and num_kv_heads at 1": (
+            c.layout == "ds" and (c.batch, c.num_heads, c.num_kv_heads) != (1, 1, 1)
+        ),
+        "self_attention needs projections: without them query, key and value would be equal": itself and p is None,
+        "linear projections act on packed features: use layout bsd or ds": (
+            p is not None and p.kind == "linear" and not packed
+        ),
+        "an output projection acts on packed features: use layout bsd or ds": p is not None and p.output and not packed,
+        f"past cannot exceed the {c.kv_len} keys that there are: kv_len counts them too": (c.past or 0) > c.kv_len,
+        "self_attention has one sequence: q_len must be kv_len, less past": itself and c.q_len != c.new_len,
+        "per_head projections of one input need as many num_kv_heads as num_heads": (
+            itself and p is not None and p.kind == "per_head" and c.num_kv_heads != c.num_heads
+        ),
+        f"kv_lengths needs one length for each of the {c.batch} batch items": (
+            c.kv_lengths is not None and len(c.kv_lengths) != c.batch
+        ),
+        "scale_at weights needs an explicit scale": c.scale_at == "weights" and c.scale is None,
+        "bias_at says where a bias is added: give bias too": c.bias_at == "products" and c.bias is None,
+        "with a sink a query without any key yields zeros: leave fully_masked at zeros": (
+            c.sink and c.fully_masked != "zeros"
+        ),
+        "without keys there is no mean: fully_masked must be zeros or nan": c.fully_masked == "mean" and c.kv_len == 0,
+        "what no query sees is a query too: unseen cannot go with self_attention": c.unseen is not None and itself,
+    }
 
 
 def _finite(numbers: Numbers) -> bool:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from specs.arithmetic.formats import FLOAT32, Array, DType, Float64, cast, round_to
+from specs.arithmetic.formats import DTYPES, FLOAT32, Array, DType, Float64, cast, round_to
 from specs.case.attention import AttentionConfig
-from specs.case.attention_fields import Mask
 from specs.case.case import Case
+from specs.case.equation import Shape
 from specs.case.error import CaseError
-from specs.case.shapes import Shape, attention_shapes
+from specs.case.operands import Content, dtype_of, operands_of
 from specs.case.visibility import allowed_keys
 from specs.inputs import designed
 from specs.inputs.random_numbers import Stream
@@ -22,17 +23,11 @@ LITERAL = ("query", "key", "value")  # what an attention case may state number b
 
 
 def operands(case: Case, config: AttentionConfig, dtype: DType) -> dict[str, Array]:
-    """Operand name → array of the dtype; masks of bool and kv_lengths have their own."""
-    shapes = attention_shapes(config)
+    """Operand name → array of the dtype, or of the operand's own."""
     made: dict[str, Array] = {}
-    for name, shape in shapes.items():
-        if name == "kv_lengths":
-            made[name] = np.array(config.kv_lengths, np.int32)
-        elif name == "mask":
-            assert config.mask is not None
-            made[name] = _mask(config.mask, Stream(case.stream, name), shape, dtype)
-        else:
-            made[name] = cast(_attention_master(case, config, name, shape, dtype), dtype)
+    for operand, shape in operands_of(config).items():
+        own = DTYPES[dtype_of(operand, config) or dtype.name]
+        made[operand.name] = cast(MAKERS[operand.content](Wanted(case, config, operand.name, shape, dtype)), own)
     if config.data == "cancelling":
         _pair_off(config, made, dtype)
     if config.unseen:
@@ -40,33 +35,58 @@ def operands(case: Case, config: AttentionConfig, dtype: DType) -> dict[str, Arr
     return made
 
 
-def _attention_master(case: Case, config: AttentionConfig, name: str, shape: Shape, dtype: DType) -> Array:
-    """Values of a floating operand before rounding."""
-    stream = Stream(case.stream, name)
+@dataclass(frozen=True)
+class Wanted:
+    """An operand that is to be made; its values are rounded once, afterwards."""
+
+    case: Case
+    config: AttentionConfig
+    name: str
+    shape: Shape
+    dtype: DType
+
+    @property
+    def stream(self) -> Stream:
+        return Stream(self.case.stream, self.name)
+
+
+def _tensor(wanted: Wanted) -> Array:
+    """Stated number by number, designed, or by the case's recipe."""
+    config, name = wanted.config, wanted.name
     literal = getattr(config, name) if name in LITERAL else None
     if literal is not None:
         return np.array(literal, np.float64)
-    if (made := designed.attention(case.stream, config, name, dtype)) is not None:
+    if (made := designed.attention(wanted.case.stream, config, name, wanted.dtype)) is not None:
         return made
-    if name == "bias" and config.bias == "alibi":
-        return _alibi(shape)
-    if name.startswith("rotary_"):
-        return _rotary(config, shape, np.cos if name == "rotary_cos" else np.sin)
-    if name.endswith("_weight"):
-        # Unit variance in, unit variance out; `large` leaves the weights standard normal, as seed 002 has them
-        fan_in = shape[-1] if config.projections and config.projections.kind == "linear" else shape[-2]
-        return stream.normal(shape) if config.data == "large" else stream.normal(shape) / math.sqrt(fan_in)
-    if name not in (*LITERAL, "input", "past_key", "past_value"):
-        return stream.normal(shape)
     if config.data == "large" and (name != "query" or config.projections is not None):
-        return stream.normal(shape)  # scores become large by the query alone, or by the weights
-    return draw(case, name, shape, dtype)
+        return _normal(wanted)  # scores become large by the query alone, or by the weights
+    return draw(wanted.case, name, wanted.shape, wanted.dtype)
 
 
-def _rotary(config: AttentionConfig, shape: Shape, function: Callable[[Float64], Float64]) -> Float64:
+def _normal(wanted: Wanted) -> Float64:
+    return wanted.stream.normal(wanted.shape)
+
+
+def _weight(wanted: Wanted) -> Float64:
+    """Unit variance in, unit variance out; `large` leaves the weights standard normal, as seed 002 has them."""
+    shape, p = wanted.shape, wanted.config.projections
+    fan_in = shape[-1] if p and p.kind == "linear" else shape[-2]
+    return _normal(wanted) if wanted.config.data == "large" else _normal(wanted) / math.sqrt(fan_in)
+
+
+def _bias(wanted: Wanted) -> Float64:
+    return _alibi(wanted.shape) if wanted.config.bias == "alibi" else _normal(wanted)
+
+
+def _lengths(wanted: Wanted) -> Array:
+    return np.array(wanted.config.kv_lengths)
+
+
+def _rotary(wanted: Wanted, function: Callable[[Float64], Float64]) -> Float64:
     """One row for each position, one column for each pair; as float32, for libraries differ in a cosine's last bit."""
+    config = wanted.config
     assert config.rotary is not None
-    positions, pairs = np.arange(shape[0])[:, None], np.arange(shape[1])
+    positions, pairs = np.arange(wanted.shape[0])[:, None], np.arange(wanted.shape[1])
     return round_to(function(positions * config.rotary.base ** (-2.0 * pairs / config.rotary_dims)), FLOAT32)
 
 
@@ -95,8 +115,10 @@ def _fill_unseen(config: AttentionConfig, made: dict[str, Array]) -> None:
                 by_key[hidden[:, at]] = float(str(config.unseen))
 
 
-def _mask(mask: Mask, stream: Stream, shape: Shape, dtype: DType) -> Array:
+def _mask(wanted: Wanted) -> Array:
     """True where a key takes part; the additive form of the same, or random numbers where no fill is stated."""
+    mask, stream, shape, format = wanted.config.mask, wanted.stream, wanted.shape, wanted.dtype.format
+    assert mask is not None
     allowed = ~stream.chosen(0.3, shape)
     if mask.pattern == "padding":
         allowed[...] = np.arange(shape[-1]) < shape[-1] - max(1, shape[-1] // 5)
@@ -107,10 +129,9 @@ def _mask(mask: Mask, stream: Stream, shape: Shape, dtype: DType) -> Array:
     if mask.type == "bool":
         return allowed
     if mask.fill is None:
-        return cast(stream.normal(shape), dtype)
-    assert dtype.format is not None
-    fill = -dtype.format.max if mask.fill == "lowest" else mask.fill
-    return cast(np.where(allowed, 0.0, fill), dtype)
+        return stream.normal(shape)
+    assert format is not None
+    return np.where(allowed, 0.0, -format.max if mask.fill == "lowest" else mask.fill)
 
 
 def _alibi(shape: Shape) -> Float64:
@@ -120,3 +141,15 @@ def _alibi(shape: Shape) -> Float64:
     slopes = round_to(2.0 ** (-8.0 * np.arange(1, heads + 1) / heads), FLOAT32)
     distance = np.abs(np.arange(q_len)[:, None] + (kv_len - q_len) - np.arange(kv_len))
     return np.asarray(-slopes[:, None, None] * distance)
+
+
+MAKERS: Mapping[Content, Callable[[Wanted], Array]] = {
+    "tensor": _tensor,
+    "weight": _weight,
+    "normal": _normal,
+    "bias": _bias,
+    "cosine": lambda wanted: _rotary(wanted, np.cos),
+    "sine": lambda wanted: _rotary(wanted, np.sin),
+    "mask": _mask,
+    "lengths": _lengths,
+}

@@ -25,10 +25,10 @@ from specs.arithmetic.formats import DTYPES, FLOAT32, Array, DType, Float64
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
-from specs.case.equation import Contraction, bind
+from specs.case.equation import Contraction, Shape, bind
 from specs.case.error import CaseError
 from specs.case.layout import to_layout
-from specs.case.shapes import Shape, attention_output, attention_shapes, einsum_shapes
+from specs.case.shapes import attention_output, attention_shapes, einsum_shapes
 from specs.inputs.random_numbers import Stream
 
 STEP, WIDE_STEP = 24.0, 48.0  # of a ramp, beyond which exp leaves nothing of float32, or of float64

@@ -14,6 +14,7 @@ from specs.case.case import Case
 from specs.case.common import Recipe
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import bind
+from specs.case.operands import CONSTANTS
 from specs.case.shapes import attention_output, einsum_shapes
 from specs.inputs import attention, einsum, probes
 from specs.inputs.attention import LITERAL
@@ -63,7 +64,7 @@ def cotangent(case: Case, dtype_name: str) -> Array:
 
 def differentiable(operands: Mapping[str, Array]) -> list[str]:
     """Names of the operands that have a gradient: those of floating or complex dtype, but for tables of constants."""
-    varying = (name for name in operands if name not in ("rotary_cos", "rotary_sin"))
+    varying = (name for name in operands if name not in CONSTANTS)
     return [name for name in varying if DTYPES[dtype_name(operands[name].dtype)].inexact]
 
 

@@ -25,9 +25,9 @@ from specs.arithmetic.formats import DType, Float64, Format
 from specs.case.attention import AttentionConfig
 from specs.case.common import Probe
 from specs.case.einsum import EinsumConfig
-from specs.case.equation import bind
+from specs.case.equation import Shape, bind
 from specs.case.error import CaseError
-from specs.case.shapes import Shape, attention_shapes, einsum_shapes
+from specs.case.shapes import attention_shapes, einsum_shapes
 
 TOP = 14  # exponent of what an accumulator holds: float16 has room for it, and for 28 bits below
 ARRANGEMENTS = 12  # at least, of each pair of magnitudes: a third of them shows nothing

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from specs.arithmetic.formats import Float64
-from specs.case.shapes import Shape
+from specs.case.equation import Shape
 
 
 class Stream:

@@ -9,7 +9,7 @@ import numpy as np
 from specs.arithmetic.formats import Array, DType, Float64
 from specs.case.case import Case
 from specs.case.common import Recipe
-from specs.case.shapes import Shape
+from specs.case.equation import Shape
 from specs.inputs.random_numbers import Stream
 
 

@@ -44,8 +44,8 @@ from specs.arithmetic.elementary import exp
 from specs.arithmetic.formats import Bools
 from specs.arithmetic.matrix_product import matmul
 from specs.case.attention import AttentionConfig
+from specs.case.equation import Shape
 from specs.case.layout import to_heads, to_layout
-from specs.case.shapes import Shape
 from specs.reference.attention import Attention, Real, products, rotary_pairs, softmax, weighted
 
 Operands = Mapping[str, Real]

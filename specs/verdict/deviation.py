@@ -14,7 +14,7 @@ from fnmatch import filter as fitting
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -23,7 +23,9 @@ from specs.case import yaml12
 from specs.case.common import DTypeName, Mode, Numbers
 from specs.case.model import Model
 from specs.case.problems import CaseFileError, Problem, complaints
+from specs.verdict import processor
 from specs.verdict.check import Check
+from specs.verdict.direction import DIRECTIONS
 from specs.verdict.properties import PROPERTIES, Property
 
 # Of what is observed, these say nothing together; the latter may come with a dtype
@@ -33,6 +35,9 @@ OF_ATTENTION = frozenset({"scale_rounded_to", "fully_masked", "causal", "masked_
 FormatName = Literal["float64", "float32", "tf32", "float16", "bfloat16"]
 Step = Literal["multiply", "accumulate", "intermediate", "weights", "softmax"]  # as of `specs.arithmetic.precision`
 STEPS: tuple[Step, ...] = get_args(Step)
+
+
+Condition = Annotated[str, Field(pattern=r"^!?[a-z0-9_]+(\|[a-z0-9_]+)*$")]
 
 
 class Match(Model):
@@ -136,6 +141,11 @@ class Deviation(Model):
 
     match: Match = Field(description="Which checks show it.")
     versions: dict[str, str] = Field(default={}, description="Package → version specifier under which it is known.")
+    processor: list[Condition] = Field(
+        default=[],
+        description="What the processor must have, as Linux names its features, where kernels are chosen by that: "
+        "`avx512_vnni|avx_vnni` (one of them), `!avx512_vnni` (not).",
+    )
     observed: Observed = Field(description="What is observed, and checked.")
     grade: Literal["choice", "limitation", "bug"] = Field(
         description="choice: both readings are defensible. limitation: not offered. bug: wrong."
@@ -159,11 +169,11 @@ class Deviation(Model):
         return versions
 
     def applies(self, check: Check) -> bool:
-        return self.match.applies(_facts(check)) and self.installed
+        return self.match.applies(_facts(check)) and self.known_here
 
     def may_apply(self, check: Check) -> bool:
         """Whether it may be seen in a check of a case that nobody named."""
-        if self.when is None or not self.installed:
+        if self.when is None or not self.known_here:
             return False
         if self.observed.model_fields_set & OF_ATTENTION and check.case.kind != "attention":
             return False
@@ -171,9 +181,9 @@ class Deviation(Model):
         return anywhere.applies(_facts(check)) and all(PROPERTIES[name](check.case.config) for name in self.when)
 
     @property
-    def installed(self) -> bool:
-        """Whether the versions are those under which the difference is known."""
-        return all(map(_installed, self.versions, self.versions.values()))
+    def known_here(self) -> bool:
+        """Whether versions and processor are those with which the difference is known."""
+        return all(map(_installed, self.versions, self.versions.values())) and processor.meets(self.processor)
 
 
 def _facts(check: Check) -> dict[str, Any]:
@@ -272,7 +282,7 @@ def unknown_names(
         "kind": ("einsum", "attention"),
         "mode": get_args(Mode),
         "dtype": get_args(DTypeName),
-        "direction": ("forward", "grad"),
+        "direction": DIRECTIONS,
     }
     for entry in entries:
         match, versions = entry.deviation.match, entry.deviation.versions

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +23,13 @@ def properties(record: Record) -> list[tuple[str, object]]:
     return [*told, ("source", f"{record.file}:{record.line}")]
 
 
-def explain(check: Check, record: Record, versions: Mapping[str, str | None]) -> str:
-    """All that a failing check shows: what was computed on what, what was wrong, and how to run it again."""
+def explain(check: Check, record: Record, version: str | None) -> str:
+    """All that a failing check shows: what was computed on what, what was wrong, and how to run it again.
+
+    `version` is that of the framework.
+    """
     found, worst = record.measurement, record.measurement.worst
-    framework = f"{check.backend} {versions.get(check.backend) or ''}".strip()
+    framework = f"{check.backend} {version or ''}".strip()
     gradient = found.bound.get("gradient_of")
     of = f" of the gradient of {gradient}" if gradient else ""
     facts = {

@@ -11,9 +11,9 @@ from typing import Literal
 from specs.case.attention import AttentionConfig
 from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
-from specs.case.equation import ELLIPSIS, Contraction, Term, bind, parse
+from specs.case.equation import ELLIPSIS, Contraction, Shape, Term, bind, parse
 from specs.case.error import CaseError
-from specs.case.shapes import Shape, einsum_shapes
+from specs.case.shapes import einsum_shapes
 
 Property = Literal[
     "summed_alone",

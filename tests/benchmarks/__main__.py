@@ -19,7 +19,8 @@ from backends import registry
 from backends.base import Backend
 from specs.case.loading import discover, load
 from specs.inputs import inputs
-from specs.verdict.check import Check, checks
+from specs.verdict.check import Check
+from specs.verdict.place import checks
 from specs.verdict.verdict import judge
 from tests.support import ROOT
 

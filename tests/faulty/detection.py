@@ -25,7 +25,8 @@ from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.case.loading import discover
 from specs.inputs import inputs
-from specs.verdict.check import Check, checks
+from specs.verdict.check import Check
+from specs.verdict.place import checks
 from tests.faulty.backward import Backward
 from tests.faulty.correct import CORRECT
 from tests.faulty.fault import ROOT, cases_of, check_named, verdict_on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from backends.attention.by_hand import ByHand
 from backends.attention.primitives import Operands, Tensor
+from backends.attention.visibility import Pairs
 from backends.numpy import Numpy, softmax
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
@@ -32,9 +34,9 @@ from tests.faulty.wrong import Misread
 class MaskInverted(ByHand):
     """True is read as `masked`, the convention of torch.nn.MultiheadAttention, where it means `takes part`."""
 
-    def mask(self, type: str, operands: Operands) -> Tensor | None:
-        mask = super().mask(type, operands)
-        return ~mask if mask is not None and type == "bool" else mask
+    def boolean_mask(self, pairs: Pairs) -> Tensor | None:
+        mask = super().boolean_mask(pairs)
+        return mask if mask is None else ~mask
 
 
 @fault(
@@ -53,7 +55,7 @@ class AdditiveMaskMultiplied(ByHand):
     """An additive mask is multiplied with the scores instead of added to them."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
-        factor = self.mask("additive", operands)
+        factor = self.additive_mask(operands)
         if factor is None:
             return super().attend(query, key, value, operands)
         unmasked = self.config.model_copy(update={"mask": None})
@@ -90,8 +92,8 @@ class MaskedAfterSoftmax(ByHand):
 
     keep: Tensor | None
 
-    def visible(self, operands: Operands, like: Tensor) -> Tensor | None:
-        self.keep = super().visible(operands, like)
+    def visible(self, operands: Operands, like: Tensor, native: Collection[str] = ()) -> Tensor | None:
+        self.keep = super().visible(operands, like, native)
         return None
 
     def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None, seen: Tensor | None) -> Tensor:
@@ -173,9 +175,8 @@ class MaskedRowIsMean(Misread):
 class CausalShowsNextKey(ByHand):
     """A causal mask off by one, triu(k=2) for triu(k=1): a query sees the key after its own, the token to predict."""
 
-    def causal(self, like: Tensor) -> Tensor | None:
-        i, j = self.aligned_positions(like)
-        return None if self.config.causal == "none" else j <= i + 1
+    def causal(self, pairs: Pairs) -> Tensor | None:
+        return None if self.config.causal == "none" else pairs.key <= pairs.aligned + 1
 
 
 @fault(
@@ -191,9 +192,8 @@ class CausalShowsNextKey(ByHand):
 class CausalHidesOwnKey(ByHand):
     """A causal mask off by one, `<` for `<=`: no query sees its own key, and the first sees none."""
 
-    def causal(self, like: Tensor) -> Tensor | None:
-        i, j = self.aligned_positions(like)
-        return None if self.config.causal == "none" else j < i
+    def causal(self, pairs: Pairs) -> Tensor | None:
+        return None if self.config.causal == "none" else pairs.key < pairs.aligned
 
 
 @fault(
@@ -208,9 +208,9 @@ class CausalHidesOwnKey(ByHand):
 class LengthsSwapped(ByHand):
     """Number of queries and of keys are confused in the offset of a causal mask."""
 
-    def aligned_positions(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        c = self.config
-        return self.ops.arange(c.q_len, like)[:, None] - c.query_offset, self.ops.arange(c.kv_len, like)
+    def sees(self, pairs: Pairs, native: Collection[str] = ()) -> Tensor | None:
+        pairs.aligned = pairs.query - self.config.query_offset
+        return super().sees(pairs, native)
 
 
 @fault(
@@ -276,7 +276,5 @@ class WindowOneTooWide(Misread):
 class LengthsOffByOne(ByHand):
     """`<=` for `<`: the first key behind each item's length takes part."""
 
-    def lengths(self, operands: Operands, like: Tensor) -> Tensor | None:
-        if self.config.kv_lengths is None:
-            return None
-        return super().lengths({**operands, "kv_lengths": operands["kv_lengths"] + 1}, like)
+    def lengths(self, pairs: Pairs) -> Tensor | None:
+        return None if self.config.kv_lengths is None else pairs.key <= pairs.read("kv_lengths", "b")

@@ -6,7 +6,7 @@ from typing import Any
 
 from backends.attention.by_hand import ByHand
 from backends.attention.primitives import Operands, Tensor
-from backends.attention.visibility import both
+from backends.attention.visibility import Pairs, both
 from backends.numpy import Numpy
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
@@ -185,12 +185,10 @@ class WindowDroppedWithCausal(Misread):
 class WindowAlwaysFromFirstQuery(ByHand):
     """The window is aligned at the first query, though the causal mask is at the last."""
 
-    def window(self, like: Tensor) -> Tensor | None:
-        window = self.config.window
+    def window(self, pairs: Pairs) -> Tensor | None:
+        window, i, j = self.config.window, pairs.query, pairs.key
         if window is None:
             return None
-        i, j = self.aligned_positions(like)
-        i = i - self.config.query_offset
         left = None if window.left is None else j >= i - window.left
         return both(left, None if window.right is None else j <= i + window.right)
 
@@ -243,11 +241,8 @@ class LengthsIgnored(Misread):
 class LengthsOfFirstItem(ByHand):
     """All items of a batch get the length of the first."""
 
-    def lengths(self, operands: Operands, like: Tensor) -> Tensor | None:
-        if self.config.kv_lengths is None:
-            return None
-        first = operands["kv_lengths"] * 0 + operands["kv_lengths"][0]
-        return super().lengths({**operands, "kv_lengths": first}, like)
+    def lengths(self, pairs: Pairs) -> Tensor | None:
+        return None if self.config.kv_lengths is None else pairs.key < pairs.read("kv_lengths", "b")[:1]
 
 
 @fault(
@@ -262,11 +257,10 @@ class LengthsOfFirstItem(ByHand):
 class CausalOffByOneAtOneRow(ByHand):
     """Only the last query but one sees the key after its own: the last row of a kernel's block."""
 
-    def causal(self, like: Tensor) -> Tensor | None:
+    def causal(self, pairs: Pairs) -> Tensor | None:
         if self.config.causal == "none":
             return None
-        i, j = self.aligned_positions(like)
-        return j <= i + (self.ops.arange(self.config.q_len, like)[:, None] == self.config.q_len - 2)
+        return pairs.key <= pairs.aligned + (pairs.query == self.config.q_len - 2)
 
 
 @fault(

@@ -8,6 +8,7 @@ import numpy as np
 
 from backends.attention.by_hand import ByHand
 from backends.attention.primitives import Operands, Primitives, Tensor
+from backends.attention.visibility import Pairs
 from backends.numpy import Numpy, softmax
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
@@ -269,8 +270,13 @@ class ValuesOfFirstKvHead(ByHand):
 class MaskOfFirstItem(ByHand):
     """The mask is given without its batch axis: every item gets the first one's."""
 
-    def mask(self, type: str, operands: Operands) -> Tensor | None:
-        mask = super().mask(type, operands)
+    def boolean_mask(self, pairs: Pairs) -> Tensor | None:
+        return self.of_first(super().boolean_mask(pairs))
+
+    def additive_mask(self, operands: Operands) -> Tensor | None:
+        return self.of_first(super().additive_mask(operands))
+
+    def of_first(self, mask: Tensor | None) -> Tensor | None:
         return mask if mask is None or mask.ndim < 4 else mask[:1]
 
 
@@ -286,8 +292,13 @@ class MaskOfFirstItem(ByHand):
 class MaskOfFirstHead(ByHand):
     """The mask is given without its axis of heads: every head gets the first one's."""
 
-    def mask(self, type: str, operands: Operands) -> Tensor | None:
-        mask = super().mask(type, operands)
+    def boolean_mask(self, pairs: Pairs) -> Tensor | None:
+        return self.of_first(super().boolean_mask(pairs))
+
+    def additive_mask(self, operands: Operands) -> Tensor | None:
+        return self.of_first(super().additive_mask(operands))
+
+    def of_first(self, mask: Tensor | None) -> Tensor | None:
         return mask if mask is None or mask.ndim < 3 else mask[..., :1, :, :]
 
 

@@ -67,7 +67,7 @@ def look(browser: Browser) -> Iterator[Look]:
         url = (folder / "index.html").as_uri()
         page.on("request", lambda sent: sent.url.startswith((url, "data:,")) or complaints.append(sent.url))
         page.goto(f"{url}#{state}")
-        expect(page.locator("#view > *").first).to_be_attached()
+        expect(page.locator("#view > :not(noscript)").first).to_be_attached()
         return page
 
     yield opened

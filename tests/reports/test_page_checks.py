@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from specs.case.einsum import EinsumConfig
-from tests.support.pages import DEVIATION, FAILURE, ROW, Look, count, made, of_check, planted
+from specs.verdict.record import Weakness
+from tests.support.pages import DEVIATION, FAILURE, ODD_IDS, PRODUCT, ROW, Look, block, count, made, of_check, planted
 from tests.support.runs import case, finding, record
 
 # From the grid to one check -------------------------------------------------------------------------------------------
@@ -61,11 +65,38 @@ def test_a_deviation_shows_its_reason_grade_and_link(run: Path, look: Look) -> N
     assert page.get_by_role("link", name="https://example.org/thread/1").get_attribute("href") == DEVIATION["link"]
 
 
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [(None, "its case does not say why it is worth having"), ("It pins the sign.", "It pins the sign.")],
+)
+def test_a_check_that_proves_little_says_why(tmp_path: Path, look: Look, mark: str | None, said: str) -> None:
+    each = record(PRODUCT, weak=Weakness("almost any result passes", mark))
+    text = look(made(tmp_path, [PRODUCT], [each]), of_check(each)).locator("#view").inner_text()
+    assert f"proves little\nalmost any result passes ({said})" in text
+
+
 def test_a_command_is_copied_by_its_button(run: Path, look: Look) -> None:
     page = look(run, of_check(planted()[8]), permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy the command that runs this check").click()
     expect(page.get_by_role("button", name="Copy the command that runs this check")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == planted()[8].again
+
+
+@pytest.mark.parametrize("variables", ["", "KERAS_BACKEND=jax ", "A=b C=d,e "])
+@pytest.mark.parametrize("program", ["pytest", "pytest conftest.py", "python -m runner"])
+def test_odd_ids_and_commands_are_those_of_the_records(
+    tmp_path: Path, look: Look, variables: str, program: str
+) -> None:
+    records = []
+    for id in ODD_IDS:
+        again = f"{variables}{program} {shlex.quote(id)} --mode jit --adapter=pytest.py"
+        records.append(replace(record(PRODUCT), id=id, again=again))
+    folder = made(tmp_path, [PRODUCT], records)
+    for each in records:
+        page = look(folder, of_check(each))
+        commands = page.locator(".copying code").all_text_contents()[:2]
+        assert commands == [each.again, f"{variables}python -m reports script {shlex.quote(each.id)}"]
+        assert page.locator("tr.this a").get_attribute("href") == f"#{of_check(each)}"
 
 
 def test_a_check_that_is_not_there_is_said(run: Path, look: Look) -> None:
@@ -122,6 +153,39 @@ def test_hostile_text_is_text(tmp_path: Path, look: Look) -> None:
         assert page.locator("a[href^='javascript']").count() == 0
     assert hostile in look(folder, of_check(records[0])).locator("pre.reason").inner_text()
     assert hostile in look(folder, urlencode({"at": of.id})).locator("#view").inner_text()
+
+
+def flipped(text: str) -> str:
+    """A page with one letter of its data changed."""
+    at = block(text).start("data") + 2000
+    return text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        flipped,
+        lambda text: text[: block(text).start("data") + 2000],
+        lambda text: text[: block(text).start()],
+        lambda text: text.replace(block(text)["data"], ""),
+        lambda text: text.replace(block(text)["data"], "<script>"),
+    ],
+    ids=["a letter changed", "cut within the data", "cut before the data", "no data", "other data"],
+)
+def test_damaged_data_are_said(run: Path, browser: Browser, damaged: Callable[[str], str]) -> None:
+    index = run / "index.html"
+    index.write_text(damaged(index.read_text(encoding="utf-8")), encoding="utf-8")
+    with browser.new_page() as page:
+        page.goto(index.as_uri())
+        expect(page.get_by_role("alert")).to_contain_text("they are damaged, or the file was cut off")
+        assert page.get_by_role("heading", name="Everything that was asked for ran").is_visible()
+
+
+def test_a_browser_that_cannot_unpack_is_told(run: Path, browser: Browser) -> None:
+    with browser.new_page() as page:
+        page.add_init_script("delete window.DecompressionStream")
+        page.goto((run / "index.html").as_uri())
+        expect(page.get_by_role("alert")).to_contain_text("this browser cannot unpack them")
 
 
 def test_the_keyboard_is_enough(run: Path, look: Look) -> None:

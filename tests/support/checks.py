@@ -5,7 +5,7 @@ from pathlib import Path
 from backends.attention.base import Attention
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case, Config
-from specs.verdict.check import Check, Direction
+from specs.verdict.check import Check
 
 
 def case_of(config: Config) -> Case:
@@ -17,7 +17,7 @@ def check_of(
     implementation: str = "einsum",
     mode: str = "eager",
     dtype: str | None = None,
-    direction: Direction = "forward",
+    direction: str = "forward",
 ) -> Check:
     """On a CPU, of whichever backend is asked; the dtype is the case's first unless another is given."""
     return Check(case, "any", "cpu", implementation, mode, dtype or case.config.dtypes[0], direction)
@@ -28,7 +28,7 @@ def unsupported(
     config: AttentionConfig,
     mode: str = "eager",
     dtype: str = "float32",
-    direction: Direction = "forward",
+    direction: str = "forward",
 ) -> str | None:
     """Why a formulation has no such attention, on a CPU."""
     return formulation.unsupported(config, check_of(case_of(config), "any", mode, dtype, direction))

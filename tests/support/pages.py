@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from playwright.sync_api import Page
@@ -22,6 +27,13 @@ DEVIATION = {
     "link": "https://example.org/thread/1",
     "place": "torch.yaml:7",
 }
+ODD_IDS = (
+    "plain",
+    "cases/einsum/products.yaml::product[numpy-cpu-einsum-eager-float64]",
+    "../else where/my cases.yaml::a[b]['c'][torch-cuda:0-einsum-jit-float32-grad]",
+    """../cases/größe.yaml::∑ "sums" it's $HOME `x` \\ \u2028[torch-cpu-einsum-eager-float64]""",
+    "pytest cases/x.yaml::python -m runner [x]",
+)
 PRODUCT = case("einsum/products::product", 5)
 DIAGONAL = case("einsum/products::diagonal", 9, EinsumConfig(equation="ii->i", shapes=[[3, 3]]))
 ROW = case("attention/masks::causal_row", 4, MASKED)
@@ -48,6 +60,19 @@ def made(folder: Path, cases: list[Case], records: list[Record], **facts: object
     write_run(folder, cases, records, facts)
     assert views.write(folder) == {}
     return folder
+
+
+def block(text: str) -> re.Match[str]:
+    """The block of a page that holds its data, as `data`."""
+    found = re.search(r'<script type="application/gzip" id="data">(?P<data>.*?)</script>', text)
+    assert found
+    return found
+
+
+def held(folder: Path) -> dict[str, Any]:
+    """The data in the page of a run's folder."""
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    return json.loads(gzip.decompress(base64.b64decode(block(text)["data"])))
 
 
 Look = Callable[..., Page]  # opens the page of a run's folder, in a state as its address has it

@@ -16,8 +16,8 @@ from specs.case.error import CaseError
 from specs.case.semantics import contradiction
 from specs.inputs import inputs
 from specs.reference.reference import Reference
-from specs.verdict.check import has_gradient
 from specs.verdict.comparison import compare
+from specs.verdict.direction import DIRECTIONS
 from tests.support.narrow_arithmetic import ORDERS, Simulated, normal, worst
 
 
@@ -87,7 +87,7 @@ def test_an_operands_bits_do_not_depend_on_the_others_dtypes() -> None:
 )
 def test_a_gradient_needs_an_operand_that_varies(operands: list[Any], result: str, has: bool) -> None:
     said = case(operand_dtypes=operands, dtypes=[result], asks_for_dtype=True)
-    assert has_gradient(said, result) == has
+    assert DIRECTIONS["grad"].exists(said, result) == has
 
 
 # The bound of the result --------------------------------------------------------------------------------------------

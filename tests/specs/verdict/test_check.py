@@ -7,7 +7,7 @@ import pytest
 
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
-from specs.verdict.check import Place, checks
+from specs.verdict.place import Place, checks
 
 OFFERED = ("einsum", "einsum-optimal", "einsum-out")
 

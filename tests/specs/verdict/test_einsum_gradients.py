@@ -16,8 +16,9 @@ from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.case.error import CaseError
 from specs.inputs import inputs
-from specs.verdict.check import Check, Place, checks
+from specs.verdict.check import Check
 from specs.verdict.deviation import Deviation, Recorded
+from specs.verdict.place import Place, checks
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
 

@@ -16,7 +16,8 @@ from specs.case.einsum import EinsumConfig
 from specs.case.loading import discover, load
 from specs.inputs import designed, inputs
 from specs.reference.reference import Reference
-from specs.verdict.check import DIRECTIONS, Place, checks
+from specs.verdict.direction import DIRECTIONS
+from specs.verdict.place import Place, checks
 from specs.verdict.weakness import weak, weakness
 from tests.support import ROOT
 
@@ -83,7 +84,7 @@ def gradients(case: Case, dtype: str) -> Iterator[Reference]:
 
 def weak_checks(case: Case) -> Iterator[str]:
     """Of a case's checks in the precision that each dtype promises."""
-    place = Place("any", "cpu", {"einsum": ("einsum",), "attention": ("einsum",)}, ("eager",), DIRECTIONS)
+    place = Place("any", "cpu", {"einsum": ("einsum",), "attention": ("einsum",)}, ("eager",), tuple(DIRECTIONS))
     for check in checks(case, [place]):
         dtype = check.dtype
         recipes = (designed.under(case, name) for name in designed.recipes(case, dtype))

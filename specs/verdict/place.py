@@ -1,0 +1,53 @@
+"""Which checks a case gives rise to, at the places where something can be computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from specs.case.case import Case, Config
+from specs.verdict.check import Check
+from specs.verdict.direction import DIRECTIONS
+
+
+@dataclass(frozen=True)
+class Place:
+    """One backend on one device, and what may be computed there: what checks are made of.
+
+    on_request  implementations that run only where a case names them
+    distinct    whether an implementation computes a config there otherwise than the rest do
+    """
+
+    backend: str
+    device: str
+    implementations: dict[str, tuple[str, ...]]  # by kind
+    modes: tuple[str, ...]
+    directions: tuple[str, ...] = ("forward",)  # the others where the backend has them
+    dtypes: tuple[str, ...] | None = None  # narrowed to these; None: every dtype of the case
+    on_request: frozenset[str] = frozenset()
+    distinct: Callable[[Config, str, str], bool] = lambda config, implementation, device: True
+
+    def offers(self, config: Config, implementation: str) -> bool:
+        """Whether a check of this implementation is made."""
+        named = config.implementations
+        if implementation not in named if named is not None else implementation in self.on_request:
+            return False
+        return self.distinct(config, implementation, self.device)
+
+
+def checks(case: Case, places: list[Place]) -> Iterator[Check]:
+    """Every check of `case` at the places, in a stable order."""
+    config = case.config
+    for place in places:
+        for implementation in place.implementations.get(case.kind, ()):
+            if not place.offers(config, implementation):
+                continue
+            for mode in place.modes:
+                if config.modes is not None and mode not in config.modes:
+                    continue
+                for dtype in config.dtypes:
+                    if place.dtypes is not None and dtype not in place.dtypes:
+                        continue
+                    for direction in place.directions:
+                        if DIRECTIONS[direction].exists(case, dtype):
+                            yield Check(case, place.backend, place.device, implementation, mode, dtype, direction)

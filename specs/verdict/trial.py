@@ -1,0 +1,152 @@
+"""One check as it is tried: what the backend returned or raised, what is right, and how the two compare."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+from specs.arithmetic.formats import DTYPES, Array
+from specs.arithmetic.precision import Precision, declared
+from specs.bound.bound import reference
+from specs.case.case import Config
+from specs.inputs import inputs, memory
+from specs.reference.reference import Reference
+from specs.verdict.check import Check
+from specs.verdict.comparison import Comparison, compare
+from specs.verdict.diagnosis import consistent_with
+from specs.verdict.direction import DIRECTIONS, Computes, Output
+from specs.verdict.record import Measurement, Weakness
+from specs.verdict.weakness import weakness
+
+MISSING = Comparison("missing: the framework sees no connection to the result", Measurement())
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What a backend returned, of the outputs that were asked for."""
+
+    results: Mapping[Output, Array]
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What a backend raised instead."""
+
+    error: Exception
+
+
+Outcome = Returned | Raised
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One check on one backend; `work` is the folder that keeps dear references."""
+
+    check: Check
+    backend: Computes
+    work: Path | None
+
+    @cached_property
+    def outputs(self) -> list[Output]:
+        return DIRECTIONS[self.check.direction].outputs(self.check)
+
+    def run(self) -> tuple[Outcome, float]:
+        """The outcome, and the seconds that the backend took; inputs are made beforehand."""
+        for output in self.outputs:
+            inputs.operands(output.case, self.check.dtype)
+        outcome: Outcome
+        started = time.perf_counter()
+        try:
+            outcome = Returned(DIRECTIONS[self.check.direction].run(self.backend, self.check, self.outputs))
+        except Exception as error:
+            outcome = Raised(error)
+        return outcome, time.perf_counter() - started
+
+    def again(self) -> Iterator[Array]:
+        """The result once more, from new copies of the operands; and from copies that are aligned otherwise."""
+        operands = inputs.operands(self.check.case, self.check.dtype)
+        for each in (operands, {name: memory.unaligned(array) for name, array in operands.items()}):
+            yield self.backend.run(self.check, each)
+
+    def reference(
+        self,
+        output: Output,
+        precision: Precision | None = None,
+        config: Config | None = None,
+        dtype: str | None = None,
+    ) -> Reference:
+        """Under the declared precision, the case's own statement and the check's dtype, unless others are given."""
+        check, case = self.check, output.case
+        operands = inputs.operands(case, check.dtype)
+        if config is not None:
+            case = replace(case, config=config)
+        if precision is None and DTYPES[check.dtype].inexact:
+            precision = self.backend.precision(check)
+        found = reference(case, dtype or check.dtype, operands, precision, self.work, output.gradient_of)
+        return replace(found, facts=found.facts | {"data": output.recipe}) if output.recipe else found
+
+    def compared(self, returned: Returned) -> Compared:
+        """Every output with its reference."""
+        found = {
+            output: compare(returned.results[output], self.reference(output)) if output in returned.results else MISSING
+            for output in self.outputs
+        }
+        return Compared(self, returned, found)
+
+    def weakness(self) -> Weakness | None:
+        """Why the check proves little, and what its case says to that, or that it is due to the backend's precision."""
+        config, dtype = self.check.case.config, DTYPES[self.check.dtype]
+        reason = None if config.expected_error or config.probe else weakness(map(self.reference, self.outputs))
+        if reason is None:
+            return None
+        if config.weak is None and dtype.inexact:
+            usual = declared(dtype)
+            if weakness(self.reference(output, usual) for output in self.outputs) is None:
+                return Weakness(reason, "only in the precision that the backend declares")
+        return Weakness(reason, config.weak)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What was returned beside what is right."""
+
+    trial: Trial
+    returned: Returned
+    comparisons: Mapping[Output, Comparison]
+
+    @property
+    def wrong(self) -> list[Output]:
+        return [output for output, comparison in self.comparisons.items() if comparison.problem]
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, and what it looks like; "" where all is right."""
+        return "; ".join(map(self._reason, self.wrong))
+
+    @property
+    def measurement(self) -> Measurement:
+        """That of the worst output, with a digest of all."""
+        worst = max(self.comparisons.values(), key=_badness).measurement
+        if len(self.comparisons) == 1:
+            return worst
+        digests = "".join(str(comparison.measurement.digest) for comparison in self.comparisons.values())
+        return replace(worst, digest=hashlib.sha256(digests.encode()).hexdigest()[:16])
+
+    def _reason(self, output: Output) -> str:
+        problem = self.comparisons[output].problem
+        reason = f"{output.words}: {problem}" if output.words else problem
+        if output not in self.returned.results:
+            return reason
+        reevaluate = partial(self.trial.reference, output)
+        return reason + consistent_with(self.returned.results[output], reevaluate(), reevaluate)
+
+
+def _badness(comparison: Comparison) -> tuple[bool, float]:
+    """Wrong before right, then by the error ratio; what could not even be compared is worst."""
+    ratio = comparison.measurement.error_ratio
+    return bool(comparison.problem), math.inf if ratio is None else ratio
