@@ -5,7 +5,7 @@ D the head_dim, N the number of keys a query sees.  The error r of an exponent c
 projections and rotary positions from `specs.bound.projection`.
 
     output         rho = exp(r) - 1
-                   |dO| <= sum_j w rho |v - O| / (1 - sum_j w rho)
+                   e_O  <= sum_j w rho |v - O| / (1 - sum_j w rho)
                         <= min(triangle form, Cauchy-Schwarz form)                                  only matmuls
                         + [gamma((N + 2B) u_a) + u_p + 2 u_m] sum w|v|
                         + [gamma((N + 2B) u_x) + 4 u_a] |O| + flushed weights,  capped at max|v| + |O|
@@ -39,9 +39,10 @@ from specs.arithmetic.double_double import rounded
 from specs.arithmetic.formats import FLOAT16, FLOAT32, Array, Bools, DType, Float64
 from specs.arithmetic.precision import Precision
 from specs.bound.projection import entering, leaving
-from specs.bound.rounding import DEVIATIONS, ROUNDING_DEVIATION, deviations
+from specs.bound.rounding import DEVIATIONS, grown, scatter, sum_variance
 from specs.bound.score import Exponents, exponents
 from specs.bound.stages import Stages, finite
+from specs.bound.uncertainty import Uncertainty
 from specs.case.attention import AttentionConfig
 from specs.case.layout import to_layout
 from specs.reference.attention import attention, weighted
@@ -63,10 +64,9 @@ def reference(
     exact = attention(config, operands, dtype)
     with np.errstate(all="ignore"):
         stages = Stages(config, operands, precision, exact)
-        error, likely = _output_error(stages, U_REFERENCE[wide_reference(dtype)])
+        output = _output(stages, U_REFERENCE[wide_reference(dtype)])
         independent = random and errors_average_out(precision)
-        if independent:
-            error = np.minimum(error, deviations(likely.deviation.size) * likely.deviation + likely.shared)
+        error = output.e_O.of_random_data() if independent else output.e_O.error
         error = np.where(np.isfinite(rounded(exact.output)) | np.isinf(error), error, 0.0)
     facts = {
         "terms": config.kv_len,
@@ -77,9 +77,9 @@ def reference(
     found = Reference(dtype, exact.output, error, precision, facts)
     if not independent:
         return found
-    deviation = np.where(likely.linear, likely.deviation, np.inf)
+    deviation = np.where(output.linear, output.e_O.deviation, np.inf)
     return replace(
-        found, deviation=deviation, shared=likely.shared, coherent=_coherent(stages), direction=likely.direction
+        found, deviation=deviation, shared=output.e_O.shared, coherent=_coherent(stages), direction=output.direction
     )
 
 
@@ -87,15 +87,14 @@ FORMS = {False: "any data", True: "random data"}
 
 
 @dataclass(frozen=True)
-class Likely:
-    """The error of random data, in the case's layout.
+class Output:
+    """What is known of the output's error, in the case's layout.
 
     `linear` says where the deviation is that of a sum of small errors: where it reaches the output's own size, errors
     are not.  `direction` is the output's derivative by log(scale), without what an output projection makes of it.
     """
 
-    deviation: Float64
-    shared: Float64
+    e_O: Uncertainty
     linear: Bools
     direction: Float64 | None
 
@@ -116,37 +115,37 @@ def _coherent(s: Stages) -> float:
     return size / max(rows, 1)
 
 
-def _output_error(s: Stages, u_reference: float) -> tuple[Float64, Likely]:
+def _output(s: Stages, u_reference: float) -> Output:
     p, c = s.precision, s.config
     found = exponents(s)
     heads = weighted(s.weights, s.values)  # before a scale at the weights
     sizes = _value_sizes(s)
     magnitude = weighted(s.weights, sizes)
-    error, total = _any_data(s, found, heads, magnitude)
-    deviation, along = _random(s, found, heads)
-    shared = max(p.u_s, 2 * p.u_a) * np.abs(along)
+    rho = np.expm1(np.minimum(found.r.error, STAGNANT))
+    total = (s.weights * rho).sum(axis=-1, keepdims=True)
+    along = _along_scale(s, heads)
+    from_scores = _from_scores(s, found, heads, rho, total).more(0.0, shared=max(p.u_s, 2 * p.u_a) * np.abs(along))
+    e_O = _summed(s, from_scores, heads, magnitude, total)
     cap = (_largest(sizes) + np.abs(heads)) * (1 + 64 * p.u_a + p.u_p + 2 * p.u_m)
     always = _flushed(s)
-    linear: Bools = np.broadcast_to(np.asarray(deviation <= cap / DEVIATIONS), heads.shape)
-    error, deviation = np.minimum(error + always, cap), np.minimum(deviation, cap / DEVIATIONS)
-    shared = np.minimum(shared + always, cap)
-    if (value := entering(s, "value")) is not None:
-        wide = s.with_nothing(value.error)
-        error = error + np.minimum(weighted(s.weights, wide) * (1 + total), _largest(wide))
-        variance = weighted(s.weights**2, s.with_nothing(value.variance))
-        deviation = np.sqrt(deviation**2 + variance)
-    error, shared = (np.where(found.boundless | _vanishing(s), np.inf, x) for x in (error, shared))
+    linear: Bools = np.broadcast_to(np.asarray(e_O.deviation <= cap / DEVIATIONS), heads.shape)
+    e_O = e_O.more(always, shared=always).capped(cap, cap / DEVIATIONS)
+    e_v = entering(s, "value").mapped(s.with_nothing)
+    if not e_v.exact:
+        carried = np.minimum(weighted(s.weights, e_v.error) * (1 + total), _largest(e_v.error))
+        e_O = e_O.more(carried, weighted(s.weights**2, e_v.variance))
+    no_limit = np.where(found.boundless | _vanishing(s), np.inf, 0.0)
+    e_O = e_O.more(no_limit, shared=no_limit)
     own = u_reference * (s.weights.shape[-1] + 64) * magnitude
     if c.scale_at == "weights":
         scale = abs(c.scale or 0.0)
         own = own + scale * (p.u_p + p.u_s + 2 * p.u_a) * magnitude
-        error, deviation, shared, along = scale * error, scale * deviation, scale * shared, scale * along
-    error, deviation, shared = leaving(s, error + own, deviation, shared + own)
+        e_O, along = e_O.scaled(scale), scale * along
+    e_O = leaving(s, e_O.more(own, shared=own))
     if c.projections and c.projections.output:
         of_tokens: Bools = np.asarray(linear.all(axis=(1, 3)))  # bq
-        linear = of_tokens[0] if c.layout == "ds" else of_tokens[..., None]
-        return error, Likely(deviation, shared, linear, None)
-    return error, Likely(deviation, shared, to_layout(c, linear), to_layout(c, along))
+        return Output(e_O, of_tokens[0] if c.layout == "ds" else of_tokens[..., None], None)
+    return Output(e_O, to_layout(c, linear), to_layout(c, along))
 
 
 def _saturated(s: Stages) -> float:
@@ -161,48 +160,46 @@ def errors_average_out(p: Precision) -> bool:
     return min(p.accumulate.precision, p.softmax.precision) >= FLOAT32.precision and not p.truncates
 
 
-def _any_data(s: Stages, found: Exponents, heads: Float64, magnitude: Float64) -> tuple[Float64, Float64]:
-    """The deterministic bound, and sum_j w rho."""
-    p, relative = s.precision, s.config.relative
-    rho = np.expm1(np.minimum(found.error, STAGNANT))
-    total = (s.weights * rho).sum(axis=-1, keepdims=True)
+def _from_scores(s: Stages, found: Exponents, heads: Float64, rho: Float64, total: Float64) -> Uncertainty:
+    """What the errors of the scores make of the output; `total` is sum_j w rho."""
     spread = np.maximum(weighted(s.weights, s.values**2) - heads**2, 0.0)
     cauchy_schwarz = np.sqrt((s.weights * rho**2).sum(axis=-1, keepdims=True) * spread)
     triangle = weighted(s.weights * rho, np.abs(s.values)) + total * np.abs(heads)
-    from_scores = np.minimum(cauchy_schwarz, triangle) / np.maximum(1 - total, 1e-9)
-    seen = _seen(s) + 2 * np.minimum(BLOCKS, _seen(s))  # a block holds one key at least
-    narrow = p.u_x if p.u_x > p.u_a else 0.0
-    sum_values = np.expm1(seen * np.log1p(p.u_a)) + p.u_p + 2 * p.u_m + narrow  # each quotient is rounded
-    if relative is not None and relative.values:
-        sum_values = sum_values + s.u_step + p.u_s  # values stored with positions, or sums added
-    sum_weights = np.expm1(seen * np.log1p(p.u_x)) + 4 * p.u_a + narrow
-    return from_scores + sum_values * magnitude * (1 + total) + sum_weights * np.abs(heads), total
+    scored = s.weights**2 * found.r.variance
+    variance = weighted(scored, s.values**2) - 2 * heads * weighted(scored, s.values)
+    variance = np.maximum(variance + heads**2 * scored.sum(axis=-1, keepdims=True), 0.0)
+    if not (e_q := entering(s, "query")).exact:
+        variance = variance + _along_query(s, e_q.variance, found.slope, heads)
+    return Uncertainty(np.minimum(cauchy_schwarz, triangle) / np.maximum(1 - total, 1e-9), variance)
 
 
-def _random(s: Stages, found: Exponents, heads: Float64) -> tuple[Float64, Float64]:
-    """The standard deviation of independent errors, and the derivative by log(scale).
-
-    One relative error of the scale is shared by all scores: it moves the output along that.
-    """
+def _summed(s: Stages, e_O: Uncertainty, heads: Float64, magnitude: Float64, total: Float64) -> Uncertainty:
+    """With the roundings of weights and of both sums; `magnitude` is sum w|v|, which errors of scores make larger."""
     p, relative = s.precision, s.relative("values")
     w2, o2 = s.weights**2, heads**2
     w2v2, parts = weighted(w2, _value_sizes(s) ** 2), o2
-    if relative is not None:  # sums may be made of values and of positions, each apart
-        of_values = weighted(s.weights, s.plain("value"))
-        parts = o2 + of_values**2 + (heads - of_values) ** 2
-    sum_w2 = w2.sum(axis=-1, keepdims=True)
-    scored = w2 * found.variance
-    from_scores = weighted(scored, s.values**2) - 2 * heads * weighted(scored, s.values)
-    from_scores = np.maximum(from_scores + o2 * scored.sum(axis=-1, keepdims=True), 0.0)
+    seen = _seen(s)
+    rescaled = seen + 2 * np.minimum(BLOCKS, seen)  # a block holds one key at least
     narrow = p.u_x if p.u_x > p.u_a else 0.0
-    sums = (p.u_p**2 + 2 * p.u_m**2 + narrow**2) * w2v2 + p.u_a**2 * _seen(s) * (parts / 3 + w2v2 / 6)
-    sums = sums + p.u_x**2 * _seen(s) * (o2 / 3 + o2 * sum_w2 / 6) + ((4 * p.u_a) ** 2 + narrow**2) * o2
+    of_values = (1, p.u_p), (2, p.u_m), (1, narrow)
+    of_weights = (1, 4 * p.u_a), (1, narrow)  # each quotient is rounded
+    sum_values = grown(rescaled, p.u_a, *of_values)
+    sum_weights = grown(rescaled, p.u_x, *of_weights)
+    if relative is not None:  # values stored with positions, or both summed apart and added
+        plain = weighted(s.weights, s.plain("value"))
+        parts = o2 + plain**2 + (heads - plain) ** 2
+        sum_values = sum_values + s.u_step + p.u_s
+    sums = scatter(*of_values) * w2v2 + sum_variance(p.u_a, seen, parts, w2v2)
+    sums = sums + sum_variance(p.u_x, seen, o2, o2 * w2.sum(axis=-1, keepdims=True)) + scatter(*of_weights) * o2
     if relative is not None:
-        sums = sums + s.u_step**2 * w2v2 + p.u_s**2 * parts
-    from_query = 0.0 if found.query is None else _along_query(s, found.query.variance, found.slope, heads)
+        sums = sums + scatter((1, s.u_step)) * w2v2 + scatter((1, p.u_s)) * parts
+    return e_O.more(sum_values * magnitude * (1 + total), sums).more(sum_weights * np.abs(heads))
+
+
+def _along_scale(s: Stages, heads: Float64) -> Float64:
+    """The derivative by log(scale), along which one relative error of it moves the output: all scores share that."""
     capped = s.beside(np.where(s.exact.allowed, finite(s.exact.capped), 0.0), 0.0)
-    along = weighted(s.weights * capped, s.values) - heads * (s.weights * capped).sum(axis=-1, keepdims=True)
-    return np.sqrt(from_scores + from_query + ROUNDING_DEVIATION**2 * sums), along
+    return weighted(s.weights * capped, s.values) - heads * (s.weights * capped).sum(axis=-1, keepdims=True)
 
 
 def _along_query(s: Stages, variance: Float64, slope: Float64, heads: Float64) -> Float64:

@@ -1,7 +1,8 @@
 """The gradients of an attention with their bounds: values, largest errors, and for random data the likely ones.
 
-Values are those of `specs.reference.attention_gradient`.  The largest errors are derived in `attention_gradient_error`,
-from the forward computation in `attention_gradient_forward`; variances in `attention_gradient_variance`.
+Values are those of `specs.reference.attention_gradient`.  How far each step may be off is derived in
+`attention_gradient_error`, from the forward computation in `attention_gradient_forward`, and carried on to the operands
+in `attention_gradient_operands`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import numpy as np
 from specs.arithmetic.double_double import rounded
 from specs.arithmetic.formats import Array, DType
 from specs.arithmetic.precision import Precision
+from specs.bound.attention import FORMS
 from specs.bound.attention_gradient_error import Errors
-from specs.bound.attention_gradient_variance import Likely, averages_out, likely_errors
-from specs.bound.rounding import deviations
+from specs.bound.attention_gradient_operands import averages_out, coherent, uncertainties
 from specs.bound.stages import Stages
 from specs.case.attention import AttentionConfig
 from specs.case.visibility import allowed_keys
@@ -52,18 +53,17 @@ def references(
         stages = Stages(config, operands, precision, forward)
         plain = Gradients(**{name: rounded(step) for name, step in vars(steps).items()})
         errors = Errors(stages, plain, variable, U_REFERENCE[wide_reference(dtype)])
-        largest, how = errors.of_operands(), "any data"
-        likely: dict[str, Likely] = {}
-        if random and averages_out(stages):
-            likely, how = likely_errors(errors), "random data"
-            typical = {
-                name: deviations(each.deviation.size) * each.deviation + each.shared for name, each in likely.items()
-            }
-            largest = {n: np.where(np.isinf(x), x, np.minimum(x, typical[n])) for n, x in largest.items()}
-    facts = {"terms": config.kv_len, "queries": config.q_len, "form": how}
+        random = random and averages_out(stages)
+        bounds = uncertainties(errors, random)
+        largest = {name: e.of_random_data() if random else e.error for name, e in bounds.items()}
+    facts = {"terms": config.kv_len, "queries": config.q_len, "form": FORMS[random]}
     found = {
         name: Reference(dtype, value, largest[name], precision, facts | {"gradient_of": name})
         for name, value in values.items()
     }
-    together = {name: each for name, each in likely.items() if each.coherent is not None}
-    return found | {name: replace(found[name], **vars(each)) for name, each in together.items()}
+    groups = {name: coherent(errors, name) for name in found} if random else {}
+    return found | {
+        name: replace(found[name], deviation=bounds[name].deviation, shared=bounds[name].shared, coherent=group)
+        for name, group in groups.items()
+        if group is not None
+    }

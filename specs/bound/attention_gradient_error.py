@@ -1,53 +1,62 @@
-"""How wrong may correct gradients of attention be?  The error of each step backwards, carried on to the operands.
+"""How wrong may correct gradients of attention be?  The uncertainty of each step backwards, carried on to the operands.
 
 Symbols as in `specs.reference.attention_gradient` and `specs.bound.attention`: weights P, values V, cotangent dO, D and
-D_v the widths of keys and values, N the number of keys a query sees, M that of queries; e_X is the largest error of X.
+D_v the widths of keys and values, N the number of keys a query sees, M that of queries.  e_X is the largest error of X
+and s_X^2 the variance of its error on random data, parts of one `specs.bound.uncertainty`; walk(n) is n
+(y^2 / 3 + T / 6), of a sum y of n products whose squares add up to T.
 
     weights      e_P     = P (rho + sum P rho) / (1 - sum P rho), r from the exponents of the forward computation; or
                  where that is large, how far P exp(+-r) / sum P exp(-+r) can be from P
                  + [gamma((N + 2B) u_x) + 4 u_x + 2 u_p + 2 u_a |lse|] P, and what the format flushes; the last term
                  because a kernel that keeps lse = log sum exp computes P = exp(score - lse) anew
+                 s_P^2   = P^2 [s_x^2 + sum P^2 s_x^2 + (u_x^2 (N + 16) + 4 u_p^2 + 4 u_a^2 lse^2) / 4], s_x of scores
     dP           e_dP    = e_dO |V| + |dO| e_V + gamma(D_v u_a, 2 u_m) |dO||V| + u_s |dP|
+                 s_dP^2  = [u_a^2 (walk(D_v) + 2 T) + 2 u_m^2 T + u_s^2 dP^2] / 4
     delta        e_delta = sum e_P |dP| + the larger of what either published form adds
                  rowsum(dO * O), O stored:  [gamma((N + 2B + D_v) u_a, 2 u_m) + u_p + u_store] sum_d |dO| sum_j P |V|
                  rowsum(P * dP):            sum (P + e_P) e_dP + gamma(N u_x, u_s) sum P |dP|
+                 s_delta^2 = sum s_P^2 dP^2 + the larger of what these add
     dS           e_dS    = e_P |dP - delta| + (P + e_P) (e_dP + e_delta) + gamma(3 u_x, 2 u_s) P (|dP| + |delta|)
+                 s_dS^2  = s_P^2 (dP - delta)^2 + P^2 (s_dP^2 + s_delta^2) + (9 u_x^2 + 2 u_s^2) P^2 (...) / 4
                  in which P dP - P delta is covered as P (dP - delta) is: autodiff of a softmax may take either form
     softcap      slope f = 1 - tanh^2, e_f = (2 / cap) f e_B at the nearer end + (2 TANH_ULPS + 2) u_a + 4 u_s
     products     e_dQ    = |scale| [e_dB (|K| + e_K) + |dB| e_K + gamma(N u_a, 2 u_m, 3 u_store, u_p) |dB||K|]
+                 s_dQ^2  = scale^2 [s_dB^2 K^2 + (u_p^2 + 9 u_store^2 + 2 u_m^2) T / 4 + u_a^2 walk(N) / 4]
                  and in the same way dK over M queries, and dV from P and dO
     operands     what is above goes the way of the gradients themselves, which is linear, and each sum on the way adds
                  gamma(terms u_a, 2 u_m, stored intermediates u_store) times the sum of magnitudes
 
 Magnitudes |X||Y| stand for the sums of products of absolute values.  Softmax runs with u_x, or u_a if that is coarser.
 
-For random data, roundings of different elements are independent, and variances take the place of largest errors where
-that gives less (`specs.bound.attention_gradient_variance`).
+Two errors do not average out.  A row shares its error of delta: s_dQ^2 gains s_delta^2 (scale sum_j P_j k_j)^2.  All
+scores share one relative error of the scale, max(u_s, 2 u_a), which moves every result along its derivative by
+log(scale): that is the shared part of each step.  Variances are valid without projections, rotary and relative
+positions, in which one rounding enters many results, and not below float32, where sums stagnate.
 
 Where a query's output is not finite, or a score or gradient may overflow its format, all that it enters is unlimited.
-Sources: Higham, Accuracy and Stability, ch. 3; Dao et al. 2022, appendix B.2 and algorithm 4 (both forms of delta).
+Sources: Higham, Accuracy and Stability, ch. 3; Higham & Mary 2019; Dao et al. 2022, appendix B.2 and algorithm 4 (both
+forms of delta).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from specs.arithmetic.double_double import rounded
 from specs.arithmetic.formats import Float64
 from specs.bound.attention_gradient_forward import Forward
-from specs.bound.rounding import gamma
+from specs.bound.rounding import gamma, grown, scatter, sum_variance
 from specs.bound.score import TANH_ULPS, before_softcap
-from specs.bound.stages import finite
-from specs.case.layout import to_heads, to_layout
+from specs.bound.uncertainty import Uncertainty, through
+from specs.case.layout import to_heads
 from specs.reference.attention import products, weighted
 from specs.reference.attention_gradient import (
     Gradients,
-    linear_parameters,
     merged,
-    of_operands,
     over_queries,
     softcap_slope,
 )
@@ -55,161 +64,172 @@ from specs.reference.attention_gradient import (
 
 @dataclass(frozen=True)
 class Errors(Forward):
-    """Largest errors of one attention's gradients, from step to step backwards."""
+    """How far one attention's gradients may be off, from step to step backwards."""
 
     @cached_property
-    def of_heads(self) -> Float64:
-        """e_dO."""
+    def e_dO(self) -> Uncertainty:
         c, p = self.config, self.precision
         error = np.zeros_like(self.d.heads)
         if c.projections and c.projections.output:
             growth = gamma((self.sizes["output_weight"].shape[0], p.u_a), (2, p.u_m), (1, self.stored))
             error = growth * to_heads(c, merged(c, self.sizes, np.abs(self.d.output)), c.num_heads)
             error = error * (c.scale or 0.0) if c.scale_at == "weights" else error
-        return error + (2 * p.u_a + self.stored) * np.abs(self.d.heads) * (c.scale_at == "weights")
+        return Uncertainty(error + (2 * p.u_a + self.stored) * np.abs(self.d.heads) * (c.scale_at == "weights"))
 
     @cached_property
-    def of_products(self) -> Float64:
-        """e_dP."""
-        c, p = self.config, self.precision
+    def e_dP(self) -> Uncertainty:
+        c, p, dO, dP = self.config, self.precision, self.d.heads, self.d.weights
         relative = c.relative is not None and c.relative.values
-        growth = gamma((c.value_dim, p.u_a), (2, p.u_m), (relative + (c.scale_at == "weights"), self.stored))
-        heads, values = np.abs(self.d.heads) + self.of_heads, self.values + self.of_values
-        error = products(self.of_heads, values) + products(np.abs(self.d.heads), self.of_values)
-        error = error + growth * products(heads, values) + p.u_s * np.abs(self.d.weights)
-        return np.asarray(error + self.lost + c.value_dim * self.lost_term)
+        of_factors = (2, p.u_m), (relative + (c.scale_at == "weights"), self.stored)
+        e = through(products, dO, self.e_dO, self.values, self.e_V, gamma((c.value_dim, p.u_a), *of_factors))
+        squares = products(dO**2, self.values**2)
+        of_sum = sum_variance(p.u_a, c.value_dim, dP**2, squares, rounded=2)
+        variance = of_sum + (scatter((1, p.u_s)) * dP**2 + scatter(*of_factors) * squares)
+        return e.more(p.u_s * np.abs(dP), variance).more(self.lost, self.lost**2).more(c.value_dim * self.lost_term)
 
     @cached_property
-    def of_row(self) -> Float64:
-        """e_delta."""
-        c, p, w = self.config, self.precision, self.weights
-        d_weights, heads = np.abs(self.d.weights), np.abs(self.d.heads)
-        outputs = (heads * weighted(w, self.values)).sum(axis=-1, keepdims=True)
-        growth = np.expm1((self.seen + c.value_dim) * np.log1p(p.u_a)) + 2 * p.u_m + p.u_p + 2 * self.stored
-        by_output = growth * outputs + (self.of_heads * weighted(w, self.values)).sum(axis=-1, keepdims=True)
-        growth = np.expm1(self.seen * np.log1p(self.u_x)) + 2 * p.u_s
-        by_weights = (w + self.of_weights) * self.of_products + growth * w * d_weights
-        added = np.maximum(by_output, by_weights.sum(axis=-1, keepdims=True))
-        return np.asarray((self.of_weights * d_weights).sum(axis=-1, keepdims=True) + added + self.lost)
+    def e_delta(self) -> Uncertainty:
+        dP = self.d.weights
+        error, variance = self.e_P.error * np.abs(dP), self.e_P.variance * dP**2
+        shared = self.u_scale * np.abs((self.along_scale * dP).sum(axis=-1, keepdims=True))
+        e = Uncertainty(error.sum(axis=-1, keepdims=True), variance.sum(axis=-1, keepdims=True), shared)
+        return e.plus(self._row_of_output().either(self._row_of_weights())).more(self.lost, self.lost**2)
+
+    def _row_of_output(self) -> Uncertainty:
+        """What rowsum(dO * O) adds to e_delta."""
+        c, p, w, dO = self.config, self.precision, self.weights, self.d.heads
+        magnitudes = weighted(w, self.values)
+        outputs, squares = weighted(w, rounded(self.stages.exact.values)) ** 2, weighted(w**2, self.values**2)
+        of_values = (2, p.u_m), (1, p.u_p)
+        growth = grown(self.seen + c.value_dim, p.u_a, *of_values, (2, self.stored))
+        error = growth * (np.abs(dO) * magnitudes).sum(axis=-1, keepdims=True)
+        variance = scatter((2, self.stored), (c.value_dim, p.u_a)) * outputs + scatter(*of_values) * squares
+        variance = variance + sum_variance(p.u_a, self.seen, outputs, squares)
+        error = error + (self.e_dO.error * magnitudes).sum(axis=-1, keepdims=True)
+        return Uncertainty(error, (dO**2 * variance).sum(axis=-1, keepdims=True))
+
+    def _row_of_weights(self) -> Uncertainty:
+        """What rowsum(P * dP) adds to e_delta."""
+        w, dP, u_x, u_s = self.weights, self.d.weights, self.u_x, self.precision.u_s
+        error = (w + self.e_P.error) * self.e_dP.error + grown(self.seen, u_x, (2, u_s)) * w * np.abs(dP)
+        variance = w**2 * (self.e_dP.variance + scatter((self.seen, u_x), (2, u_s)) * dP**2)
+        return Uncertainty(error.sum(axis=-1, keepdims=True), variance.sum(axis=-1, keepdims=True))
 
     @cached_property
-    def of_scores(self) -> Float64:
-        """e_dS."""
-        w, d_weights, row = self.weights, self.d.weights, self.d.row
-        error = self.of_weights * np.abs(d_weights - row) + (w + self.of_weights) * (self.of_products + self.of_row)
-        growth = gamma((3, self.u_x), (2, self.precision.u_s))
-        error = error + growth * w * (np.abs(d_weights) + np.abs(row)) + self.lost
-        return np.where(self.usable, np.where(self.variable, error, 0.0), np.inf)
+    def e_dS(self) -> Uncertainty:
+        w, dP, delta, u_x, u_s = self.weights, self.d.weights, self.d.row, self.u_x, self.precision.u_s
+        e = through(np.multiply, dP - delta, self.e_dP.plus(self.e_delta), w, self.e_P)
+        error = gamma((3, u_x), (2, u_s)) * w * (np.abs(dP) + np.abs(delta))
+        e = e.more(error, scatter((9, u_x), (2, u_s)) * w**2 * (dP**2 + delta**2))
+        return self._of_variable(e.more(self.lost, self.lost**2))
+
+    def _of_variable(self, e: Uncertainty) -> Uncertainty:
+        """Nothing of a score that the weights do not depend on, and no limit where there is no derivative."""
+        e = e.mapped(lambda x: np.where(self.variable, x, 0.0))
+        return replace(e, error=np.where(self.usable, e.error, np.inf))
 
     @cached_property
-    def of_sink(self) -> Float64:
+    def e_dsink(self) -> Uncertainty:
         """Of P delta, with the sink's own weight for P."""
-        w, row = self.sink_weights, np.abs(self.d.row)
-        of_weight = self.of_quotient(w, self.exponent_of_sink)
-        error = (
-            of_weight * row + (w + of_weight) * self.of_row + gamma((3, self.u_x), (2, self.precision.u_s)) * w * row
-        )
-        return np.where(self.usable, error + self.lost, np.inf)
+        w, delta, relative = self.sink_weights, np.abs(self.d.row), self.r_sink
+        of_weight, e_delta = self.of_quotient(w, relative), self.e_delta
+        error = of_weight * delta + (w + of_weight) * e_delta.error
+        error = error + gamma((3, self.u_x), (2, self.precision.u_s)) * w * delta + self.lost
+        variance = w**2 * (e_delta.variance + (relative**2 + self.of_norm) * delta**2) + self.lost**2
+        shared = w * (e_delta.shared + self.u_scale * np.abs(self.mean * delta))
+        return Uncertainty(np.where(self.usable, error, np.inf), variance, shared)
 
     @cached_property
-    def of_biased(self) -> Float64:
-        """e_dB."""
-        c, p = self.config, self.precision
-        if not c.softcap:
-            return self.of_scores
-        exact, nearer = self.stages.exact, before_softcap(self.stages).error
-        slope = softcap_slope(c.softcap, exact)
-        closest = replace(exact, biased=np.maximum(np.abs(rounded(exact.biased)) - nearer, 0.0))
-        steepest = 2 / c.softcap * softcap_slope(c.softcap, closest)
-        of_slope = np.minimum(steepest * nearer + (2 * TANH_ULPS + 2) * p.u_a + 4 * p.u_s, 1.0)
-        d_scores = np.abs(self.d.scores)
-        error = self.of_scores * (rounded(slope) + of_slope) + d_scores * of_slope
-        error = error + gamma((3, p.u_a), (3, p.u_s)) * np.abs(self.d.biased) + self.lost
-        return np.where(self.usable, np.where(self.variable, error, 0.0), np.inf)
+    def slope(self) -> Float64:
+        """f, of a softcap."""
+        softcap, exact = self.config.softcap, self.stages.exact
+        return rounded(softcap_slope(softcap, exact)) if softcap else np.ones_like(self.weights)
 
-    def of_steps(self) -> Gradients:
-        """Of every step."""
+    @cached_property
+    def e_f(self) -> Uncertainty:
+        p, exact, cap = self.precision, self.stages.exact, self.config.softcap or math.inf
+        e_B, biased = before_softcap(self.stages), rounded(exact.biased)
+        nearer = replace(exact, biased=np.maximum(np.abs(biased) - e_B.error, 0.0))
+        e = Uncertainty(
+            2 / cap * softcap_slope(cap, nearer) * e_B.error,
+            (2 / cap * self.slope) ** 2 * e_B.variance,
+            self.u_scale * np.where(self.variable, np.abs(2 / cap * biased) * self.slope, 0.0),
+        ).blurred((2 * TANH_ULPS + 2) * p.u_a + 4 * p.u_s)
+        return replace(e, error=np.minimum(e.error, 1.0))
+
+    @cached_property
+    def e_dB(self) -> Uncertainty:
+        if not self.config.softcap:
+            return self.e_dS
+        dB, roundings = self.d.biased, ((3, self.precision.u_a), (3, self.precision.u_s))
+        e = through(np.multiply, self.d.scores, self.e_dS, self.slope, self.e_f)
+        e = e.more(gamma(*roundings) * np.abs(dB), scatter(*roundings) * dB**2)
+        return self._of_variable(e.more(self.lost, self.lost**2))
+
+    @cached_property
+    def e_dQ(self) -> Uncertainty:
+        c, dB, dQ, scale = self.config, self.d.biased, self.d.query, self.config.score_scale
+        e = through(weighted, dB, self._e_dB_scaled, self.keys, self.e_K, self._growth(c.kv_len)).scaled(scale)
+        of_sum = self._of_sum(c.kv_len, dQ, scale**2 * weighted(dB**2, self.keys**2))
+        e = e.more(c.kv_len * self.lost_term, of_sum, self.u_scale * np.abs(dQ))
+        of_row = (scale * weighted(self.weights * self.slope, rounded(self.stages.exact.keys))) ** 2
+        return e.more(0.0, self.e_delta.variance * of_row)
+
+    @cached_property
+    def e_dK(self) -> Uncertainty:
+        c, dB, dK, scale = self.config, self.d.biased, self.d.keys, self.config.score_scale
+        over = partial(over_queries, ndim=self.keys.ndim)
+        e = through(over, dB, self._e_dB_scaled, self.query, self.e_Q, self._growth(c.q_len)).scaled(scale)
+        of_sum = self._of_sum(c.q_len, dK, scale**2 * over(dB**2, self.query**2))
+        return e.more(c.q_len * self.lost_term, of_sum, self.u_scale * np.abs(dK))
+
+    @cached_property
+    def e_dV(self) -> Uncertainty:
+        n, w, dO, dV = self.config.q_len, self.weights, self.d.heads, self.d.values
+        over = partial(over_queries, ndim=self.values.ndim)
+        e = through(over, w, self.e_P.more(np.where(self.usable, 0.0, np.inf)), dO, self.e_dO, self._growth(n))
+        shared = self.u_scale * np.abs(over(self.along_scale, dO))
+        return replace(e.more(n * self.lost_term, self._of_sum(n, dV, over(w**2, dO**2))), shared=shared)
+
+    @property
+    def _e_dB_scaled(self) -> Uncertainty:
+        """Of dB, which times the scale may be too small for its format."""
+        lost = self.lost / max(self.config.score_scale, self.stored)
+        return self.e_dB.more(np.where(self.variable, lost, 0.0))
+
+    def _growth(self, terms: int) -> float:
+        """Of a sum over keys or queries, whose factors may be stored."""
+        p = self.precision
+        return gamma((3, self.stored), (2, p.u_m), (1, p.u_p)) + gamma((terms, p.u_a))
+
+    def _of_sum(self, terms: int, total: Float64, squares: Float64) -> Float64:
+        """The same in the variance, where three stores count as one that is three times as coarse."""
+        p = self.precision
+        of_factors = scatter((1, p.u_p), (9, self.stored), (2, p.u_m))
+        return sum_variance(p.u_a, terms, total**2, squares) + of_factors * squares
+
+    @cached_property
+    def e_O(self) -> Uncertainty:
+        """Of the heads that are merged and projected; at most."""
         c, p = self.config, self.precision
-        scale, d_products = c.score_scale, np.abs(self.d.biased)
-        error = self.of_biased + np.where(self.variable, self.lost / max(scale, self.stored), 0.0)
-        both = d_products + error
-        growth = gamma((3, self.stored), (2, p.u_m), (1, p.u_p))
-        by_keys, by_queries = (growth + gamma((n, p.u_a)) for n in (c.kv_len, c.q_len))
-        keys, query = self.keys + self.of_keys, self.query + self.of_query
-        d_heads = np.abs(self.d.heads) + self.of_heads
-        weights = np.where(self.usable, self.weights, np.inf)
-        ndim, values_ndim = self.keys.ndim, self.values.ndim
-        of_query = weighted(error, keys) + weighted(d_products, self.of_keys) + by_keys * weighted(both, keys)
-        of_keys = over_queries(error, query, ndim) + over_queries(d_products, self.of_query, ndim)
-        of_keys = of_keys + by_queries * over_queries(both, query, ndim)
-        of_values = over_queries(np.where(self.usable, self.of_weights, np.inf), d_heads, values_ndim)
-        of_values = of_values + over_queries(self.weights, self.of_heads, values_ndim)
-        of_values = of_values + by_queries * over_queries(weights + self.of_weights, d_heads, values_ndim)
+        e = through(weighted, self.weights, self.e_P, self.values, self.e_V)
+        growth = grown(self.seen, p.u_a, (2, p.u_m), (1, p.u_p), (2, self.stored))
+        sizes = weighted(self.weights + self.e_P.error, self.values + self.e_V.error)
+        scale = c.scale or 0.0 if c.scale_at == "weights" else 1.0
+        return Uncertainty(np.where(self.usable, (e.error + growth * sizes) * scale, np.inf))
+
+    @property
+    def steps(self) -> Gradients:
+        """The uncertainty of every step."""
         return Gradients(
-            output=np.zeros_like(self.d.output),
-            heads=self.of_heads,
-            weights=self.of_products,
-            row=self.of_row,
-            scores=self.of_scores,
-            sink=self.of_sink,
-            biased=self.of_biased,
-            query=scale * of_query + c.kv_len * self.lost_term,
-            keys=scale * of_keys + c.q_len * self.lost_term,
-            values=of_values + c.q_len * self.lost_term,
+            output=Uncertainty(np.zeros_like(self.d.output)),
+            heads=self.e_dO,
+            weights=self.e_dP,
+            row=self.e_delta,
+            scores=self.e_dS,
+            sink=self.e_dsink,
+            biased=self.e_dB,
+            query=self.e_dQ,
+            keys=self.e_dK,
+            values=self.e_dV,
         )
-
-    # To the operands ------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def of_outputs(self) -> Float64:
-        """e_O, of the heads that are merged and projected."""
-        c, p, w = self.config, self.precision, self.weights
-        growth = np.expm1(self.seen * np.log1p(p.u_a)) + 2 * p.u_m + p.u_p + 2 * self.stored
-        error = weighted(self.of_weights, self.values + self.of_values) + weighted(w, self.of_values)
-        error = error + growth * weighted(w + self.of_weights, self.values + self.of_values)
-        return np.where(self.usable, error * (c.scale or 0.0 if c.scale_at == "weights" else 1.0), np.inf)
-
-    def of_operands(self) -> dict[str, Float64]:
-        """Of every operand that has a gradient."""
-        c, p, steps = self.config, self.precision, self.of_steps()
-        heads = np.abs(finite(self.stages.exact.heads))
-        both = Gradients(**{n: np.abs(x) + vars(steps)[n] for n, x in vars(self.d).items()})
-        carried = of_operands(c, self.sizes, heads, steps, minus=1.0)
-        if "output_weight" in carried:
-            of_outputs = to_layout(c, self.of_outputs)
-            carried |= linear_parameters(c, "output", np.abs(self.d.output), of_outputs, bias=False)
-        sizes = of_operands(c, self.sizes, heads + self.of_outputs, both, minus=1.0)
-        # The reference takes the same steps with its own unit roundoff
-        own = 1 + self.u_reference / p.u_a
-        found = {}
-        for name, error in carried.items():
-            terms, stores = self.sums(name)
-            growth = gamma((terms, p.u_a), (2 if c.projections else 0, p.u_m), (stores, self.stored))
-            found[name] = own * (error + growth * sizes[name])
-        return {name: np.where(np.isnan(error), np.inf, error) for name, error in found.items()}
-
-    def sums(self, name: str) -> tuple[int, int]:
-        """Between the steps and an operand: how many terms are summed, and how often what lies between is stored."""
-        c = self.config
-        terms, stores = 0, 0
-        of = name.removesuffix("_weight").removesuffix("_bias")
-        if of in ("key", "value", "input", "past_key", "past_value") and c.num_heads > c.num_kv_heads:
-            terms, stores = terms + c.num_heads // c.num_kv_heads, stores + 1
-        if of in ("key", "value", "input", "past_key", "past_value") and c.relative:
-            terms, stores = terms + c.q_len, stores + 2
-        if name.startswith("relative_") or name == "bias":
-            terms, stores = c.batch, 2 * (c.batch > 1) + (c.bias_at == "products")
-        if name == "sink":
-            terms, stores = c.batch * c.q_len, 2
-        if c.rotary and of in ("query", "key", "input"):
-            terms, stores = terms + 2, stores + 3
-        if name == "mask":
-            terms = self.d.scores.size // max(1, self.sizes["mask"].size)
-            stores = 2 * (terms > 1)
-        if c.projections and not name.startswith(("relative_", "past_")) and name not in ("bias", "mask", "sink"):
-            length = c.q_len if of in ("query", "output") else c.kv_len
-            tokens = c.batch * length * (c.num_heads if c.projections.shared else 1)
-            features = max(c.head_dim, c.value_dim) * (c.num_heads if c.projections.kind == "linear" else 1)
-            own = name != of  # a weight or a bias
-            terms, stores = terms + (tokens if own else features), stores + 2 + 3 * c.self_attention
-        return terms, stores

@@ -1,4 +1,4 @@
-"""What the bound of attention's gradients starts from: magnitudes of the forward computation, and e_P of its weights.
+"""What the bound of attention's gradients starts from: magnitudes of the forward computation, and the weights' e_P.
 
 The formulas, and the symbols, are those of `specs.bound.attention_gradient_error`.
 """
@@ -15,8 +15,10 @@ from specs.arithmetic.formats import Bools, Float64
 from specs.arithmetic.precision import Precision
 from specs.bound.attention import BLOCKS
 from specs.bound.projection import entering
-from specs.bound.score import Exponents, exponents
+from specs.bound.rounding import Size, grown, scatter
+from specs.bound.score import Exponents, exponents, for_each_query
 from specs.bound.stages import Stages, finite
+from specs.bound.uncertainty import Uncertainty
 from specs.case.attention import AttentionConfig
 from specs.reference.attention import products
 from specs.reference.attention_gradient import Gradients, finite_rows, sink_weights
@@ -110,25 +112,21 @@ class Forward:
         p = self.precision
         return p.accumulate.tiny if p.flushes else p.accumulate.smallest
 
-    def projected(self, name: str, like: Float64) -> Float64:
-        """Error of the query, keys or values."""
-        entered = entering(self.stages, name)
-        if entered is None:
-            return np.zeros_like(like)
-        error = entered.error
-        return np.broadcast_to(error[:, :, None] if like.ndim > error.ndim else error, like.shape)
+    def entering(self, name: str, like: Float64) -> Uncertainty:
+        """Of the query, keys or values: nothing where they are operands."""
+        return entering(self.stages, name).mapped(lambda x: for_each_query(x, like))
 
     @cached_property
-    def of_query(self) -> Float64:
-        return self.projected("query", self.query)
+    def e_Q(self) -> Uncertainty:
+        return self.entering("query", self.query)
 
     @cached_property
-    def of_keys(self) -> Float64:
-        return self.projected("key", self.keys)
+    def e_K(self) -> Uncertainty:
+        return self.entering("key", self.keys)
 
     @cached_property
-    def of_values(self) -> Float64:
-        return self.projected("value", self.values)
+    def e_V(self) -> Uncertainty:
+        return self.entering("value", self.values)
 
     @cached_property
     def seen(self) -> Float64:
@@ -139,48 +137,87 @@ class Forward:
     # Weights --------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def of_weights(self) -> Float64:
-        """e_P."""
-        error = self.of_quotient(self.weights, self.exponents) + self.flushed
-        return np.where(self.stages.exact.allowed, error, 0.0)
+    def e_P(self) -> Uncertainty:
+        """Of the weights."""
+        error = self.of_quotient(self.weights, self.r) + self.flushed
+        variance = self.weights**2 * (self.of_scores + self.of_norm) + self.flushed**2
+        allowed = self.stages.exact.allowed
+        shared = self.u_scale * np.abs(self.along_scale)
+        return Uncertainty(np.where(allowed, error, 0.0), np.where(allowed, variance, 0.0), shared)
 
     def of_quotient(self, weights: Float64, exponents: Float64) -> Float64:
-        """Of weights whose exponents are as wrong as this: in first order, or the ends of what they can reach."""
-        p, total, least, most = self.precision, self.total, self.least, 1 + self.total
+        """At most, of weights whose exponents are as wrong as this: in first order, or the ends of their reach."""
+        total, least, most = self.total, self.least, 1 + self.total
         first_order = weights * (np.expm1(exponents) + total) / np.maximum(1 - total, 0.5)
         larger, smaller = weights * np.exp(exponents), weights * np.exp(-exponents)
         highest = larger / (larger + np.maximum(least - smaller, 0.0) + TINY)
         lowest = smaller / (smaller + np.maximum(most - larger, 0.0) + TINY)
         interval = np.maximum(highest - weights, weights - lowest) + 2.0**-50
         error = np.where(total < FIRST_ORDER, first_order, interval)
-        sums = np.expm1(self.seen * np.log1p(self.u_x)) + 4 * self.u_x + 2 * p.u_p + 2 * p.u_a * self.lse
-        return np.asarray(error + sums * (weights + error))
+        return np.asarray(error + grown(self.seen, self.u_x, *self.of_each) * (weights + error))
 
     @cached_property
-    def exponents(self) -> Float64:
-        return np.minimum(self.scores.error[..., : self.config.kv_len], LARGEST_EXPONENT)
+    def of_norm(self) -> Float64:
+        """Relative variance that all weights of a row have in common with each other or alike: bhq1."""
+        exponents = (self.weights**2 * self.of_scores).sum(axis=-1, keepdims=True)
+        exponents = exponents + self.sink_weights**2 * self.r_sink**2
+        return np.asarray(exponents + scatter((self.seen, self.u_x), *self.of_each))
+
+    @property
+    def of_each(self) -> tuple[tuple[int, Size], ...]:
+        """Roundings of one weight, beside those of the sum of all: of its quotient, as it is stored, of lse."""
+        p = self.precision
+        return (1, 4 * self.u_x), (1, 2 * p.u_p), (1, 2 * p.u_a * self.lse)
+
+    @property
+    def u_scale(self) -> float:
+        """Of the scale: one relative error that all scores share."""
+        return max(self.precision.u_s, 2 * self.precision.u_a)
+
+    @cached_property
+    def mean(self) -> Float64:
+        """sum P t: bhq1."""
+        return np.asarray((self.weights * self.capped).sum(axis=-1, keepdims=True))
+
+    @cached_property
+    def along_scale(self) -> Float64:
+        """P (t - sum P t), the derivative by log(scale), by which that of a score is the score."""
+        return self.weights * (self.capped - self.mean)
+
+    @property
+    def capped(self) -> Float64:
+        return np.where(self.stages.exact.allowed, rounded(self.stages.exact.capped), 0.0)
+
+    @property
+    def of_scores(self) -> Float64:
+        """s_x^2, without a sink's."""
+        return self.scores.r.variance[..., : self.config.kv_len]
+
+    @cached_property
+    def r(self) -> Float64:
+        return np.minimum(self.scores.r.error[..., : self.config.kv_len], LARGEST_EXPONENT)
 
     @cached_property
     def total(self) -> Float64:
         """How much the sum of all weights can grow: sum P rho, bhq1."""
-        total = (self.weights * np.expm1(self.exponents)).sum(axis=-1, keepdims=True)
-        return np.asarray(total + self.sink_weights * np.expm1(self.exponent_of_sink))
+        total = (self.weights * np.expm1(self.r)).sum(axis=-1, keepdims=True)
+        return np.asarray(total + self.sink_weights * np.expm1(self.r_sink))
 
     @cached_property
     def least(self) -> Float64:
         """The smallest sum of all weights: sum P exp(-r), bhq1."""
-        total = (self.weights * np.exp(-self.exponents)).sum(axis=-1, keepdims=True)
-        return np.asarray(total + self.sink_weights * np.exp(-self.exponent_of_sink))
+        total = (self.weights * np.exp(-self.r)).sum(axis=-1, keepdims=True)
+        return np.asarray(total + self.sink_weights * np.exp(-self.r_sink))
 
     @cached_property
     def sink_weights(self) -> Float64:
         return rounded(sink_weights(self.config, self.stages.given, self.stages.exact))
 
     @cached_property
-    def exponent_of_sink(self) -> Float64:
+    def r_sink(self) -> Float64:
         if not self.config.sink:
             return np.zeros_like(self.sink_weights)
-        return np.minimum(self.scores.error[..., self.config.kv_len :], LARGEST_EXPONENT)
+        return np.minimum(self.scores.r.error[..., self.config.kv_len :], LARGEST_EXPONENT)
 
     @cached_property
     def lse(self) -> Float64:

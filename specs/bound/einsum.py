@@ -37,10 +37,10 @@ from specs.arithmetic.double_double import rounded
 from specs.arithmetic.formats import FLOAT32, Array, DType, Float64
 from specs.arithmetic.precision import Precision
 from specs.bound.einsum_range import Limits
-from specs.bound.rounding import ROUNDING_DEVIATION, deviations, gamma
+from specs.bound.rounding import gamma, scatter, sum_variance
+from specs.bound.uncertainty import Uncertainty
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import Contraction, Term, bind
-from specs.reference.contraction import contract
 from specs.reference.einsum import exact_value
 from specs.reference.reference import Reference
 
@@ -75,49 +75,43 @@ def inexact_reference(
     broadcast along them.
     """
     problem = Limits(contraction, operands, dtype, precision, late)
-    error, how, likely = _bound(problem, random)
+    random = random and precision.accumulate.precision >= FLOAT32.precision and not precision.truncates
+    with np.errstate(all="ignore"):
+        e = _of_sum(problem, random)
+        error, how = _limited(problem, e.of_random_data() if random else e.error, FORMS[random])
     facts = {"terms": contraction.length, "operands": len(operands), "form": how}
     found = Reference(dtype, problem.value, error, precision, facts)
-    if likely is None or len(operands) > MOST_OPERANDS:
+    if not random or len(operands) > MOST_OPERANDS:
         return found
-    return replace(found, deviation=likely[0], shared=likely[1], coherent=problem.coherent)
+    return replace(found, deviation=e.deviation, shared=e.shared, coherent=problem.coherent)
 
 
-def _bound(problem: Limits, random: bool) -> tuple[Float64, str, tuple[Float64, Float64] | None]:
-    """The bound E per element (a trailing axis of 1 for complex values), and which form of it holds.
+FORMS = {False: "any data", True: "random data"}
 
-    For random data also the standard deviation, and the error that does not average out.
-    """
-    p, s = problem.precision, problem.sum_of_magnitudes
-    y = np.abs(rounded(problem.value))
-    if problem.complex:
-        s = s[..., None]
-    with np.errstate(all="ignore"):
-        additions = problem.terms + problem.n - 2 + (problem.n - 1 if problem.complex else 0)
-        if p.accumulate == p.storage and not problem.complex:
-            additions -= 1
-        additions = max(additions, 0)
-        products = 2 * problem.n - 2
-        conversions = (sum(problem.narrowed), p.storage.unit_roundoff * (2 if p.truncates else 1))
-        growth = gamma((additions, p.u_a), (products, p.u_m), (problem.stages, p.u_s), conversions)
-        slack = problem.underflow() + problem.reference_error() * s
-        error, how, likely = growth * s + slack, "any data", None
-        if random and p.accumulate.precision >= FLOAT32.precision and not p.truncates:
-            t2 = contract(problem.contraction, [m * m for m in problem.magnitudes])
-            t2 = t2[..., None] if problem.complex else t2
-            variance = p.u_a**2 * (additions * (y**2 / 3 + t2 / 6) + (2 * problem.n * t2 if additions else 0.0))
-            variance = variance + products * p.u_m**2 * t2 + problem.stages * p.u_s**2 * (t2 + y**2)
-            deviation = np.asarray(ROUNDING_DEVIATION * np.sqrt(variance))
-            shared = np.asarray(gamma(conversions) * s + slack)
-            error, how = np.minimum(error, deviations(deviation.size) * deviation + shared), "random data"
-            likely = deviation, shared
-        exact = problem.exact(s)
-        if np.any(exact):
-            error = np.where(exact, 0.0, error)
-            how = "exact" if np.all(exact) else how
-        error = np.where(problem.may_overflow(s * (1 + growth)), np.inf, error)
-        if not problem.finite:
-            error = np.where(np.isfinite(y), error, 0.0)
-            if problem.stages:
-                error = np.where(problem.meets_infinity(), np.inf, error)
-    return np.asarray(error, np.float64), how, likely
+
+def _of_sum(problem: Limits, random: bool) -> Uncertainty:
+    """Of each element, with a trailing axis for complex values; of data that are not random the largest error alone."""
+    p, n, s = problem.precision, problem.n, problem.sum_of_magnitudes
+    slack = problem.underflow() + problem.reference_error() * s
+    e = Uncertainty(np.asarray(problem.growth * s + slack))
+    if not random:
+        return e
+    y2, t2 = np.abs(rounded(problem.value)) ** 2, problem.sum_of_squares
+    variance = sum_variance(p.u_a, problem.additions, y2, t2, rounded=2 * n if problem.additions else 0)
+    variance = variance + scatter((2 * n - 2, p.u_m)) * t2 + scatter((problem.stages, p.u_s)) * (t2 + y2)
+    return e.more(0.0, variance, shared=gamma(problem.conversions) * s + slack)
+
+
+def _limited(problem: Limits, error: Float64, how: str) -> tuple[Float64, str]:
+    """The bound E where sums may be exact or overflow, or infinities be met; and which form of it holds."""
+    s = problem.sum_of_magnitudes
+    exact = problem.exact(s)
+    if np.any(exact):
+        error = np.where(exact, 0.0, error)
+        how = "exact" if np.all(exact) else how
+    error = np.where(problem.may_overflow(s * (1 + problem.growth)), np.inf, error)
+    if not problem.finite:
+        error = np.where(np.isfinite(rounded(problem.value)), error, 0.0)
+        if problem.stages:
+            error = np.where(problem.meets_infinity(), np.inf, error)
+    return np.asarray(error, np.float64), how

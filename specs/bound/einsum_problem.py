@@ -17,6 +17,7 @@ from specs.arithmetic.conversion import converts_exactly
 from specs.arithmetic.double_double import DoubleDouble
 from specs.arithmetic.formats import Array, DType, Float64
 from specs.arithmetic.precision import Precision
+from specs.bound.rounding import gamma
 from specs.case.equation import Contraction, Term
 from specs.reference.contraction import contract
 from specs.reference.einsum import value
@@ -87,8 +88,37 @@ class Problem:
         return [(summed & labels).difference(*varying[:i], *varying[i + 1 :]) for i, labels in enumerate(varying)]
 
     @cached_property
+    def additions(self) -> int:
+        """And multiplications, one fewer where the comparison rounds to the accumulator's own format."""
+        more = self.n - 1 if self.complex else 0
+        less = 1 if self.precision.accumulate == self.precision.storage and not self.complex else 0
+        return max(self.terms + self.n - 2 + more - less, 0)
+
+    @property
+    def conversions(self) -> tuple[int, float]:
+        """Roundings of operands to the result's dtype."""
+        p = self.precision
+        return sum(self.narrowed), p.storage.unit_roundoff * (2 if p.truncates else 1)
+
+    @cached_property
+    def growth(self) -> float:
+        """The largest relative error of a term."""
+        p = self.precision
+        return gamma((self.additions, p.u_a), (2 * self.n - 2, p.u_m), (self.stages, p.u_s), self.conversions)
+
+    @cached_property
     def sum_of_magnitudes(self) -> Float64:
-        return contract(self.contraction, self.magnitudes)
+        """S, with a trailing axis of 1 for complex values."""
+        return self._summed(self.magnitudes)
+
+    @cached_property
+    def sum_of_squares(self) -> Float64:
+        """T2, in the same way."""
+        return self._summed([magnitude * magnitude for magnitude in self.magnitudes])
+
+    def _summed(self, magnitudes: list[Float64]) -> Float64:
+        found: Float64 = contract(self.contraction, magnitudes)
+        return found[..., None] if self.complex else found
 
     @cached_property
     def coherent(self) -> float:

@@ -17,42 +17,41 @@ between heads.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 
 import numpy as np
 
 from specs.arithmetic.formats import Float64
 from specs.arithmetic.precision import Precision
-from specs.bound.rounding import ROUNDING_DEVIATION, gamma
-from specs.bound.stages import Stages, Uncertain, finite
+from specs.bound.rounding import gamma, scatter, sum_variance
+from specs.bound.stages import Stages, finite
+from specs.bound.uncertainty import EXACT, Uncertainty
 from specs.case.layout import to_layout
 from specs.reference.attention import projected, repeated, rotary_pairs
 
 
-def entering(s: Stages, name: str) -> Uncertain | None:
-    """Of query, key or value as they enter the attention: bhsd, heads repeated; None where they are operands."""
+def entering(s: Stages, name: str) -> Uncertainty:
+    """Of query, key or value as they enter the attention: bhsd, heads repeated; nothing where they are operands."""
     c = s.config
-    found = _projected(s, name)
+    e = _projected(s, name)
     if c.rotary is not None and name != "value":
-        found = _turned(s, name, found)
-    if found is None:
-        return None
-    error, variance = found.error, found.variance
-    if name != "query":
-        group, before = c.num_heads // c.num_kv_heads, ((0, 0), (0, 0), (c.past or 0, 0), (0, 0))
-        error, variance = (repeated(np.pad(x, before), group) for x in (error, variance))
-    return Uncertain(error, variance)
+        e = _turned(s, name, e)
+    if name == "query":
+        return e
+    group, before = c.num_heads // c.num_kv_heads, ((0, 0), (0, 0), (c.past or 0, 0), (0, 0))
+    return e.mapped(lambda x: np.asarray(repeated(np.pad(x, before), group)))
 
 
-def sum_variance(p: Precision, terms: int, value: Float64, squares: Float64) -> Float64:
-    """Of a sum of `terms` products in any order, in units of one rounding's; `squares` is the sum of their squares."""
-    return p.u_a**2 * (terms * (value**2 / 3 + squares / 6) + 2 * squares) + 2 * p.u_m**2 * squares
+def _of_sum(p: Precision, terms: int, value: Float64, squares: Float64) -> Float64:
+    """Variance of a sum of `terms` products in any order; `squares` is the sum of their squares."""
+    return sum_variance(p.u_a, terms, value**2, squares, rounded=2) + scatter((2, p.u_m)) * squares
 
 
-def _projected(s: Stages, name: str) -> Uncertain | None:
+def _projected(s: Stages, name: str) -> Uncertainty:
     c, p = s.config, s.precision
     if c.projections is None:
-        return None
-    terms = s.given[f"{name}_weight"].shape[-1 if c.projections.kind == "linear" else -2]
+        return EXACT
+    terms = s.given[f"{name}_weight"].shape[-1 if c.projections.kind == "linear" else -2] + 1
 
     def of(given: Mapping[str, Float64]) -> Float64:
         return np.asarray(projected(c, given, name))
@@ -60,65 +59,50 @@ def _projected(s: Stages, name: str) -> Uncertain | None:
     sizes = of({key: np.abs(array) for key, array in s.given.items()})
     squares = of({key: array**2 for key, array in s.given.items()})
     value = of(s.given)
-    error = gamma((terms + 1, p.u_a), (2, p.u_m)) * sizes + s.u_store * np.abs(value) + s.lost
-    variance = sum_variance(p, terms + 1, value, squares) + s.u_store**2 * value**2
-    if c.projections.bias:  # the product may be stored before the bias is added
-        unbiased = of({key: array for key, array in s.given.items() if key != f"{name}_bias"})
-        error = error + s.u_store * np.abs(unbiased)
-        variance = variance + s.u_store**2 * unbiased**2
-    return Uncertain(error, ROUNDING_DEVIATION**2 * variance)
+    e = Uncertainty(gamma((terms, p.u_a), (2, p.u_m)) * sizes, _of_sum(p, terms, value, squares))
+    e = e.rounded(value, (1, s.u_store)).more(s.lost)
+    if not c.projections.bias:
+        return e
+    unbiased = of({key: array for key, array in s.given.items() if key != f"{name}_bias"})
+    return e.rounded(unbiased, (1, s.u_store))  # the product may be stored before the bias is added
 
 
-def _turned(s: Stages, name: str, before: Uncertain | None) -> Uncertain:
+def _turned(s: Stages, name: str, e: Uncertainty) -> Uncertainty:
     """As `specs.reference.attention.turned` turns the tensor itself."""
     c = s.config
     first = c.query_offset if name == "query" else c.past or 0
     x = np.asarray(projected(c, s.given, name))
-    error, variance = (before.error, before.variance) if before else (np.zeros(x.shape), np.zeros(x.shape))
     at = slice(first, first + x.shape[-2])
-    cos, sin = (np.abs(s.given[f"rotary_{table}"][at]) for table in ("cos", "sin"))
-    signed_cos, signed_sin = s.given["rotary_cos"][at], s.given["rotary_sin"][at]
+    cos, sin = s.given["rotary_cos"][at], s.given["rotary_sin"][at]
     pairs = rotary_pairs(c)
-    out = Uncertain(error.copy(), variance.copy())
+    error, variance = (np.broadcast_to(part, x.shape).copy() for part in (e.error, e.variance))
     for one, two, sign in ((*pairs, -1.0), (*pairs[::-1], 1.0)):
         own, beside = x[..., one] * cos, x[..., two] * sin
-        turned = x[..., one] * signed_cos + sign * x[..., two] * signed_sin
-        carried = error[..., one] * cos + error[..., two] * sin
-        size = np.abs(own) + np.abs(beside) + carried
-        out.error[..., one] = carried + gamma((2, s.u_step), (2, s.precision.u_a)) * size + 3 * s.lost
-        steps = s.u_step**2 * (own**2 + beside**2 + turned**2)
-        carried_variance = variance[..., one] * cos**2 + variance[..., two] * sin**2
-        out.variance[..., one] = carried_variance + ROUNDING_DEVIATION**2 * steps
-    return out
+        e_one, e_two = (e.mapped(itemgetter((..., features))) for features in (one, two))
+        carried = e_one.scaled(cos).plus(e_two.scaled(sin))
+        size = np.abs(own) + np.abs(beside) + carried.error
+        steps = own**2 + beside**2 + (own + sign * beside) ** 2
+        turned = carried.more(gamma((2, s.u_step), (2, s.precision.u_a)) * size, scatter((1, s.u_step)) * steps)
+        error[..., one], variance[..., one] = turned.more(3 * s.lost).error, turned.variance
+    return Uncertainty(error, variance)
 
 
-def leaving(s: Stages, error: Float64, deviation: Float64, shared: Float64) -> tuple[Float64, Float64, Float64]:
-    """Through the output projection, if there is one: the largest error, the deviation, and an error that all share.
-
-    From bhqd to the case's layout.
-    """
+def leaving(s: Stages, e: Uncertainty) -> Uncertainty:
+    """Through the output projection, if there is one: from bhqd to the case's layout."""
     c, p = s.config, s.precision
     if c.projections is None or not c.projections.output:
-        return to_layout(c, error), to_layout(c, deviation), to_layout(c, shared)
+        return e.mapped(lambda x: np.asarray(to_layout(c, x)))
     weight, bias = s.given["output_weight"], s.given["output_bias"]
-    rows = weight.reshape((-1, c.num_heads, c.value_dim))
-    heads = finite(s.exact.heads)
-    product, sizes, carried, shared = (
-        np.einsum("ohd,bhqd->bqo", matrix, tensor)
-        for matrix, tensor in (
-            (rows, heads),
-            (np.abs(rows), np.abs(heads)),
-            (np.abs(rows), error + s.u_store * np.abs(heads) + s.lost),
-            (np.abs(rows), shared),
-        )
-    )
-    growth = gamma((weight.shape[-1] + 1, p.u_a), (2, p.u_m))
-    error = carried + growth * (sizes + carried + np.abs(bias)) + s.u_store * np.abs(product) + s.lost
-    by_head = np.einsum("ohd,bhqd->bqho", np.abs(rows), deviation)
-    squares = np.einsum("ohd,bhqd->bqo", rows**2, heads**2)
-    variance = sum_variance(p, weight.shape[-1] + 1, product + bias, squares + bias**2)
-    variance = variance + s.u_store**2 * (squares + product**2)
-    deviation = np.sqrt((by_head**2).sum(axis=-2) + ROUNDING_DEVIATION**2 * variance)
-    if c.layout == "ds":
-        return error[0].T, deviation[0].T, shared[0].T
-    return error, deviation, shared
+    by_head = weight.reshape((-1, c.num_heads, c.value_dim)).transpose((1, 2, 0))  # hdo
+    heads, sizes = finite(s.exact.heads), np.abs(by_head)
+
+    def of(x: Float64, matrix: Float64) -> Float64:
+        return (x @ matrix).sum(axis=1)  # bqo
+
+    product, squares, terms = of(heads, by_head), of(heads**2, by_head**2), weight.shape[-1] + 1
+    carried = of(e.error + s.u_store * np.abs(heads) + s.lost, sizes)
+    growth = gamma((terms, p.u_a), (2, p.u_m)) * (of(np.abs(heads), sizes) + carried + np.abs(bias))
+    variance = ((e.deviation @ sizes) ** 2).sum(axis=1) + _of_sum(p, terms, product + bias, squares + bias**2)
+    variance = variance + scatter((1, s.u_store)) * (squares + product**2)
+    found = Uncertainty(carried + growth + s.u_store * np.abs(product) + s.lost, variance, of(e.shared, sizes))
+    return found.mapped(lambda x: x[0].T) if c.layout == "ds" else found

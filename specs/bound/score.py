@@ -25,8 +25,9 @@ import numpy as np
 
 from specs.arithmetic.formats import Bools, Float64, Format
 from specs.bound.projection import entering
-from specs.bound.rounding import ROUNDING_DEVIATION, gamma
-from specs.bound.stages import Stages, Uncertain, finite
+from specs.bound.rounding import gamma, scatter, sum_variance
+from specs.bound.stages import Stages, finite
+from specs.bound.uncertainty import EXACT, Uncertainty, through
 from specs.reference.attention import products
 
 EXP_ULPS = 4.0  # error of exp in ulps of its format: libraries measure 2 at most, hardware exp2 2
@@ -35,75 +36,59 @@ TANH_ULPS = 8.0
 
 @dataclass(frozen=True)
 class Exponents:
-    """Errors of every query's exponents, bhqk, one more for a sink.
+    """What is known of every query's exponents, bhqk, one more for a sink.
 
-    error      the largest, 0 where a key is not allowed
-    variance   of what is independent from key to key
+    r          their uncertainty, 0 where a key is not allowed; its variance that of what is independent from key to key
     slope      of a score over the product it is made of: a softcap's
-    query      of the query itself, whose error all its keys share; None where it is an operand
     boundless  queries for which nothing can be said: bhq1
     """
 
-    error: Float64
-    variance: Float64
+    r: Uncertainty
     slope: Float64
-    query: Uncertain | None
     boundless: Bools
 
 
 def exponents(s: Stages) -> Exponents:
     p, c = s.precision, s.config
-    scores = before_softcap(s)
-    error, variance, slope = scores.error, scores.variance, np.ones(scores.error.shape)
-    biased = np.abs(finite(s.exact.biased))
+    e = before_softcap(s)
+    slope = np.ones(e.error.shape)
     if c.softcap:
-        error, variance, slope = _capped(s, error, variance, biased)
+        e, slope = _capped(s, e)
     if c.mask is not None and c.mask.type == "additive":
-        masked = np.abs(np.where(s.exact.allowed, finite(s.exact.scores), 0.0))
-        error = error + (p.u_s + p.u_a) * masked
-        variance = variance + ROUNDING_DEVIATION**2 * (p.u_s**2 + p.u_a**2) * masked**2
+        e = e.rounded(np.where(s.exact.allowed, finite(s.exact.scores), 0.0), (1, p.u_s), (1, p.u_a))
         if c.bias is not None and not c.softcap:  # they may be one term, stored, before the scores come in
-            together = s.u_step * np.where(s.exact.allowed, np.abs(finite(s.given["bias"] + s.given["mask"])), 0.0)
-            error, variance = error + together, variance + (ROUNDING_DEVIATION * together) ** 2
+            together = np.where(s.exact.allowed, finite(s.given["bias"] + s.given["mask"]), 0.0)
+            e = e.rounded(together, (1, s.u_step))
 
-    error, variance, slope = s.beside(error, 0.0), s.beside(variance, 0.0), s.beside(slope, 0.0)
     largest = np.max(np.where(s.allowed, s.scores, -np.inf), axis=-1, keepdims=True, initial=-np.inf)
     shifted = np.abs(np.where(s.allowed, s.scores - largest, 0.0))
     narrow = p.u_x if p.u_x > p.u_a else 0.0  # a softmax narrower than the products: scores are converted to it
-    in_exp = EXP_ULPS * max(p.u_a, p.u_x)
-    converted = narrow * np.abs(s.scores)
-    error = error + shifted * (p.u_x + 2 * p.u_a) + in_exp + converted + (p.u_s if narrow else 0.0)
-    variance = variance + ROUNDING_DEVIATION**2 * ((shifted * (p.u_x + 2 * p.u_a)) ** 2 + in_exp**2 + converted**2)
+    in_exp, converted = EXP_ULPS * max(p.u_a, p.u_x), narrow * np.abs(s.scores)
+    r = e.mapped(lambda x: s.beside(x, 0.0)).blurred(shifted * (p.u_x + 2 * p.u_a), in_exp, converted)
+    r = r.more(p.u_s if narrow else 0.0)
     upward, downward = _overflowing(s)
-    error = np.where(downward, np.maximum(error, math.log(2.0)), error)
-    variance = np.where(downward, np.maximum(variance, 1.0), variance)
+    error = np.where(downward, np.maximum(r.error, math.log(2.0)), r.error)
+    variance = np.where(downward, np.maximum(r.variance, 1.0), r.variance)
     lost = np.all(downward | ~s.allowed, axis=-1, keepdims=True) & np.any(downward, axis=-1, keepdims=True)
     return Exponents(
-        np.where(s.allowed, error, 0.0),
-        np.where(s.allowed, np.minimum(variance, 25.0), 0.0),
-        slope,
-        entering(s, "query"),
+        Uncertainty(np.where(s.allowed, error, 0.0), np.where(s.allowed, np.minimum(variance, 25.0), 0.0)),
+        s.beside(slope, 0.0),
         np.any(upward, axis=-1, keepdims=True) | lost,
     )
 
 
-def before_softcap(s: Stages) -> Uncertain:
+def before_softcap(s: Stages) -> Uncertainty:
     """Of the scores with their bias, bhqk."""
     p, c = s.precision, s.config
-    scores = _products(s)
+    e = _products(s)
     if c.bias is None:
-        return scores
-    error, variance, biased = scores.error, scores.variance, np.abs(finite(s.exact.biased))
+        return e
     times = 2 if c.bias_at == "products" else 1
-    error = error + times * (p.u_s + p.u_a) * biased
-    variance = variance + times * ROUNDING_DEVIATION**2 * (p.u_s**2 + p.u_a**2) * biased**2
-    if c.bias_at == "products":
-        scaled = s.u_step * np.abs(c.score_scale * s.given["bias"])
-        error, variance = error + scaled, variance + (ROUNDING_DEVIATION * scaled) ** 2
-    return Uncertain(error, variance)
+    e = e.rounded(finite(s.exact.biased), (times, p.u_s), (times, p.u_a))
+    return e.rounded(c.score_scale * s.given["bias"], (1, s.u_step)) if c.bias_at == "products" else e
 
 
-def _products(s: Stages) -> Uncertain:
+def _products(s: Stages) -> Uncertainty:
     """Of the scaled products, bhqk, before anything is added; the variance leaves out what a query's keys share."""
     p, c, relative = s.precision, s.config, s.relative("keys")
     scale = abs(c.score_scale)
@@ -116,39 +101,35 @@ def _products(s: Stages) -> Uncertain:
         parts = of_key**2 + (finite(s.exact.raw) - of_key) ** 2 + raw**2
         keys = np.abs(plain)[:, :, None] + np.abs(relative)
     squares = scale**2 * products(query**2, keys**2)
-    stored = (1 + (relative is not None), s.u_step)  # the query may be multiplied by the scale and stored beforehand
-    error = gamma((c.head_dim, p.u_a), (2, p.u_m), stored, (2, p.u_a)) * scale * products(query, keys)
-    error = error + p.u_s * 2 * raw
+    # The query may be multiplied by the scale and stored beforehand
+    of_factors = (2, p.u_m), (1 + (relative is not None), s.u_step)
+    error = gamma((c.head_dim, p.u_a), *of_factors, (2, p.u_a)) * scale * products(query, keys)
     variance = (
-        p.u_a**2 * (c.head_dim * (raw**2 / 3 + squares / 6) + 2 * squares)
-        + (2 * p.u_m**2 + stored[0] * stored[1] ** 2) * squares
-        + 2 * p.u_s**2 * parts
-        + 2 * p.u_a**2 * raw**2
+        sum_variance(p.u_a, c.head_dim, raw**2, squares, rounded=2)
+        + scatter(*of_factors) * squares
+        + scatter((2, p.u_s)) * parts
+        + scatter((2, p.u_a)) * raw**2
     )
-    variance = ROUNDING_DEVIATION**2 * variance
-    of_query, of_key = entering(s, "query"), entering(s, "key")
-    own = np.zeros(keys.shape) if of_key is None else _for_each_query(of_key.error, keys)
-    if of_query is not None:
-        error = error + scale * products(of_query.error, keys + own)
-    if of_key is not None:
-        error = error + scale * products(query, own)
-        variance = variance + scale**2 * products(query**2, _for_each_query(of_key.variance, keys))
-    return Uncertain(error, variance)
+    e = Uncertainty(error + p.u_s * 2 * raw, variance)
+    e_q, e_k = (entering(s, name) for name in ("query", "key"))
+    e_k = e_k.mapped(lambda x: for_each_query(x, keys))
+    of_query = through(products, query, Uncertainty(e_q.error), keys + e_k.error, EXACT)
+    of_keys = through(products, query, EXACT, keys, e_k)
+    return e.plus(of_query.scaled(scale)).plus(of_keys.scaled(scale))
 
 
-def _for_each_query(of_keys: Float64, keys: Float64) -> Float64:
+def for_each_query(of_keys: Float64, keys: Float64) -> Float64:
     """bhkd as bhqkd, if the keys are that."""
     return of_keys if keys.ndim == of_keys.ndim else np.broadcast_to(of_keys[:, :, None], keys.shape)
 
 
-def _capped(s: Stages, error: Float64, variance: Float64, biased: Float64) -> tuple[Float64, Float64, Float64]:
+def _capped(s: Stages, e: Uncertainty) -> tuple[Uncertainty, Float64]:
     """tanh contracts what came before by sech^2 at the nearer end, and adds its own rounding."""
-    p, cap = s.precision, float(s.config.softcap or 0.0)
-    slope = np.cosh(np.minimum(np.maximum(biased - error, 0.0) / cap, 300.0)) ** -2
+    p, cap, biased = s.precision, float(s.config.softcap or 0.0), np.abs(finite(s.exact.biased))
+    slope = np.cosh(np.minimum(np.maximum(biased - e.error, 0.0) / cap, 300.0)) ** -2
+    divided = e.blurred((2 * p.u_a + p.u_s) * biased)
     own = (TANH_ULPS * p.u_a + 2 * p.u_s + 2 * p.u_a) * np.abs(finite(s.exact.capped))
-    division = 2 * p.u_a + p.u_s
-    variance = slope**2 * (variance + (ROUNDING_DEVIATION * division * biased) ** 2)
-    return slope * (error + division * biased) + own, variance + (ROUNDING_DEVIATION * own) ** 2, slope
+    return divided.scaled(slope).blurred(own), slope
 
 
 def _overflowing(s: Stages) -> tuple[Bools, Bools]:

@@ -20,14 +20,6 @@ from specs.reference.attention import Attention, projected, repeated, turned, wi
 
 
 @dataclass(frozen=True)
-class Uncertain:
-    """How far a computed tensor may be off: at most, and the variance where operands are random."""
-
-    error: Float64
-    variance: Float64
-
-
-@dataclass(frozen=True)
 class Stages:
     """One attention that is to be bounded; all arrays float64 and finite, layouts as in `Attention`."""
 
