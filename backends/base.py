@@ -20,9 +20,9 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from backends.attention.base import Attention
-from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.parts.contraction import Contraction
 from backends.parts.framework import INSTALLED, Framework
+from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import Precision, declared
 from specs.case.attention import AttentionConfig

@@ -14,11 +14,11 @@ import numpy as np
 
 from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.jax import CudnnAttention, DotProductAttention
-from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.hosts.keras import FUSED_KERAS, UNFUSED_KERAS, KerasHost
 from backends.parts.contraction import Contraction, too_long_a_search
 from backends.parts.framework import INSTALLED, Framework
+from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np  # not left to __init__: the suite itself needs it
 
 from backends.attention.by_hand import Einsum, Matmul
-from backends.attention.primitives import Primitives
 from backends.base import Backend, Computation, Declaration, copied
 from backends.parts.contraction import Contraction, has_sublists, interleaved, too_long_a_search
 from backends.parts.framework import INSTALLED, Framework
+from backends.parts.primitives import Primitives
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import bind

@@ -14,10 +14,10 @@ import numpy as np
 
 from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.keras import DEFAULT_HOST, VARIABLE
-from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.hosts.keras import KerasHost
 from backends.parts.framework import INSTALLED, Framework
+from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check

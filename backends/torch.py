@@ -10,7 +10,6 @@ import ml_dtypes
 import numpy as np
 
 from backends.attention.by_hand import Einsum, Matmul
-from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.torch import (
     CudnnAttention,
     EfficientAttention,
@@ -29,6 +28,7 @@ from backends.base import AnyComputation, Computation, Declaration, Pullback, co
 from backends.hosts.keras import FUSED_KERAS, KerasHost
 from backends.parts.contraction import Contraction, has_sublists, interleaved
 from backends.parts.framework import INSTALLED, Framework
+from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
 from specs.verdict import processor

@@ -13,8 +13,8 @@ from inspect import signature
 from typing import Any, ClassVar
 
 from backends.attention.heads import HEADS, Heads
-from backends.attention.primitives import Operands, Tensor
 from backends.attention.visibility import Visibility
+from backends.parts.primitives import Operands, Tensor
 from specs.case.attention import AttentionConfig
 from specs.case.features import features
 from specs.verdict.check import Check

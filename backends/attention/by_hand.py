@@ -13,8 +13,8 @@ from typing import Any
 from backends.attention.base import Attention
 from backends.attention.heads import HEADS
 from backends.attention.layout import EQUATIONS
-from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.visibility import VISIBILITY, both
+from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.case.shapes import attention_shapes
 

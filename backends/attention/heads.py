@@ -6,7 +6,7 @@ A config has each of these steps or leaves it out; what a framework has for a st
 from __future__ import annotations
 
 from backends.attention.layout import EQUATIONS, Layouts
-from backends.attention.primitives import Operands, Tensor
+from backends.parts.primitives import Operands, Tensor
 
 # What is done here, as `specs.case.features` names it
 HEADS = frozenset(

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 from backends.attention.base import Attention, first, without
 from backends.attention.heads import HEADS
-from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.visibility import VISIBILITY
 from backends.parts.framework import INSTALLED
+from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 from backends.attention.base import Attention, without
 from backends.attention.by_hand import LinearLayer
 from backends.attention.heads import HEADS
-from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.visibility import VISIBILITY
 from backends.parts.framework import INSTALLED, Framework
+from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 

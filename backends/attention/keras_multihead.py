@@ -10,8 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 from backends.attention.base import first, without
 from backends.attention.keras import dtype_of, hosted_keras
 from backends.attention.module import Module
-from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.parts.framework import Framework
+from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 

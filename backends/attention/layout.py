@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
-from backends.attention.primitives import Primitives, Tensor
+from backends.parts.primitives import Primitives, Tensor
 from specs.case.attention import AttentionConfig
 
 

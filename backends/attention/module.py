@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from backends.attention.base import Attention, first
 from backends.attention.heads import HEADS
-from backends.attention.primitives import Operands, Tensor
 from backends.attention.visibility import VISIBILITY, both
+from backends.parts.primitives import Operands, Tensor
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 

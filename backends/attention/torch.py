@@ -16,8 +16,8 @@ from packaging.version import Version
 from backends.attention.base import Attention, first
 from backends.attention.by_hand import LinearLayer
 from backends.attention.heads import HEADS
-from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.visibility import VISIBILITY
+from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 

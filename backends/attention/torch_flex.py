@@ -9,9 +9,9 @@ from importlib.metadata import version
 
 from backends.attention.base import Attention, first
 from backends.attention.heads import HEADS
-from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.visibility import VISIBILITY, Pairs
 from backends.parts.framework import INSTALLED
+from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 

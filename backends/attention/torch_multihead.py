@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from backends.attention.base import first
 from backends.attention.module import Module
-from backends.attention.primitives import Operands, Primitives, Tensor
 from backends.attention.torch import is_causal_alone
+from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 
-from backends.attention.primitives import Operands, Primitives, Tensor
+from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 
 # What `visible` and `added` express, as `specs.case.features` names it

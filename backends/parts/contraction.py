@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backends.attention.primitives import Operands, Tensor
+from backends.parts.primitives import Operands, Tensor
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import ELLIPSIS, Term, parse
 from specs.case.error import CaseError

@@ -77,7 +77,7 @@ def test_a_backend_computes_with_the_modules_that_it_is_given(name: str, impleme
 
 
 ADAPTER = """
-from backends.attention.primitives import Primitives
+from backends.parts.primitives import Primitives
 from backends.attention.torch import ScaledDotProductAttention
 from backends.base import Backend
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from backends.attention.by_hand import ByHand
-from backends.attention.primitives import Operands, Tensor
 from backends.numpy import Numpy
+from backends.parts.primitives import Operands, Tensor
 from tests.faulty.fault import fault
 
 

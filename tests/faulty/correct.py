@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from backends.attention.by_hand import ByHand
-from backends.attention.primitives import Operands, Tensor
 from backends.numpy import Numpy
+from backends.parts.primitives import Operands, Tensor
 from specs.arithmetic.formats import Array
 from tests.faulty.wrong import AnotherEinsum, Einsum, LongestSum, explicit, formulated, spelled
 

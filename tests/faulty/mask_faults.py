@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from backends.attention.by_hand import ByHand
-from backends.attention.primitives import Operands, Tensor
 from backends.attention.visibility import Pairs
 from backends.numpy import Numpy, softmax
+from backends.parts.primitives import Operands, Tensor
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from tests.faulty.fault import fault

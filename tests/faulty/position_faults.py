@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from backends.attention.by_hand import ByHand
-from backends.attention.primitives import Operands, Tensor
 from backends.attention.visibility import Pairs, both
 from backends.numpy import Numpy
+from backends.parts.primitives import Operands, Tensor
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from tests.faulty.fault import fault

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from backends.attention.by_hand import ByHand
-from backends.attention.primitives import Primitives
 from backends.base import Computation
 from backends.numpy import EINSUMS, Numpy, asking
 from backends.parts.contraction import Contraction
+from backends.parts.primitives import Primitives
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from specs.case.einsum import EinsumConfig
