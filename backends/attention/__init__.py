@@ -3,7 +3,6 @@
 Importing a file imports no framework: that is for the first use of an operation.  What is right is not known here.
 
 base         the contract of one way, made for a config, and what it says it cannot do
-primitives   what a backend gives it to compute with
 layout, heads, visibility   what is not yet attention: axes; query, key and value; masks
 by_hand      the formula, written as einsum and as matmul
 module       what the multi-head modules of all frameworks share

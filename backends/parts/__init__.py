@@ -1,4 +1,4 @@
-"""What backends and formulations are made of: a framework's modules, its primitives, an einsum as a function of operands.
+"""What backends and formulations are made of: a framework's modules and primitives, an einsum of operands by name.
 
 Nothing here knows what is made of it.
 """

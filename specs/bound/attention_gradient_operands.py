@@ -24,8 +24,9 @@ def uncertainties(errors: Errors, random: bool) -> dict[str, Uncertainty]:
     c, p, steps = errors.config, errors.precision, vars(errors.steps)
     heads = np.abs(finite(errors.stages.exact.heads))
 
-    def carried(of: dict[str, Float64], heads: Float64) -> dict[str, Float64]:
-        return of_operands(c, errors.sizes, heads, Gradients(**of), minus=1.0)
+    def carried(of: dict[str, Float64], heads: Float64, squared: bool = False) -> dict[str, Float64]:
+        config = c.model_copy(update={"scale": c.score_scale**2}) if squared else c  # a factor of a bias's gradient
+        return of_operands(config, errors.sizes, heads, Gradients(**of), minus=1.0)
 
     largest = carried({name: e.error for name, e in steps.items()}, heads)
     if "output_weight" in largest:
@@ -42,14 +43,15 @@ def uncertainties(errors: Errors, random: bool) -> dict[str, Uncertainty]:
         found[name] = Uncertainty(np.where(np.isnan(error), np.inf, error))
     if not random:
         return found
-    variance, shared, squares, value = (
-        carried(of, np.zeros_like(heads))
+    variance, squares = (
+        carried(of, np.zeros_like(heads), squared=True)
         for of in (
             {name: e.variance for name, e in steps.items()},
-            {name: e.shared for name, e in steps.items()},
             {name: step**2 for name, step in vars(errors.d).items()},
-            vars(errors.d),
         )
+    )
+    shared, value = (
+        carried(of, np.zeros_like(heads)) for of in ({name: e.shared for name, e in steps.items()}, vars(errors.d))
     )
     for name, e in found.items():
         terms, stores = _sums(errors, name)

@@ -13,6 +13,7 @@ from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.inputs import inputs
 from specs.reference.reference import Reference
+from tests.support.checks import case_of
 from tests.support.narrow_arithmetic import worst
 from tests.support.narrow_attention import BASE, CONFIGS, PRECISIONS, made
 from tests.support.narrow_attention_gradient import Backpropagated
@@ -161,3 +162,14 @@ def test_wrong_gradients_are_outside_the_bound(mistake: str, dtype: str) -> None
     found, expected = computed(case, p, dtype, {}), expectation(case, p, dtype)
     assert max(ratios(found, expected).values()) <= 1
     assert ratios(found | {operand: wrong(found[operand])}, expected)[operand] > 1
+
+
+@pytest.mark.parametrize("scale", [0.0625, 4.0])
+def test_a_scaled_bias_has_a_gradient_that_strays_by_the_scale(scale: float) -> None:
+    """A mask that is added to the scores gets the gradient of a bias of the products, but for the scale."""
+    fields = {"q_len": 7, "kv_len": 9, "num_heads": 2, "head_dim": 8, "scale": scale, "bias": "random"}
+    both = {"bias_at": "products", "mask": {"type": "additive", "shape": "hqk"}}
+    case = case_of(AttentionConfig.model_validate(fields | both))
+    expected = expectation(case, declared(DTYPES["float32"]), "float32")
+    bias, mask = (np.median(np.broadcast_to(expected[name].deviation, (2, 7, 9))) for name in ("bias", "mask"))
+    assert scale <= bias / mask <= 1.5 * scale
