@@ -6,5 +6,6 @@
     search                  an example's checks, what they found, and whether that was found before
     session                 pytest plugin: `--fuzz N` in place of the case files
 
-hypothesis is needed for `--fuzz` alone, so only `session` and `writing` can be imported without it.
+hypothesis is needed for `--fuzz` alone, so only `session` and `writing` can be imported without it.  What a session
+runs is handed to a search: nothing of `runner` is imported here, and no verdict is made that `specs` does not make.
 """
