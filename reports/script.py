@@ -94,6 +94,8 @@ def _found(folder: Path, id: str) -> list[str]:
 def find(id: str, root: Path) -> Check:
     """The check that an id names, on whatever device it says; raises ScriptError where there is none."""
     file, _, name = id.partition("::")
+    if (Path.cwd() / file).exists():  # of whoever's folder this is; of the project in any other
+        root = Path.cwd()
     where = name.rpartition("[")[2].rstrip("]").split("-")
     if not name or len(where) < 5:
         raise ScriptError(f"{id}: an id is FILE::CASE[BACKEND-DEVICE-IMPLEMENTATION-MODE-DTYPE], as in a record")

@@ -6,6 +6,7 @@ pytest-xdist collect the same items without importing a framework.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -64,6 +65,7 @@ class Plan:
     cache         folder in which references are kept, if pytest has a cache
     shard         the share of the checks that runs here; None is all of them
     program       the words with which a session is started
+    above         where ids are relative to, as seen from where the session was started; "" if that is the same place
     """
 
     places: list[Place]
@@ -72,6 +74,7 @@ class Plan:
     cache: Path | None
     shard: Shard | None
     program: tuple[str, ...]
+    above: str
 
     def deviations(self, backend: str) -> Sequence[Recorded]:
         return self.participants[backend].deviations
@@ -86,7 +89,8 @@ class Plan:
         front = ["conftest.py"] if nodeid.startswith("../") and self.program == ("pytest",) else []
         variables = participant.declared.variables.get(check.implementation, {})
         settings = [f"{name}={value}" for name, value in variables.items()]
-        return shlex.join([*settings, *self.program, *front, nodeid, *participant.options(check)])
+        named = os.path.join(self.above, nodeid)
+        return shlex.join([*settings, *self.program, *front, named, *participant.options(check)])
 
 
 PLAN = pytest.StashKey[Plan]()
@@ -105,6 +109,7 @@ def plan(config: pytest.Config, findings: Mapping[str, Finding]) -> Plan:
         cache=cache_folder(config, "references"),
         shard=config.stash[SHARD],
         program=program.command(config),
+        above=program.above(config),
     )
 
 

@@ -25,6 +25,7 @@ from reports.views import Views
 from runner.collection import asks_for_cases
 from runner.options import EARLIER, NARROWING, adapters, refuse_unknown
 from runner.plan import PLAN, asked, cache_folder, plan
+from runner.program import home
 
 FINDINGS = pytest.StashKey[dict[str, Finding]]()
 UNMET = pytest.StashKey[dict[str, str]]()  # backends that had to run and cannot, with the reason
@@ -53,7 +54,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         if finding.status == "broken" or (name in required and not asked(option.device, finding.devices))
     }
     config.stash[PLAN] = plan(config, findings)
-    folder = config.invocation_params.dir / option.report if option.report else config.rootpath / ".conformance"
+    folder = config.invocation_params.dir / option.report if option.report else home(config) / ".conformance"
     if handed is None and not option.collectonly:
         _report(config, folder)
     if option.fuzz:

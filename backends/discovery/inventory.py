@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -147,7 +148,8 @@ def examine(name: str) -> Finding:
 def _broken(name: str, reason: str) -> Finding:
     declared = registry.declare(name)
     installed = _versions(declared)
-    again = f'python -c "from backends.discovery import registry; registry.get({name!r})"'
+    adapter = [f"--adapter={registry.source(name)}"] if registry.is_added(name) else []
+    again = shlex.join(["python", "-m", "backends.discovery.inventory", name, *adapter])
     return Finding(
         name, "broken", installed.get(declared.distribution), versions=installed, reason=reason, next_step=again
     )

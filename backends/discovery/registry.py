@@ -57,6 +57,11 @@ def source(name: str) -> Path:
     return _own()[name]
 
 
+def is_added(name: str) -> bool:
+    """Whether a user added the backend, by a file of their own."""
+    return name in _adapters
+
+
 @cache
 def deviations(name: str) -> list[Recorded]:
     """What is recorded for a backend, in `deviations/<name>.yaml` beside its file; CaseFileError if that is broken."""

@@ -83,7 +83,7 @@ try:
 except Exception as error:
     print(f"refused: {{type(error).__name__}}: {{error}}")
 else:
-    print("accepted, with a result of shape", tuple({result}.shape))
+    print({accepted})
     sys.exit(1)"""
 
 
@@ -93,8 +93,9 @@ def _body(check: Check, backend: Backend, trace: Trace, dialect: dialects.Dialec
     if error := check.case.config.expected_error:
         said = f"expected: it is refused ({error})"
         inside = "\n".join(f"    {line}" for line in trace.lines) or "    pass"
-        result = trace.results.get("result", "None")
-        yield REFUSAL.format(expected=said, lines=inside, result=result)
+        result = trace.results.get("result")  # none where it is refused
+        shape = f', "with a result of shape", tuple({result}.shape)' if result else ""
+        yield REFUSAL.format(expected=said, lines=inside, accepted=f'"accepted"{shape}')
         return
     yield lines
     if trace.raised is not None:

@@ -134,6 +134,9 @@ def _model_at(model: type[BaseModel], path: yaml12.Path) -> type[BaseModel]:
 
 
 def _description(model: type[BaseModel], path: yaml12.Path) -> str:
+    """Of the field at a path, or of the one in whose list it is."""
+    while isinstance(path[-1], int):
+        path = path[:-1]
     return (_model_at(model, path[:-1]).model_fields[str(path[-1])].description or "").rstrip(".")
 
 

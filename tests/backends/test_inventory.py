@@ -84,7 +84,7 @@ def test_broken(tmp_path: Path, start: str, reason: str) -> None:
     finding = found(tmp_path, start=start, timeout=2 if "sleep" in start else 60)
     assert finding.status == "broken"
     assert reason in str(finding.reason)
-    assert "registry.get('fake')" in str(finding.next_step)
+    assert "-m backends.discovery.inventory fake --adapter=" in str(finding.next_step)
 
 
 def test_without_devices_is_broken(tmp_path: Path) -> None:

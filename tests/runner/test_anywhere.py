@@ -1,6 +1,7 @@
 """`python -m runner`: cases and adapters that are not of the project, from a folder that is not."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,29 @@ def test_a_check_is_run_again_with_the_command_of_its_record(folder: Path, fakes
     program, _, rest = record["again"].partition(" 'ours/")
     assert program == "python -m runner"
     assert rest == "products.yaml::product[right-cpu-einsum-eager-float64]' --adapter=mine.py"
+
+
+def test_files_elsewhere_keep_their_paths(folder: Path, fakes: Path) -> None:
+    (folder / "theirs").mkdir()
+    (folder / "theirs" / "products.yaml").write_text(PRODUCTS)
+    (folder / "here").mkdir()
+    files = [str(folder / name / "products.yaml") for name in ("ours", "theirs")]
+    adapter = ("--adapter=../mine.py", *MINE[1:])
+    ended = run(folder / "here", fakes, *(f"{file}::product" for file in files), *adapter)
+    assert "2 passed" in ended.stdout, ended.stdout + ended.stderr
+    records = list(read(folder / "here" / ".conformance").records())
+    assert {record["file"] for record in records} == {"ours/products.yaml", "theirs/products.yaml"}
+    again = shlex.split(records[0]["again"])
+    assert again[:4] == ["python", "-m", "runner", f"../{records[0]['id']}"]
+    assert "1 passed" in run(folder / "here", fakes, *again[3:], "--backend=right", "-q").stdout
+
+
+def test_a_program_is_of_the_case_in_the_present_folder(folder: Path, fakes: Path) -> None:
+    (folder / "cases" / "einsum").mkdir(parents=True)
+    own = PRODUCTS.replace("ij,jk->ik", "ij,kj->ik").replace("[[2, 3], [3, 4]]", "[[2, 3], [4, 3]]")
+    (folder / "cases" / "einsum" / "products.yaml").write_text(own)
+    id = "cases/einsum/products.yaml::product[numpy-cpu-einsum-eager-float64]"
+    assert "ij,kj->ik" in run(folder, fakes, "script", id, module="reports").stdout
 
 
 def test_a_file_that_cannot_be_used_is_told_with_its_place(folder: Path, fakes: Path) -> None:

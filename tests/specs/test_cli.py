@@ -167,3 +167,9 @@ def test_it_runs_as_a_module(file):
     assert result.returncode == 1
     assert result.stdout.endswith("3 problems in 1 file\n")
     assert result.stderr == ""
+
+
+def test_an_item_of_a_list_that_is_wrong_is_told_in_the_words_of_its_field(file, capsys):
+    entry = DEVIATION % ("two", "float32", "numpy") + '  processor: ["AVX2"]\n'
+    assert main(["check", file("deviations/some.yaml", entry)]) == 1
+    assert "processor[0] is the text 'AVX2' (expected: What the processor must have" in capsys.readouterr().out
