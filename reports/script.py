@@ -51,7 +51,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     try:
-        check = find(options.id, ROOT)
+        check = find(options.id, _root(options.id))
         if options.data:
             check = _designed(check, options.data)
         told = [options.id, f"{check.case.kind}: {fields(check)}"]
@@ -62,6 +62,11 @@ def run(options: argparse.Namespace) -> int:
         print(f"script: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _root(id: str) -> Path:
+    """What an id is relative to: the present folder where it has such a file, else the project."""
+    return Path.cwd() if (Path.cwd() / id.partition("::")[0]).exists() else ROOT
 
 
 def _designed(check: Check, recipe: str) -> Check:
@@ -94,8 +99,6 @@ def _found(folder: Path, id: str) -> list[str]:
 def find(id: str, root: Path) -> Check:
     """The check that an id names, on whatever device it says; raises ScriptError where there is none."""
     file, _, name = id.partition("::")
-    if (Path.cwd() / file).exists():  # of whoever's folder this is; of the project in any other
-        root = Path.cwd()
     where = name.rpartition("[")[2].rstrip("]").split("-")
     if not name or len(where) < 5:
         raise ScriptError(f"{id}: an id is FILE::CASE[BACKEND-DEVICE-IMPLEMENTATION-MODE-DTYPE], as in a record")

@@ -1,8 +1,8 @@
 """`python -m runner PATH… [options]`: what `pytest` does in the project, for cases and adapters anywhere.
 
 The run goes into the folder from which it is called.  Ids, and so inputs, are relative to it, or to the nearest folder
-above that holds all that is named; within the project both are the project's.  A
-folder that is named stands for all case files (`*.yaml`) below it, deviations aside.
+above that holds all that is named; within the project both are the project's.  A folder that is named stands for all
+case files (`*.yaml`) below it, deviations aside.
 """
 
 from __future__ import annotations

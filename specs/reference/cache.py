@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
@@ -55,9 +56,14 @@ def clear() -> None:
 
 @cache
 def source_digest(folder: Path) -> str:
-    """Of every Python file below a folder: names and contents, in a stable order."""
+    """Of every Python file below a folder, read once by a process."""
+    return files_digest(folder, (".py",))
+
+
+def files_digest(folder: Path, suffixes: Collection[str]) -> str:
+    """Of the files below a folder that end so: names and contents, in a stable order."""
     sum = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
+    for file in sorted(file for file in folder.rglob("*") if file.suffix in suffixes):
         sum.update(f"{file.relative_to(folder).as_posix()}\0".encode())
         sum.update(hashlib.sha256(file.read_bytes()).digest())
     return sum.hexdigest()
