@@ -16,8 +16,8 @@ from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.inputs.inputs import operands as operands_of
 from tests.support.attention_in_loops import by_loops
-from tests.support.attention_on_backends import framework, offered, run
-from tests.support.checks import check_of
+from tests.support.attention_on_backends import offered, run
+from tests.support.checks import check_of, framework
 
 
 @pytest.mark.parametrize(("name", "implementation", "config"), offered(by_hand=True))

@@ -10,21 +10,13 @@ import numpy as np
 import pytest
 
 from backends import numpy as numpy_backend
-from backends.base import Backend
 from backends.discovery import registry
 from backends.parts.contraction import interleaved
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
-from tests.support.checks import case_of, check_of
-
-
-def framework(name: str) -> Backend:
-    try:
-        return registry.get(name)
-    except ModuleNotFoundError as error:
-        pytest.skip(f"{name} is not installed: {error}")
+from tests.support.checks import case_of, check_of, framework
 
 
 def config(equation: str = "ij,jk->ik", **fields: Any) -> EinsumConfig:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.support.attention_in_loops import by_loops
-from tests.support.attention_on_backends import case_of, framework, offered, run
+from tests.support.attention_on_backends import case_of, offered, run
+from tests.support.checks import framework
 
 
 @pytest.mark.parametrize(("name", "implementation", "config"), offered(by_hand=False))

@@ -19,7 +19,7 @@ from specs.inputs import inputs
 from specs.verdict.check import Check
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
-from tests.support.checks import check_of
+from tests.support.checks import check_of, framework
 
 NAMES = [name for name in registry.names() if registry.declare(name).differentiates]
 every_backend = pytest.mark.parametrize("name", NAMES)
@@ -51,13 +51,6 @@ ATTENTION: dict[str, dict[str, Any]] = {
     },
     "projected for each head": {"projections": {"kind": "per_head", "bias": True, "input_dim": 3}},
 }
-
-
-def framework(name: str) -> Backend:
-    try:
-        return registry.get(name)
-    except ModuleNotFoundError as error:
-        pytest.skip(f"{name} is not installed: {error}")
 
 
 def case(**fields: Any) -> Case:

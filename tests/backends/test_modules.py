@@ -13,13 +13,12 @@ import pytest
 
 from backends.attention.jax import DotProductAttention
 from backends.attention.torch import FlashAttention
-from backends.base import Backend
 from backends.discovery import registry
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.inputs.inputs import differentiable
 from specs.inputs.inputs import operands as operands_of
-from tests.support.checks import check_of, unsupported
+from tests.support.checks import check_of, framework, unsupported
 
 PLAIN = {"batch": 2, "q_len": 4, "kv_len": 6, "num_heads": 2, "head_dim": 8}
 MODULE = PLAIN | {
@@ -41,13 +40,6 @@ MODULES = [
 
 def case_of(fields: dict[str, Any]) -> Case:
     return Case("tests/modules::case", "case", Path(__file__), 1, AttentionConfig(**fields))
-
-
-def framework(name: str) -> Backend:
-    try:
-        return registry.get(name)
-    except ModuleNotFoundError as error:
-        pytest.skip(f"{name} is not installed: {error}")
 
 
 def run(name: str, implementation: str, fields: dict[str, Any], mode: str = "eager") -> Any:

@@ -8,23 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends.base import Backend
 from backends.discovery import registry
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.case import Case
 from specs.case.common import Memory
 from specs.case.einsum import EinsumConfig
 from specs.inputs.memory import in_memory
-from tests.support.checks import check_of
+from tests.support.checks import check_of, framework
 
 SHAPES = [(), (0,), (3, 0, 2), (1,), (7,), (2, 3, 4)]
-
-
-def framework(name: str) -> Backend:
-    try:
-        return registry.get(name)
-    except ModuleNotFoundError as error:
-        pytest.skip(f"{name} is not installed: {error}")
 
 
 def telling(dtype: str, shape: tuple[int, ...]) -> Array:

@@ -175,13 +175,6 @@ def case_of(name: str) -> Case:
     return Case(f"tests/by_hand::{name}", name, Path(__file__), 1, AttentionConfig(**CONFIGS[name]))
 
 
-def framework(name: str) -> Backend:
-    try:
-        return registry.get(name)
-    except ModuleNotFoundError as error:
-        pytest.skip(f"{name} is not installed: {error}")
-
-
 def run(
     backend: Backend, name: str, implementation: str, mode: str, dtype: str = "float64"
 ) -> tuple[AttentionConfig, Mapping[str, Array], Array]:

@@ -1,11 +1,23 @@
-"""Checks that tests make by hand, and what a formulation of attention says of one."""
+"""Backends, checks that tests make by hand, and what a formulation of attention says of one."""
 
 from pathlib import Path
 
+import pytest
+
 from backends.attention.base import Attention
+from backends.base import Backend
+from backends.discovery import registry
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case, Config
 from specs.verdict.check import Check
+
+
+def framework(name: str) -> Backend:
+    """The backend, or a skipped test where its framework is not installed."""
+    try:
+        return registry.get(name)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{name} is not installed: {error}")
 
 
 def case_of(config: Config) -> Case:
