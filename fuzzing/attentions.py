@@ -33,7 +33,6 @@ LEFT_OUT = {
     "gradient": "the session chooses directions",
     "modes": "the session chooses modes",
     "implementations": "the session chooses implementations",
-    "requires": "examples are small",
     "expect": "follows from the other fields",
     "probe": "its operands need sizes of their own",
     "unseen": "it needs a key that no query sees, which a case says by itself",

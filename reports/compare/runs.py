@@ -17,7 +17,7 @@ from reports.compare.shift import bits, errors, family, speed
 from reports.read import Run
 
 # Fields of a case that say which checks are made of it, and nothing about what one of them computes
-ASIDE = frozenset({"about", "source", "dtypes", "gradient", "modes", "implementations", "requires"})
+ASIDE = frozenset({"about", "source", "dtypes", "gradient", "modes", "implementations"})
 KINDS = ("failing", "behaviour", "error ratio", "mended")
 # From the coarsest: the first of these that the other run has none of says why a check is missing there
 DIMENSIONS = ("backend", "device", "implementation", "mode", "dtype", "direction")

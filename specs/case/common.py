@@ -96,9 +96,6 @@ class Common(Model):
     )
     modes: list[Mode] | None = Field(default=None, description="Narrow to these modes.")
     implementations: list[str] | None = Field(default=None, description="Narrow to these implementations.")
-    requires: dict[Literal["memory_gib"], float] = Field(
-        default={}, description="Resources without which the case is not run, e.g. {memory_gib: 4}."
-    )
 
     @field_validator("dtypes")
     @classmethod

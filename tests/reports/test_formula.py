@@ -178,7 +178,7 @@ WITHIN = {  # the parts of a field that has some
     "projections": [Projections(kind="per_head", **fields) for fields in ({}, {"shared": True}, {"bias": True})],
 }
 OUTSIDE = {
-    **dict.fromkeys(("about", "source", "weak", "dtypes", "gradient", "requires"), "says nothing of the computation"),
+    **dict.fromkeys(("about", "source", "weak", "dtypes", "gradient"), "says nothing of the computation"),
     **dict.fromkeys(("modes", "implementations"), "narrows what runs"),
     **dict.fromkeys(("data", "seed", "query", "key", "value", "probe", "memory", "operands"), "is of the inputs"),
     "value_dim": "stands in the table of shapes",

@@ -60,7 +60,6 @@ def test_all_problems_of_a_file_are_found_at_once_each_at_its_place(problems_of)
         ("{head_dim: 4, q_len: 1, window: {zzz: 3}}", "3:41: unknown key 'zzz' (expected left or right)"),
         ("{head_dim: 4, q_len: 1, dtypes: []}", "3:40: dtypes is an empty list (expected a length of at least 1)"),
         ("{head_dim: 4, q_len: 1, dtypes: [int8, int8]}", "3:40: dtypes: a dtype is listed twice"),
-        ("{head_dim: 4, q_len: 1, requires: {disk: 1}}", "3:43: unknown key 'disk' (expected 'memory_gib')"),
         ("{head_dim: 4, q_len: 1, expect: {}}", "3:40: expect: give exactly one of: value, error"),
         ("{head_dim: 4, q_len: 1, query: [[1, x]]}", "3:44: query[0][1] is the text 'x' (expected a number, true or "
          "false, a complex number, or a list)"),

@@ -286,7 +286,7 @@ def test_attention_is_the_formula(name: str, dtype: str, accuracy: str) -> None:
 
 def test_every_field_that_changes_the_computation_is_covered() -> None:
     settings = {field for config in CONFIGS.values() for field in config}
-    common = {"about", "source", "gradient", "expect", "modes", "implementations", "requires", "seed", "probe", "weak"}
+    common = {"about", "source", "gradient", "expect", "modes", "implementations", "seed", "probe", "weak"}
     assert set(AttentionConfig.model_fields) - settings - common == {"query", "key", "value"}
 
 
