@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from backends.base import Backend, Declaration
 from backends.discovery import registry
 from specs.arithmetic.formats import DTYPES
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 
 HEADS = ("kind", "device", "implementation", "mode", "dtype")
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def promises() -> Iterator[str]:
     """What each dtype promises, where nothing else is declared."""
-    table = {name: declared(dtype).as_json() for name, dtype in DTYPES.items() if dtype.inexact}
+    table = {name: declared_precision(dtype).as_json() for name, dtype in DTYPES.items() if dtype.inexact}
     fields = list(next(iter(table.values())))
     yield "What a dtype promises:"
     yield ""

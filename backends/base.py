@@ -24,7 +24,7 @@ from backends.parts.contraction import Contraction
 from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
-from specs.arithmetic.precision import Precision, declared
+from specs.arithmetic.precision import Precision, declared_precision
 from specs.case.attention import AttentionConfig
 from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
@@ -196,7 +196,7 @@ class Backend(ABC):
         for row in self.rows():
             if row.applies(check):
                 merged |= row.formats
-        return declared(DTYPES[check.dtype], **merged)
+        return declared_precision(DTYPES[check.dtype], **merged)
 
     def settings(self) -> dict[str, Any]:
         """Settings of the framework that change numerics, as plain JSON values."""

@@ -163,8 +163,8 @@ class Jax(KerasHost):
 
     def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
         options = EINSUMS[implementation]
-        if config.asked_dtype is not None:
-            options = options | {"preferred_element_type": DTYPES[config.asked_dtype].numpy}
+        if config.requested_dtype is not None:
+            options = options | {"preferred_element_type": DTYPES[config.requested_dtype].numpy}
         return Contraction(self.jax.numpy.einsum, config.equation, tuple(options.items()))
 
     def compiled(self, computation: AnyComputation, check: Check) -> AnyComputation:

@@ -192,10 +192,10 @@ class Numpy(Backend):
 
 def asking(config: EinsumConfig) -> tuple[tuple[str, Any], ...]:
     """The arguments that ask for a dtype, with a casting rule only where the default, "safe", would refuse."""
-    if config.asked_dtype is None:
+    if config.requested_dtype is None:
         return ()
-    dtype = DTYPES[config.asked_dtype].numpy
-    operands = (DTYPES[name].numpy for name in config.operand_dtypes or [config.asked_dtype])
+    dtype = DTYPES[config.requested_dtype].numpy
+    operands = (DTYPES[name].numpy for name in config.operand_dtypes or [config.requested_dtype])
     if all(np.can_cast(operand, dtype) for operand in operands):
         return (("dtype", dtype),)
     return (("dtype", dtype), ("casting", "same_kind"))

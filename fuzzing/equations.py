@@ -71,10 +71,10 @@ def recipes(contraction: Contraction, dtype: DType) -> st.SearchStrategy[Recipe]
     to multiply complex numbers differ in theirs.
     """
     unfit: set[Recipe] = set()
-    if not any(contraction.sizes[label] > 1 for label in contraction.summed):
+    if not any(contraction.sizes[label] > 1 for label in contraction.summed_labels):
         unfit.add("cancelling")
     operands = Counter(label for term in contraction.operands for label in set(term))
-    partial_sums = len(contraction.operands) > 1 and any(operands[label] == 1 for label in contraction.summed)
+    partial_sums = len(contraction.operands) > 1 and any(operands[label] == 1 for label in contraction.summed_labels)
     if dtype.kind == "complex" or len(contraction.operands) > 2 or partial_sums:
         unfit.add("nonfinite")
     return st.sampled_from([recipe for recipe in RECIPES if recipe not in unfit])

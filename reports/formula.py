@@ -52,7 +52,7 @@ def _einsum(config: Mapping[str, Any], contraction: Contraction, shapes: Sequenc
         # An axis of size 1 that broadcasts is read at 0, whatever its label's index
         read = [_number(0) if size < sizes[label] else _label(label) for label, size in zip(term, shape, strict=True)]
         factors.append(_indexed(name, read))
-    summed = contraction.summed
+    summed = contraction.summed_labels
     sum_sign = [_sum([_label(label) for label in summed])] if summed else []
     left = _indexed("Y", [_label(label) for label in contraction.output])
     notes = []

@@ -99,7 +99,7 @@ def _required() -> set[str]:
 
 
 def _schema(*, only_check: bool) -> int:
-    text = schema.text()
+    text = schema.render()
     name = os.path.relpath(schema.SCHEMA_PATH)
     current = schema.SCHEMA_PATH.read_text(encoding="utf-8") if schema.SCHEMA_PATH.exists() else None
     if only_check and text != current:

@@ -75,7 +75,7 @@ class ByHand(Attention, ABC):
 
     def hides(self, keep: Tensor | None) -> Tensor | None:
         """Where values count at all, if any of them is not finite and 0 times it would be felt; None: everywhere."""
-        if keep is None or self.config.finite_values or self.config.masked_values == "spread":
+        if keep is None or self.config.has_finite_values or self.config.masked_values == "spread":
             return None
         return keep | ~self.ops.any(keep, self.keys_axis) if self.config.fully_masked == "mean" else keep
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.base import Backend
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import BFLOAT16, DTYPES, Array, Bools, Direction, Float64, Format, round_to, spacing
 from specs.bound.bound import reference
 from specs.inputs import inputs
@@ -55,7 +55,7 @@ def expected(check: Check, backend: Backend, of: str | None) -> Expected:
     if right.error is None or right.precision is None:
         value = np.asarray(right.value)
         return Expected(right.dtype.name, value, value, value)
-    value, (low, high, zeros) = rounded(right.value), _fitting(right)
+    value, (low, high, zeros) = to_float64(right.value), _fitting(right)
     if of is not None and backend.conjugates and right.dtype.kind == "complex":
         value, low, high = (np.stack(parts, -1) for parts in _conjugate(value, low, high))
     return Expected(right.dtype.name, value, low, high, zeros if np.any(zeros) else None, right.signed)
@@ -70,7 +70,7 @@ def _fitting(right: Reference) -> tuple[Array, Array, Bools]:
     """The lowest and the highest number of the result's format that fits, and where 0 does beside them."""
     assert right.error is not None
     assert right.precision is not None
-    precision, format, value = right.precision, right.precision.storage, rounded(right.value)
+    precision, format, value = right.precision, right.precision.storage, to_float64(right.value)
     error = np.broadcast_to(right.error, value.shape)
 
     def fits(numbers: Float64) -> Bools:

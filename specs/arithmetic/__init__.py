@@ -1,4 +1,4 @@
-"""Numbers: what a format can hold, how a value is rounded to it, and arithmetic with twice its digits.
+"""Number formats, rounding to them, dtype promotion, declared precision, and double-double arithmetic.
 
-Nothing here knows of cases, frameworks or tests.
+Nothing here knows about cases, frameworks or tests.
 """

@@ -1,4 +1,4 @@
-"""What an operand can lose on its way into a contraction whose result has another dtype."""
+"""What an operand can lose when it is converted for a contraction whose result has another dtype."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from specs.arithmetic.formats import DTYPES, FLOAT16, FLOAT32, FLOAT64, Array, F
 from specs.arithmetic.precision import Precision
 
 
-def converts_exactly(operand: Array, to: Format) -> bool:
-    """Whether `to` holds every value of an operand (of a complex one, both parts).
+def converts_exactly(operand: Array, format: Format) -> bool:
+    """Whether `format` represents every value of an operand exactly (both parts of a complex one).
 
-    Of integers it may say no where the largest is beyond 2**precision and yet a number of the format.
+    For integers this can be a false negative: it is False if the largest magnitude exceeds 2**precision, even where
+    the format does represent it.
     """
     if operand.dtype.kind in "iu":
-        return largest(operand) <= 2 ** min(to.precision, FLOAT64.precision)
+        return largest_magnitude(operand) <= 2 ** min(format.precision, FLOAT64.precision)
     parts = np.stack([operand.real, operand.imag]).astype(np.float64)
-    return np.array_equal(round_to(parts, to), parts, equal_nan=True)
+    return np.array_equal(round_to(parts, format), parts, equal_nan=True)
 
 
-def digits(operand: Array) -> int:
-    """How many binary digits a number of the operand can have: by its format, or by the largest integer there is."""
+def significant_bits(operand: Array) -> int:
+    """Upper bound on the significant bits of an element: the format's precision, or for integers the bits in use."""
     format = DTYPES[dtype_name(operand.dtype)].format
     if format is not None:
         return format.precision
-    return largest(operand).bit_length()
+    return largest_magnitude(operand).bit_length()
 
 
-def smallest_read(operand: Array, precision: Precision) -> float:
-    """The magnitude beneath which a number may be read as zero: 0 where subnormals are kept.
+def flush_threshold(operand: Array, precision: Precision) -> float:
+    """The magnitude below which an element may be read as zero; 0 if subnormals are kept.
 
-    float16 is converted before anything is computed, so there the limit is that of float32.
+    float16 is converted to float32 before anything is computed, so its threshold is that of float32.
     """
     if not precision.flushes:
         return 0.0
@@ -38,6 +39,6 @@ def smallest_read(operand: Array, precision: Precision) -> float:
     return max((FLOAT32 if format is FLOAT16 else format).tiny for format in formats if format)
 
 
-def largest(integers: Array) -> int:
-    """The largest magnitude; 0 of none."""
+def largest_magnitude(integers: Array) -> int:
+    """The largest magnitude in an integer array; 0 if it is empty."""
     return max(-int(integers.min()), int(integers.max())) if integers.size else 0

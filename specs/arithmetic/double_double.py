@@ -1,11 +1,11 @@
-"""Arithmetic with about 106 bits, for the reference of float64 and complex128.
+"""Double-double arithmetic (about 106 bits), used for the float64 and complex128 references.
 
-A reference has to be better than the format it judges, and the same on every platform, which rules
-out `numpy.longdouble`. A double-double number is the unevaluated sum of two float64 numbers; each
-operation here is a fixed sequence of correctly rounded float64 operations. Functions of it are in
-`elementary`, its matrix product in `matrix_product`.
+A reference must be more accurate than the format it judges and identical on every platform, which
+rules out `numpy.longdouble`. A double-double number is the unevaluated sum of two float64 numbers;
+each operation is a fixed sequence of correctly rounded float64 operations. Elementary functions are
+in `elementary`, the matrix product is in `matrix_product`.
 
-Sources, by the names used below:
+References, as cited below:
   Dekker 1971, "A floating-point technique for extending the available precision";
   Knuth, "The Art of Computer Programming" vol. 2, section 4.2.2;
   Shewchuk 1997, "Adaptive precision floating-point arithmetic";
@@ -13,9 +13,9 @@ Sources, by the names used below:
   Joldes, Muller & Popescu 2017, "Tight and rigorous error bounds for basic building blocks of
   double-word arithmetic".
 
-Range: that of float64. Infinity and NaN appear where float64 would have them, with `lo` 0. `lo` is
-a multiple of 2**-1074 like any float64, so a result below 2**-968 has fewer than 106 bits, and all
-operations are accurate to a few units of 2**-1074 there.
+The range is that of float64. Infinity and NaN appear where float64 would produce them, with `lo` = 0.
+Like any float64, `lo` is a multiple of 2**-1074, so a result below 2**-968 has fewer than 106 bits;
+there, all operations are accurate to a few units of 2**-1074.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def quietly(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Overflow, 0/0 and the like are results here, whatever error state the caller has set."""
+def ignore_float_errors(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Decorator: overflow, 0/0 and the like raise nothing, whatever error state the caller has set."""
 
     @wraps(function)
-    def quiet(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+    def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         with np.errstate(all="ignore"):
             return function(*args, **kwargs)
 
-    return quiet
+    return wrapper
 
 
 @final
 class DoubleDouble:
-    """An array of sums `hi + lo`, where `hi` is the value rounded to float64.
+    """An array of unevaluated sums `hi + lo`, where `hi` is the value rounded to float64.
 
-    Operators take DoubleDouble, float64 arrays and Python numbers on either side and broadcast as
+    Operators accept DoubleDouble, float64 arrays and Python numbers on either side and broadcast as
     NumPy does. Relative error: at most 2**-104 for + and -, 2**-103 for * and /.
-    The constructor trusts that |lo| <= ulp(hi) / 2; `lift` is for anything else.
+    The constructor does not check that |lo| <= ulp(hi) / 2; use `lift` for other values.
     """
 
     __array_ufunc__ = None  # ndarray + DoubleDouble defers to DoubleDouble.__radd__
@@ -86,12 +86,12 @@ class DoubleDouble:
         return self.hi
 
     def __add__(self, other: Operand) -> DoubleDouble:
-        """Joldes, Muller & Popescu 2017, algorithm 6: accurate also when the operands cancel."""
+        """Joldes, Muller & Popescu 2017, algorithm 6: accurate even under cancellation."""
         other = lift(other)
         lead, error = two_sum(self.hi, other.hi)
         tail, tail_error = two_sum(self.lo, other.lo)
-        total = normalised(lead, error + tail)
-        return normalised(total.hi, total.lo + tail_error)
+        total = renormalise(lead, error + tail)
+        return renormalise(total.hi, total.lo + tail_error)
 
     def __neg__(self) -> DoubleDouble:
         return DoubleDouble(-self.hi, -self.lo)
@@ -102,25 +102,25 @@ class DoubleDouble:
     def __rsub__(self, other: Operand) -> DoubleDouble:
         return lift(other) - self
 
-    @quietly
+    @ignore_float_errors
     def __mul__(self, other: Operand) -> DoubleDouble:
-        """Dekker 1971: the product of the two `lo` is below the last bit and left out."""
+        """Dekker 1971: the product of the two `lo` is below the last bit and is omitted."""
         other = lift(other)
         lead, error = two_product(self.hi, other.hi)
-        return normalised(lead, error + (self.hi * other.lo + self.lo * other.hi))
+        return renormalise(lead, error + (self.hi * other.lo + self.lo * other.hi))
 
-    @quietly
+    @ignore_float_errors
     def __truediv__(self, other: Operand) -> DoubleDouble:
         """Long division with two digits of 53 bits (Hida, Li & Bailey 2001, section 3.4)."""
         other = lift(other)
-        # Between fractions in [1/2, 1) neither digit nor remainder can over- or underflow.
+        # With both operands scaled to [1/2, 1), neither digit nor remainder can overflow or underflow.
         exponent, other_exponent = np.frexp(self.hi)[1], np.frexp(other.hi)[1]
-        numerator = times_power_of_two(self, -exponent)
-        denominator = times_power_of_two(other, -other_exponent)
+        numerator = ldexp(self, -exponent)
+        denominator = ldexp(other, -other_exponent)
         digit = numerator.hi / denominator.hi
         remainder = numerator - denominator * digit
-        quotient = normalised(digit, remainder.hi / denominator.hi)
-        return times_power_of_two(quotient, exponent - other_exponent)
+        quotient = renormalise(digit, remainder.hi / denominator.hi)
+        return ldexp(quotient, exponent - other_exponent)
 
     def __rtruediv__(self, other: Operand) -> DoubleDouble:
         return lift(other) / self
@@ -158,39 +158,39 @@ class DoubleDouble:
         return DoubleDouble(self.hi.swapaxes(first, second), self.lo.swapaxes(first, second))
 
     def sum(self, axis: int | tuple[int, ...], keepdims: bool = False) -> DoubleDouble:
-        """Sum over one or several axes by halving; over nothing it is 0.
+        """Pairwise sum over one or more axes; an empty sum is 0.
 
         Error: at most ceil(log2(n)) * 2**-104 times the sum of the n magnitudes.
         """
         axes = (axis,) if isinstance(axis, int) else axis
         front = tuple(range(len(axes)))
         hi, lo = np.moveaxis(self.hi, axes, front), np.moveaxis(self.lo, axes, front)
-        count, kept_shape = prod(hi.shape[: len(axes)]), hi.shape[len(axes) :]
-        terms = DoubleDouble(hi, lo).reshape(count, *kept_shape)
+        count, outer_shape = prod(hi.shape[: len(axes)]), hi.shape[len(axes) :]
+        terms = DoubleDouble(hi, lo).reshape(count, *outer_shape)
         if count == 0:
-            terms = DoubleDouble(np.zeros((1, *kept_shape)))
+            terms = DoubleDouble(np.zeros((1, *outer_shape)))
         while (length := terms.shape[0]) > 1:
             half = length // 2
             pairs = terms[:half] + terms[half : 2 * half]
-            terms = concatenate([pairs, terms[2 * half :]], axis=0) if length % 2 else pairs
+            terms = concat([pairs, terms[2 * half :]], axis=0) if length % 2 else pairs
         if not keepdims:
             return terms[0]
-        summed = {one % self.ndim for one in axes}
-        return terms.reshape([1 if at in summed else n for at, n in enumerate(self.shape)])
+        summed_axes = {axis % self.ndim for axis in axes}
+        return terms.reshape([1 if axis in summed_axes else size for axis, size in enumerate(self.shape)])
 
     def max(self, axis: int | tuple[int, ...], keepdims: bool = False) -> DoubleDouble:
-        """The largest element, NaN if there is one; as in NumPy, over nothing it is an error."""
+        """The largest element, or NaN if any element is NaN; like NumPy, raises ValueError over no elements."""
         largest = self.hi.max(axis=axis, keepdims=True)
-        rivals = np.where(self.hi == largest, self.lo, -np.inf)
-        tail = rivals.max(axis=axis, keepdims=keepdims)
-        return normalised(largest.reshape(tail.shape), tail)
+        candidates = np.where(self.hi == largest, self.lo, -np.inf)
+        tail = candidates.max(axis=axis, keepdims=keepdims)
+        return renormalise(largest.reshape(tail.shape), tail)
 
 
-@quietly
+@ignore_float_errors
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """`s, e` with s = a + b rounded and s + e = a + b exactly (Knuth); 0 for e where s overflows.
+    """`s, e` with s = fl(a + b) and s + e = a + b exactly (Knuth); e = 0 where s overflows.
 
-    Sums do not underflow, so this holds over the whole range.
+    Addition does not underflow, so this holds over the whole range.
     """
     total = a + b
     b_part = total - a
@@ -198,14 +198,14 @@ def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return total, np.where(np.isfinite(error), error, 0.0)
 
 
-@quietly
+@ignore_float_errors
 def two_product(a: Array, b: Array) -> tuple[Array, Array]:
-    """`p, e` with p = a * b rounded and p + e = a * b exactly (Dekker); 0 for e where p overflows.
+    """`p, e` with p = fl(a * b) and p + e = a * b exactly (Dekker); e = 0 where p overflows.
 
     Where a * b has bits below 2**-1074, e is rounded to a multiple of that.
     """
     product = a * b
-    # The error is found between fractions in [1/2, 1): there no step can over- or underflow.
+    # The error is computed from fractions in [1/2, 1), where no step can overflow or underflow.
     (a_fraction, a_exponent), (b_fraction, b_exponent) = np.frexp(a), np.frexp(b)
     a_upper, b_upper = _upper_half(a_fraction), _upper_half(b_fraction)
     a_lower, b_lower = a_fraction - a_upper, b_fraction - b_upper
@@ -216,31 +216,32 @@ def two_product(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _upper_half(fraction: Array) -> Array:
-    """A fraction rounded to a multiple of 2**-26; what it leaves has 26 bits too, and a sign."""
+    """A fraction rounded to a multiple of 2**-26; the remainder has 26 bits and a sign."""
     return (fraction + 1.5 * 2.0**26) - 1.5 * 2.0**26
 
 
-@quietly
-def normalised(lead: Array, tail: Array) -> DoubleDouble:
-    """The sum of two numbers, |tail| <= |lead| (Dekker's fast two-sum), or lead if not finite."""
-    # A tail that is not finite beside a finite lead comes from a step such as 0 * inf on the way.
+@ignore_float_errors
+def renormalise(lead: Array, tail: Array) -> DoubleDouble:
+    """lead + tail as DoubleDouble, for |tail| <= |lead| (Dekker's fast two-sum); lead alone if it is not finite."""
+    # A non-finite tail with a finite lead comes from an intermediate step such as 0 * inf.
     tail = np.where(np.isfinite(lead) & np.isfinite(tail), tail, 0.0)
     hi = np.where(tail == 0, lead, lead + tail)  # -0.0 + 0.0 would lose its sign
     lo = tail - (hi - lead)
     return DoubleDouble(hi, np.where(np.isfinite(hi), lo, 0.0))
 
 
-@quietly
-def times_power_of_two(value: DoubleDouble, exponent: npt.NDArray[np.intc] | int) -> DoubleDouble:
+@ignore_float_errors
+def ldexp(value: DoubleDouble, exponent: npt.NDArray[np.intc] | int) -> DoubleDouble:
+    """value * 2**exponent, exact except for overflow and underflow."""
     hi = np.ldexp(value.hi, exponent)
     return DoubleDouble(hi, np.where(np.isfinite(hi), np.ldexp(value.lo, exponent), 0.0))
 
 
-# --- Functions that take float64 arrays (and then are NumPy's) or DoubleDouble ---
+# --- Functions of DoubleDouble, or of float64 arrays, for which they call NumPy's ---
 
 
 def lift(value: Operand) -> DoubleDouble:
-    """As DoubleDouble; refuses complex and long double, integers beyond 2**53 are rounded."""
+    """Convert to DoubleDouble; raises TypeError for complex and long double, rounds integers beyond 2**53."""
     if isinstance(value, DoubleDouble):
         return value
     return DoubleDouble(np.asarray(value).astype(np.float64, casting="safe", copy=False))
@@ -257,13 +258,13 @@ def broadcast_to(value: Real, shape: tuple[int, ...]) -> Real:
 
 
 @overload
-def concatenate(values: Sequence[Array], axis: int) -> Array: ...
+def concat(values: Sequence[Array], axis: int) -> Array: ...
 @overload
-def concatenate(values: Sequence[DoubleDouble], axis: int) -> DoubleDouble: ...
-def concatenate(values: Sequence[Array | DoubleDouble], axis: int) -> Array | DoubleDouble:
-    plain = [value for value in values if not isinstance(value, DoubleDouble)]
-    if len(plain) == len(values):
-        return np.concatenate(plain, axis=axis)
+def concat(values: Sequence[DoubleDouble], axis: int) -> DoubleDouble: ...
+def concat(values: Sequence[Array | DoubleDouble], axis: int) -> Array | DoubleDouble:
+    arrays = [value for value in values if not isinstance(value, DoubleDouble)]
+    if len(arrays) == len(values):
+        return np.concatenate(arrays, axis=axis)
     lifted = [lift(value) for value in values]
     return DoubleDouble(
         np.concatenate([value.hi for value in lifted], axis=axis),
@@ -284,6 +285,6 @@ def where(condition: npt.ArrayLike, a: Operand, b: Operand) -> Array | DoubleDou
     return DoubleDouble(np.where(condition, a.hi, b.hi), np.where(condition, a.lo, b.lo))
 
 
-def rounded(value: npt.NDArray[Any] | DoubleDouble) -> Array:
-    """The value as float64."""
+def to_float64(value: npt.NDArray[Any] | DoubleDouble) -> Array:
+    """The value rounded to float64."""
     return value.rounded if isinstance(value, DoubleDouble) else np.asarray(value, np.float64)

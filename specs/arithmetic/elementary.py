@@ -1,4 +1,4 @@
-"""Square root, exponential and hyperbolic tangent of float64 arrays (then NumPy's) and of `DoubleDouble`.
+"""Square root, exponential and hyperbolic tangent of `DoubleDouble`, and of float64 arrays by NumPy.
 
 Source: Hida, Li & Bailey 2001, "Algorithms for quad-double precision floating point arithmetic".
 """
@@ -15,9 +15,9 @@ from specs.arithmetic.double_double import (
     DoubleDouble,
     Real,
     absolute,
-    normalised,
-    quietly,
-    times_power_of_two,
+    ignore_float_errors,
+    ldexp,
+    renormalise,
     two_product,
     where,
 )
@@ -28,60 +28,60 @@ def _constant(value: Fraction) -> DoubleDouble:
     return DoubleDouble(hi, float(value - Fraction(hi)))
 
 
-@quietly
+@ignore_float_errors
 def sqrt(value: Real) -> Real:
-    """One Newton step from the float64 root (Hida, Li & Bailey 2001); relative error 2**-103."""
+    """One Newton step from the float64 root (Hida, Li & Bailey 2001); relative error at most 2**-103."""
     if not isinstance(value, DoubleDouble):
         return np.sqrt(value)
-    half_exponent = np.frexp(value.hi)[1] // 2  # the rest is in [1/2, 2): its square is safe
-    value = times_power_of_two(value, -2 * half_exponent)
+    half_exponent = np.frexp(value.hi)[1] // 2  # the scaled value is in [1/2, 2): its square is safe
+    value = ldexp(value, -2 * half_exponent)
     root = np.sqrt(value.hi)
     remainder = value - DoubleDouble(*two_product(root, root))
-    return times_power_of_two(normalised(root, remainder.hi / (2 * root)), half_exponent)
+    return ldexp(renormalise(root, remainder.hi / (2 * root)), half_exponent)
 
 
-@quietly
+@ignore_float_errors
 def exp(value: Real) -> Real:
-    """The exponential, relative error at most 2**-100 while it is normal, and 0 at -infinity."""
+    """The exponential, with relative error at most 2**-100 for normal results; 0 at -infinity."""
     if not isinstance(value, DoubleDouble):
         return np.exp(value)
-    # Beyond 800 the result is 0 or infinite; clipped, its exponent stays a small integer.
+    # Beyond 800 the result is 0 or infinite; clipping keeps its exponent a small integer.
     clipped = where(np.abs(value.hi) > 800, np.copysign(800.0, value.hi), value)
     exponent, excess = _exp_parts(clipped)
-    return times_power_of_two(excess + 1.0, exponent)
+    return ldexp(excess + 1.0, exponent)
 
 
-@quietly
+@ignore_float_errors
 def tanh(value: Real) -> Real:
-    """The hyperbolic tangent, relative error at most 2**-99 also near 0; 1 at infinity."""
+    """The hyperbolic tangent, with relative error at most 2**-99, also near 0; 1 at infinity."""
     if not isinstance(value, DoubleDouble):
         return np.tanh(value)
-    size = np.abs(value.hi)
+    magnitude = np.abs(value.hi)
     # tanh(x) = d / (d + 2) with d = exp(2x) - 1. Beyond 40 it differs from 1 by less than 2**-114.
-    exponent, excess = _exp_parts(where(size > 40, 40.0, absolute(value)) * 2.0)
-    difference = times_power_of_two(excess + 1.0, exponent) - 1.0
+    exponent, excess = _exp_parts(where(magnitude > 40, 40.0, absolute(value)) * 2.0)
+    difference = ldexp(excess + 1.0, exponent) - 1.0
     difference = where(exponent == 0, excess, difference)  # no cancellation for a small argument
-    result = where(size > 40, 1.0, difference / (difference + 2.0))
+    result = where(magnitude > 40, 1.0, difference / (difference + 2.0))
     result = where(value.hi < 0, -result, result)
-    return where(size < 2.0**-55, value, result)  # x - x**3 / 3 is x, and its square may underflow
+    return where(magnitude < 2.0**-55, value, result)  # x - x**3 / 3 is x, and its square may underflow
 
 
-# The logarithm of 2 in pieces, the first two of 42 bits: multiplied by an exponent they are exact.
+# log 2 in pieces, the first two of 42 bits, so that their products with an exponent are exact.
 _LOG_2 = Fraction(0xB17217F7D1CF79ABC9E3B39803F2F6AF40F34326, 2**160)
 _LOG_2_PIECES = (
     float(Fraction(int(_LOG_2 * 2**42), 2**42)),
     float(Fraction(int(_LOG_2 * 2**84) % 2**42, 2**84)),
     float(_LOG_2 * 2**84 % 1 / 2**84),
 )
-# exp(r) - 1 = r + r**2 * (1/2! + r/3! + ...): the terms up to r**6 in double-double, from there to
-# r**11, each below 2**-57 of the whole, in float64.
+# exp(r) - 1 = r + r**2 * (1/2! + r/3! + ...): terms up to r**6 in double-double; those from r**7 to
+# r**11, each below 2**-57 of the total, in float64.
 _SERIES = tuple(_constant(Fraction(1, factorial(n))) for n in (6, 5, 4, 3, 2))
 _SERIES_END = tuple(1 / factorial(n) for n in (11, 10, 9, 8, 7))
 _HALVINGS = 6
 
 
 def _exp_parts(value: DoubleDouble) -> tuple[npt.NDArray[np.intc], DoubleDouble]:
-    """`k, d` with exp(value) = 2**k * (1 + d), |value| <= 800, and d relatively accurate.
+    """`k, d` with exp(value) = 2**k * (1 + d), for |value| <= 800; d has a small relative error.
 
     Reduction by log 2 and halving, a Taylor series, then exp(2r) - 1 = d * (d + 2) once for each
     halving (after Hida, Li & Bailey 2001, section 4.3, but on exp - 1, so that nothing cancels).
@@ -89,7 +89,7 @@ def _exp_parts(value: DoubleDouble) -> tuple[npt.NDArray[np.intc], DoubleDouble]
     multiple = np.where(np.isfinite(value.hi), np.rint(value.hi / _LOG_2_PIECES[0]), 0.0)
     for piece in _LOG_2_PIECES:
         value = value - multiple * piece
-    reduced = times_power_of_two(value, -_HALVINGS)
+    reduced = ldexp(value, -_HALVINGS)
     series = DoubleDouble(np.polyval(_SERIES_END, reduced.hi))
     for coefficient in _SERIES:
         series = series * reduced + coefficient

@@ -1,8 +1,8 @@
-"""Number formats: what a dtype can hold, and how a real number is rounded to it.
+"""Number formats: what a dtype can represent, and how a real number is rounded to it.
 
-A `Format` is a binary floating-point format as an error analysis sees it (TF32 is one, though no array has it); a
-`DType` is an element type as a case file names it.  Rounding is the project's own because the frameworks' casts from
-float64 to bfloat16 (and in torch and TensorFlow to float16) round twice, through float32.
+A `Format` is a binary floating-point format in the sense of error analysis (including TF32, which no array has); a
+`DType` is an element type by its name in case files.  Rounding is implemented here because the frameworks' casts from
+float64 to bfloat16 (in torch and TensorFlow also to float16) round twice, through float32.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Direction = Literal["nearest", "down", "up"]
 
 @dataclass(frozen=True)
 class Format:
-    """A binary format with `precision` significand bits (the implicit one included), normal down to 2**emin."""
+    """A binary format: `precision` significand bits (including the implicit one), normal numbers from 2**emin up."""
 
     name: str
     precision: int
@@ -41,7 +41,7 @@ class Format:
 
     @property
     def smallest(self) -> float:
-        """Smallest positive subnormal number; for float64 it underflows nothing: 2**-1074."""
+        """Smallest positive subnormal number (for float64 2**-1074)."""
         return 2.0 ** (self.emin - self.precision + 1)
 
     @property
@@ -61,9 +61,10 @@ FORMATS = {f.name: f for f in (FLOAT64, FLOAT32, TF32, FLOAT16, BFLOAT16)}
 
 @dataclass(frozen=True)
 class DType:
-    """An element type by the name that case files use.
+    """An element type, by its name in case files.
 
-    `format` is the real format of one component (None where arithmetic is exact: integers and bool).
+    `format` is the format of a real number or of one component of a complex one; None for integers and bool, whose
+    arithmetic is exact.
     """
 
     name: str
@@ -76,49 +77,49 @@ class DType:
         return self.format is not None
 
     @property
-    def wide(self) -> DType:
-        """The widest dtype of the same kind, of an inexact one."""
+    def widest(self) -> DType:
+        """The widest dtype of the same kind; for inexact dtypes only."""
         return DTYPES["complex128" if self.kind == "complex" else "float64"]
 
 
 def _dtypes() -> dict[str, DType]:
-    known = [DType(f.name, np.dtype(f.name), "float", f) for f in (FLOAT64, FLOAT32, FLOAT16)]
-    known.append(DType("bfloat16", np.dtype(ml_dtypes.bfloat16), "float", BFLOAT16))
-    known.append(DType("complex128", np.dtype("complex128"), "complex", FLOAT64))
-    known.append(DType("complex64", np.dtype("complex64"), "complex", FLOAT32))
+    dtypes = [DType(f.name, np.dtype(f.name), "float", f) for f in (FLOAT64, FLOAT32, FLOAT16)]
+    dtypes.append(DType("bfloat16", np.dtype(ml_dtypes.bfloat16), "float", BFLOAT16))
+    dtypes.append(DType("complex128", np.dtype("complex128"), "complex", FLOAT64))
+    dtypes.append(DType("complex64", np.dtype("complex64"), "complex", FLOAT32))
     integers = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
-    known += [DType(name, np.dtype(name), "integer") for name in integers]
-    known.append(DType("bool", np.dtype(np.bool_), "boolean"))
-    return {dtype.name: dtype for dtype in known}
+    dtypes += [DType(name, np.dtype(name), "integer") for name in integers]
+    dtypes.append(DType("bool", np.dtype(np.bool_), "boolean"))
+    return {dtype.name: dtype for dtype in dtypes}
 
 
 DTYPES = _dtypes()
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
-    """The project's name of a NumPy dtype, e.g. of what a backend returned; unknown ones keep NumPy's name."""
-    return next((known.name for known in DTYPES.values() if known.numpy == dtype), str(dtype))
+    """The project's name for a NumPy dtype, or NumPy's own name if the project has none."""
+    return next((entry.name for entry in DTYPES.values() if entry.numpy == dtype), str(dtype))
 
 
 def spacing(values: Float64, format: Format) -> Float64:
-    """One unit in the last place of `format` at each value (its subnormal spacing at and near zero)."""
+    """One unit in the last place (ulp) of `format` at each value; at and near zero, the subnormal spacing."""
     exponent = np.where(values == 0, format.emin + 1, np.maximum(np.frexp(values)[1], format.emin + 1))
     return np.asarray(np.ldexp(1.0, exponent - format.precision))
 
 
 def round_to(values: npt.ArrayLike, format: Format, direction: Direction = "nearest") -> Float64:
-    """Round float64 values to `format` in a single rounding; the result is float64 and exact in `format`.
+    """Round float64 values to `format` in one rounding; the result is float64, each value representable in `format`.
 
     "nearest" is IEEE round-half-even and overflows to infinity from max + half an ulp; "down" and "up" are the
-    directed roundings.  Subnormals are kept.  NaN and infinities pass through.
+    directed roundings.  Subnormals are kept.  NaN and infinities are returned unchanged.
     """
     x = np.asarray(values, np.float64)
     if format.precision >= FLOAT64.precision:
         return x.copy()
-    choose = {"nearest": np.rint, "down": np.floor, "up": np.ceil}[direction]
+    round_integer = {"nearest": np.rint, "down": np.floor, "up": np.ceil}[direction]
     with np.errstate(all="ignore"):
         quantum = spacing(x, format)
-        rounded = choose(x / quantum) * quantum
+        rounded = round_integer(x / quantum) * quantum
         overflowed = np.abs(rounded) > format.max
         toward_zero = (direction == "down") & (x > 0) | (direction == "up") & (x < 0)
         limit = np.where(toward_zero, format.max, np.inf)
@@ -128,7 +129,7 @@ def round_to(values: npt.ArrayLike, format: Format, direction: Direction = "near
 
 
 def cast(values: npt.ArrayLike, dtype: DType) -> Array:
-    """Array of `dtype` from float64, complex128 or integer values, each rounded once (integers wrap)."""
+    """Convert float64, complex128 or integer values to `dtype`, rounding each once (integers wrap)."""
     x = np.asarray(values)
     with np.errstate(all="ignore"):
         if dtype.kind == "complex":
@@ -143,7 +144,7 @@ def cast(values: npt.ArrayLike, dtype: DType) -> Array:
 
 
 def components(result: Array) -> Float64:
-    """Values as float64; complex ones with real and imaginary part in a last axis."""
+    """Values as float64; complex values get a new last axis holding real and imaginary part."""
     if result.dtype.kind == "c":
         return np.stack([result.real, result.imag], axis=-1).astype(np.float64)
     return result.astype(np.float64)

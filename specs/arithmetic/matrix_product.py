@@ -1,4 +1,4 @@
-"""The matrix product of float64 arrays (then NumPy's) and of `DoubleDouble`, exact before it is rounded.
+"""The matrix product of `DoubleDouble` arrays, computed exactly and rounded once; of float64 arrays by NumPy.
 
 Sources: Ozaki, Ogita, Oishi & Rump 2012, "Error-free transformations of matrix multiplication"; Ogita, Rump & Oishi
 2005, "Accurate sum and dot product".
@@ -14,17 +14,17 @@ import numpy.typing as npt
 from specs.arithmetic.double_double import (
     Array,
     DoubleDouble,
+    ignore_float_errors,
+    ldexp,
     lift,
-    quietly,
-    times_power_of_two,
     two_sum,
     where,
 )
 
 # Rows and columns are scaled to this largest exponent: products are then far from overflow, and
-# entries are kept whole down to 2**-1574 times the largest of their row or column.
+# entries keep all bits down to 2**-1574 times the largest of their row or column.
 _TOP = 500
-# As many products of slices as this are added inside one float64 product.
+# Number of slice products that are added inside one float64 matrix product.
 _GROUP = 4
 
 
@@ -34,22 +34,22 @@ def matmul(a: DoubleDouble, b: Array | DoubleDouble) -> DoubleDouble: ...
 def matmul(a: Array, b: DoubleDouble) -> DoubleDouble: ...
 @overload
 def matmul(a: Array, b: Array) -> Array: ...
-@quietly
+@ignore_float_errors
 def matmul(a: Array | DoubleDouble, b: Array | DoubleDouble) -> Array | DoubleDouble:
-    """Matrix product, batched as by `numpy.matmul`, of two operands with at least two axes.
+    """Matrix product, batched like `numpy.matmul`, of two operands with at least two axes; else ValueError.
 
-    float64 operands alone give NumPy's product. Otherwise the exact product of what `hi + lo` says,
-    rounded: relative error 2**-105 of the result itself, however much cancels, and no error where
-    the result is a double-double number. Products of entries so small that they are below 2**-1500
+    Two float64 operands give NumPy's product. Otherwise the result is the exact product of the
+    `hi + lo`, rounded: its relative error is at most 2**-105 regardless of cancellation, and zero
+    where the exact result is a double-double number. Products of entries that are below 2**-1500
     of (the row's largest) * (the column's largest) may be lost.
 
-    Ozaki et al. 2012: operands are cut into slices so narrow that float64 products of slices are
-    exact in any order of summation; those are then added exactly. The time grows with the square of
-    the bits that a row spans, from its largest entry to the last bit of its smallest.
+    Ozaki et al. 2012: operands are split into slices narrow enough that float64 products of slices
+    are exact in any order of summation; those products are then added exactly. The time grows with
+    the square of the bits that a row spans, from its largest entry to the last bit of its smallest.
     """
     if not isinstance(a, DoubleDouble) and not isinstance(b, DoubleDouble):
-        plain: Array = np.matmul(a, b)
-        return plain
+        product64: Array = np.matmul(a, b)
+        return product64
     a, b = lift(a), lift(b)
     if a.ndim < 2 or b.ndim < 2:
         raise ValueError(f"matmul needs two axes or more, got shapes {a.shape} and {b.shape}")
@@ -59,7 +59,7 @@ def matmul(a: Array | DoubleDouble, b: Array | DoubleDouble) -> Array | DoubleDo
     a_slices, a_exponent = _slices(a, width, axis=-1)
     b_slices, b_exponent = _slices(b, width, axis=-2)
     rows = np.concatenate(a_slices, axis=-1)
-    # In opposite order, the slices whose product has the same unit lie side by side on both sides.
+    # In reverse order, so that slices whose products share a unit are adjacent in both operands.
     columns = np.concatenate(b_slices[::-1], axis=-2)
     terms = []
     for order in reversed(range(len(a_slices) + len(b_slices) - 1)):  # from small to large
@@ -70,10 +70,10 @@ def matmul(a: Array | DoubleDouble, b: Array | DoubleDouble) -> Array | DoubleDo
             left = rows[..., start * length : stop * length]
             right = columns[..., (start + shift) * length : (stop + shift) * length, :]
             terms.append(np.matmul(left, right))
-    product = times_power_of_two(_exact_sum(terms), a_exponent + b_exponent)
+    product = ldexp(_exact_sum(terms), a_exponent + b_exponent)
     if np.isfinite(a.hi).all() and np.isfinite(b.hi).all():
         return product
-    # Signs tell where the sum of products is infinite or NaN. No BLAS: it may skip zeros.
+    # The signs determine where the sum of products is infinite or NaN. No BLAS: it may skip zeros.
     left, right = _signs(a.hi), _signs(b.hi)
     pattern = sum((left[..., :, k, None] * right[..., None, k, :] for k in range(length)), start=np.zeros(()))
     return where(np.isfinite(pattern), product, pattern)
@@ -84,41 +84,41 @@ def _signs(values: Array) -> Array:
 
 
 def _slices(value: DoubleDouble, width: int, axis: int) -> tuple[list[Array], npt.NDArray[np.intc]]:
-    """Cuts the finite entries into slices along `axis`, and the exponents e that scale them.
+    """Split the finite entries into slices, with one scaling exponent e for each row or column along `axis`.
 
-    The sum of the slices is value * 2**-e. Slice number s = 0, 1, ... holds multiples of a unit
-    2**(_TOP + 1 - (s + 1) * width), at most 2**(width - 1) of them; there are as many as it takes.
+    The sum of the slices is value * 2**-e. Slice s = 0, 1, ... holds integer multiples, of magnitude
+    at most 2**(width - 1), of the unit 2**(_TOP + 1 - (s + 1) * width); there are as many slices as needed.
     """
     finite = where(np.isfinite(value.hi), value, 0.0)
     largest = np.abs(finite.hi).max(axis=axis, keepdims=True, initial=0.0)
     exponent = np.frexp(largest)[1] - np.intc(_TOP)
-    scaled = times_power_of_two(finite, -exponent)
+    scaled = ldexp(finite, -exponent)
     hi, lo = scaled.hi, scaled.lo
-    plain = not lo.any()
+    is_float64 = not lo.any()
     slices: list[Array] = []
     while not slices or hi.any():
-        # Adding this rounds to a multiple of the slice's unit, which is its last bit.
+        # Adding this rounds to a multiple of the slice's unit, its last bit.
         rounder = 1.5 * 2.0 ** (52 + _TOP + 1 - (len(slices) + 1) * width)
         slices.append((hi + rounder) - rounder)
         hi = hi - slices[-1]
-        if not plain:
-            hi, lo = two_sum(hi, lo)  # so that the next slice is rounded from all that is left
+        if not is_float64:
+            hi, lo = two_sum(hi, lo)  # so that the next slice is rounded from the whole remainder
     return slices, exponent
 
 
 def _exact_sum(terms: list[Array]) -> DoubleDouble:
-    """The sum of arrays, from small to large, rounded once (Ogita, Rump & Oishi 2005, VecSum).
+    """The sum of arrays ordered from small to large, rounded once (Ogita, Rump & Oishi 2005, VecSum).
 
-    Each sweep leaves the sum unchanged and moves it to the end of the list; when nothing moves any
-    more no two neighbours overlap, and the last two are the sum. Seldom more than three sweeps.
+    Each sweep preserves the sum and moves it towards the end of the list; once nothing changes, no two
+    neighbours overlap and the last two are the rounded sum. Rarely takes more than three sweeps.
     """
     terms = [np.zeros_like(terms[0]), *terms]
     for _ in terms:
-        moved = False
-        for at in range(len(terms) - 1):
-            total, error = two_sum(terms[at + 1], terms[at])
-            moved = moved or not np.array_equal(total, terms[at + 1])
-            terms[at + 1], terms[at] = total, error
-        if not moved:
+        changed = False
+        for i in range(len(terms) - 1):
+            total, error = two_sum(terms[i + 1], terms[i])
+            changed = changed or not np.array_equal(total, terms[i + 1])
+            terms[i + 1], terms[i] = total, error
+        if not changed:
             break
     return DoubleDouble(terms[-1], terms[-2])

@@ -35,7 +35,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import FLOAT16, FLOAT32, Array, Bools, DType, Float64
 from specs.arithmetic.precision import Precision
 from specs.bound.projection import entering, leaving
@@ -67,7 +67,7 @@ def reference(
         output = _output(stages, U_REFERENCE[wide_reference(dtype)])
         independent = random and errors_average_out(precision)
         error = output.e_O.of_random_data() if independent else output.e_O.error
-        error = np.where(np.isfinite(rounded(exact.output)) | np.isinf(error), error, 0.0)
+        error = np.where(np.isfinite(to_float64(exact.output)) | np.isinf(error), error, 0.0)
     facts = {
         "terms": config.kv_len,
         "score_terms": config.head_dim,
@@ -103,7 +103,7 @@ def _coherent(s: Stages) -> float:
     """Elements that one rounding may enter: of a query's scores all its features, of a key all queries, too."""
     c = s.config
     output = bool(c.projections and c.projections.output)
-    size = rounded(s.exact.output).size
+    size = to_float64(s.exact.output).size
     if c.projections and s.precision.u_m:  # weights are rounded, once for all
         return float(size)
     rows = c.batch * c.q_len * (1 if output else c.num_heads)
@@ -237,7 +237,7 @@ def _flushed(s: Stages) -> Float64:
 
 def _vanishing(s: Stages) -> Bools:
     """Where an infinite value meets a weight that its format may not hold: bhqd."""
-    infinite = np.isinf(rounded(s.exact.values))
+    infinite = np.isinf(to_float64(s.exact.values))
     small = (s.weights < 2 * s.precision.weights.tiny)[..., : s.config.kv_len] & s.exact.allowed
     if not infinite.any() or not small.any():
         return np.zeros((*small.shape[:-1], 1), bool)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import Array, DType
 from specs.arithmetic.precision import Precision
 from specs.bound.attention import FORMS
@@ -51,7 +51,7 @@ def references(
     values = of_operands(config, given, forward.heads, steps)
     with np.errstate(all="ignore"):
         stages = Stages(config, operands, precision, forward)
-        plain = Gradients(**{name: rounded(step) for name, step in vars(steps).items()})
+        plain = Gradients(**{name: to_float64(step) for name, step in vars(steps).items()})
         errors = Errors(stages, plain, variable, U_REFERENCE[wide_reference(dtype)])
         random = random and averages_out(stages)
         bounds = uncertainties(errors, random)

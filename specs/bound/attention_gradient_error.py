@@ -46,7 +46,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import Float64
 from specs.bound.attention_gradient_forward import Forward
 from specs.bound.rounding import gamma, grown, scatter, sum_variance
@@ -99,7 +99,7 @@ class Errors(Forward):
         """What rowsum(dO * O) adds to e_delta."""
         c, p, w, dO = self.config, self.precision, self.weights, self.d.heads
         magnitudes = weighted(w, self.values)
-        outputs, squares = weighted(w, rounded(self.stages.exact.values)) ** 2, weighted(w**2, self.values**2)
+        outputs, squares = weighted(w, to_float64(self.stages.exact.values)) ** 2, weighted(w**2, self.values**2)
         of_values = (2, p.u_m), (1, p.u_p)
         growth = grown(self.seen + c.value_dim, p.u_a, *of_values, (2, self.stored))
         error = growth * (np.abs(dO) * magnitudes).sum(axis=-1, keepdims=True)
@@ -143,12 +143,12 @@ class Errors(Forward):
     def slope(self) -> Float64:
         """f, of a softcap."""
         softcap, exact = self.config.softcap, self.stages.exact
-        return rounded(softcap_slope(softcap, exact)) if softcap else np.ones_like(self.weights)
+        return to_float64(softcap_slope(softcap, exact)) if softcap else np.ones_like(self.weights)
 
     @cached_property
     def e_f(self) -> Uncertainty:
         p, exact, cap = self.precision, self.stages.exact, self.config.softcap or math.inf
-        e_B, biased = before_softcap(self.stages), rounded(exact.biased)
+        e_B, biased = before_softcap(self.stages), to_float64(exact.biased)
         nearer = replace(exact, biased=np.maximum(np.abs(biased) - e_B.error, 0.0))
         e = Uncertainty(
             2 / cap * softcap_slope(cap, nearer) * e_B.error,
@@ -172,7 +172,7 @@ class Errors(Forward):
         e = through(weighted, dB, self._e_dB_scaled, self.keys, self.e_K, self._growth(c.kv_len)).scaled(scale)
         of_sum = self._of_sum(c.kv_len, dQ, scale**2 * weighted(dB**2, self.keys**2))
         e = e.more(c.kv_len * self.lost_term, of_sum, self.u_scale * np.abs(dQ))
-        of_row = (scale * weighted(self.weights * self.slope, rounded(self.stages.exact.keys))) ** 2
+        of_row = (scale * weighted(self.weights * self.slope, to_float64(self.stages.exact.keys))) ** 2
         return e.more(0.0, self.e_delta.variance * of_row)
 
     @cached_property

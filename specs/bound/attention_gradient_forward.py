@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import Bools, Float64
 from specs.arithmetic.precision import Precision
 from specs.bound.attention import BLOCKS
@@ -69,7 +69,7 @@ class Forward:
 
     @cached_property
     def weights(self) -> Float64:
-        return np.where(finite_rows(self.stages.exact), rounded(self.stages.exact.weights), 0.0)
+        return np.where(finite_rows(self.stages.exact), to_float64(self.stages.exact.weights), 0.0)
 
     @cached_property
     def query(self) -> Float64:
@@ -186,7 +186,7 @@ class Forward:
 
     @property
     def capped(self) -> Float64:
-        return np.where(self.stages.exact.allowed, rounded(self.stages.exact.capped), 0.0)
+        return np.where(self.stages.exact.allowed, to_float64(self.stages.exact.capped), 0.0)
 
     @property
     def of_scores(self) -> Float64:
@@ -211,7 +211,7 @@ class Forward:
 
     @cached_property
     def sink_weights(self) -> Float64:
-        return rounded(sink_weights(self.config, self.stages.given, self.stages.exact))
+        return to_float64(sink_weights(self.config, self.stages.given, self.stages.exact))
 
     @cached_property
     def r_sink(self) -> Float64:
@@ -222,7 +222,7 @@ class Forward:
     @cached_property
     def lse(self) -> Float64:
         """At least |log sum exp(scores)|: bhq1."""
-        scores = np.where(self.stages.exact.allowed, rounded(self.stages.exact.scores), -np.inf)
+        scores = np.where(self.stages.exact.allowed, to_float64(self.stages.exact.scores), -np.inf)
         largest = scores.max(axis=-1, keepdims=True, initial=-np.inf)
         return np.where(np.isneginf(largest), 0.0, np.abs(largest)) + np.log(np.maximum(self.seen, 1.0))
 

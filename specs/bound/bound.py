@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import DTYPES, Array, DType, components
-from specs.arithmetic.precision import Precision, declared
+from specs.arithmetic.precision import Precision, declared_precision
 from specs.bound import attention, attention_gradient, einsum, einsum_gradient
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
@@ -87,12 +87,12 @@ def _check_literal(case: Case, dtype: DType, computed: Reference) -> None:
     """
     assert case.config.expect is not None
     # Integers as such, for not every one of 64 bits fits a float
-    stated = np.array(case.config.expect.value, dtype.wide.numpy if dtype.inexact else object)
+    stated = np.array(case.config.expect.value, dtype.widest.numpy if dtype.inexact else object)
     if dtype.inexact:
-        if dtype != dtype.wide:
-            wide = inputs.operands(case, dtype.wide.name)
-            computed = _evaluate(case, dtype.wide, wide, declared(dtype.wide))
-        stated, value = components(stated), rounded(computed.value)
+        if dtype != dtype.widest:
+            wide = inputs.operands(case, dtype.widest.name)
+            computed = _evaluate(case, dtype.widest, wide, declared_precision(dtype.widest))
+        stated, value = components(stated), to_float64(computed.value)
     else:
         value = np.asarray(computed.value).astype(object)
     if stated.shape != value.shape:

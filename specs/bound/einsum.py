@@ -33,7 +33,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import FLOAT32, Array, DType, Float64
 from specs.arithmetic.precision import Precision
 from specs.bound.einsum_range import Limits
@@ -58,7 +58,7 @@ def reference(
     if precision is None:
         return Reference(dtype, exact_value(contraction, operands, dtype), facts={"terms": contraction.length})
     found = inexact_reference(contraction, operands, dtype, precision, random)
-    return replace(found, signed=len(operands) == 1 and not contraction.summed)
+    return replace(found, signed=len(operands) == 1 and not contraction.summed_labels)
 
 
 def inexact_reference(
@@ -96,7 +96,7 @@ def _of_sum(problem: Limits, random: bool) -> Uncertainty:
     e = Uncertainty(np.asarray(problem.growth * s + slack))
     if not random:
         return e
-    y2, t2 = np.abs(rounded(problem.value)) ** 2, problem.sum_of_squares
+    y2, t2 = np.abs(to_float64(problem.value)) ** 2, problem.sum_of_squares
     variance = sum_variance(p.u_a, problem.additions, y2, t2, rounded=2 * n if problem.additions else 0)
     variance = variance + scatter((2 * n - 2, p.u_m)) * t2 + scatter((problem.stages, p.u_s)) * (t2 + y2)
     return e.more(0.0, variance, shared=gamma(problem.conversions) * s + slack)
@@ -111,7 +111,7 @@ def _limited(problem: Limits, error: Float64, how: str) -> tuple[Float64, str]:
         how = "exact" if np.all(exact) else how
     error = np.where(problem.may_overflow(s * (1 + problem.growth)), np.inf, error)
     if not problem.finite:
-        error = np.where(np.isfinite(rounded(problem.value)), error, 0.0)
+        error = np.where(np.isfinite(to_float64(problem.value)), error, 0.0)
         if problem.stages:
             error = np.where(problem.meets_infinity(), np.inf, error)
     return np.asarray(error, np.float64), how

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import DTYPES, Array, DType, dtype_name, round_to
 from specs.arithmetic.precision import Precision
 from specs.bound.einsum import inexact_reference
@@ -55,7 +55,7 @@ def reference(
     late = summed_late(forward, [operand.shape for operand in operands], parse(config.equation)[0], of)
     factors = [cotangent, *operands[:of], *operands[of + 1 :]]
     assert dtype.format is not None
-    precision = precision.but(storage=dtype.format.name)  # also where the one given was that of a found reference
+    precision = precision.replace(storage=dtype.format.name)  # also where the one given was that of a found reference
     found = inexact_reference(contraction, factors, dtype, precision, random, late)
     if (own := DTYPES[dtype_name(operands[of].dtype)]) != dtype:
         found = converted(found, own)
@@ -84,12 +84,12 @@ def converted(found: Reference, own: DType) -> Reference:
         assert error is not None
     stored = precision.storage
     with np.errstate(all="ignore"):
-        y = rounded(value)
+        y = to_float64(value)
         largest = np.abs(y) + error
         lost = stored.unit_roundoff * (2 if precision.truncates else 1) * largest
         lost = lost + (stored.tiny if precision.flushes else stored.smallest)
         kept = (error == 0) & (round_to(y, stored) == y) | ~np.isfinite(y)
         error = np.where(kept, error, np.where(largest >= stored.max, np.inf, error + lost))
         shared = None if shared is None else shared + lost
-    narrowed = precision.but(storage=own.format.name)
+    narrowed = precision.replace(storage=own.format.name)
     return replace(found, dtype=own, value=value, error=error, precision=narrowed, deviation=deviation, shared=shared)

@@ -84,7 +84,7 @@ class Problem:
             {label for label, size in zip(term, operand.shape, strict=True) if size == sizes[label]}
             for term, operand in zip(self.contraction.operands, self.operands, strict=True)
         ]
-        summed = set(self.contraction.summed)
+        summed = set(self.contraction.summed_labels)
         return [(summed & labels).difference(*varying[:i], *varying[i + 1 :]) for i, labels in enumerate(varying)]
 
     @cached_property

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specs.arithmetic.conversion import digits, smallest_read
+from specs.arithmetic.conversion import flush_threshold, significant_bits
 from specs.arithmetic.formats import Array, Bools, Float64, round_to
 from specs.bound.einsum_problem import Problem
 from specs.case.equation import Contraction
@@ -26,7 +26,7 @@ class Limits(Problem):
     def reference_error(self) -> float:
         """The reference's own error over S; none where float64 holds every product of narrower operands."""
         copies = self.n == 1 and wide_reference(self.dtype)
-        if self.terms == 1 and (copies or sum(map(digits, self.operands)) <= 53):
+        if self.terms == 1 and (copies or sum(map(significant_bits, self.operands)) <= 53):
             return 0.0
         return (self.terms + 2 * self.n) * U_REFERENCE[wide_reference(self.dtype)]
 
@@ -106,7 +106,7 @@ class Limits(Problem):
     def _vanishing(self, i: int) -> Float64:
         """Of an operand's magnitudes, what may be lost as it is read and converted."""
         p, magnitude = self.precision, self.magnitudes[i]
-        lost = np.where(magnitude < smallest_read(self.operands[i], p), magnitude, 0.0)
+        lost = np.where(magnitude < flush_threshold(self.operands[i], p), magnitude, 0.0)
         if self.narrowed[i]:
             below = np.where(magnitude < p.storage.tiny, p.storage.smallest, 0.0)
             lost = np.maximum(lost, np.minimum(magnitude, below))

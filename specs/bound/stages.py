@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from specs.arithmetic.double_double import DoubleDouble, rounded
+from specs.arithmetic.double_double import DoubleDouble, to_float64
 from specs.arithmetic.formats import Array, Float64
 from specs.arithmetic.precision import Precision
 from specs.case.attention import AttentionConfig
@@ -112,5 +112,5 @@ class Stages:
 
 def finite(values: Array | DoubleDouble) -> Float64:
     """As float64, with 0 for infinities and NaN."""
-    plain = rounded(values)
+    plain = to_float64(values)
     return np.where(np.isfinite(plain), plain, 0.0)

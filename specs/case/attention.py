@@ -130,7 +130,7 @@ class AttentionConfig(Common):
         return self.head_dim if self.rotary.dims is None else self.rotary.dims
 
     @property
-    def finite_values(self) -> bool:
+    def has_finite_values(self) -> bool:
         """Whether every value is a finite number, so that one which is masked cannot make itself felt."""
         return self.unseen is None and self.data != "nonfinite" and (self.value is None or _finite(self.value))
 

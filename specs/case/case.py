@@ -32,6 +32,6 @@ class Case:
         return self.config.kind
 
     @property
-    def stream(self) -> str:
-        """What its random numbers are named by."""
+    def rng_key(self) -> str:
+        """The key from which the case's random numbers are derived."""
         return self.id if self.config.seed is None else f"seed {self.config.seed}"

@@ -49,7 +49,7 @@ class EinsumConfig(Common):
         return len(given) if given is not None else self.equation.partition("->")[0].count(",") + 1
 
     @property
-    def asked_dtype(self) -> DTypeName | None:
+    def requested_dtype(self) -> DTypeName | None:
         """The dtype that a backend must ask for."""
         return self.dtypes[0] if self.asks_for_dtype else None
 

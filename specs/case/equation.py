@@ -74,14 +74,14 @@ class Contraction:
         return tuple(self.sizes[label] for label in self.output)
 
     @property
-    def summed(self) -> tuple[str, ...]:
-        """Labels that the output lacks."""
+    def summed_labels(self) -> tuple[str, ...]:
+        """Labels that are summed over: those that the output lacks."""
         return tuple(label for label in self.sizes if label not in self.output)
 
     @property
     def length(self) -> int:
         """Number of terms in each output element's sum (K in the bound's derivation); 1 where nothing is summed."""
-        return math.prod(self.sizes[label] for label in self.summed)
+        return math.prod(self.sizes[label] for label in self.summed_labels)
 
 
 def parse(equation: str) -> tuple[tuple[Term, ...], Term | None]:

@@ -22,11 +22,11 @@ from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.case.model import Model
-from specs.case.problems import CaseFileError, Complaint, Problem, complaints
-from specs.case.semantics import contradiction
+from specs.case.problems import CaseFileError, FieldProblem, Problem, field_problems
+from specs.case.semantics import find_contradiction
 from specs.case.yaml12 import Document, Flaw, Position
 
-LARGEST_SWEEP = 1000  # cases that one entry can become; more is a slip, and would only slow every run down
+MAX_SWEEP_CASES = 1000  # cases that one entry can become; more is a slip, and would only slow every run down
 
 M = TypeVar("M", bound=Model)
 
@@ -51,9 +51,9 @@ class Sweep(Model):
         lengths = [len(getattr(self, name)) for name in self.model_fields_set]
         if not lengths:
             raise PydanticCustomError("empty_sweep", "sweep is empty (expected at least one field with its values)")
-        if math.prod(lengths) > LARGEST_SWEEP:
+        if math.prod(lengths) > MAX_SWEEP_CASES:
             template = "sweep makes {count} cases (expected at most {limit})"
-            raise PydanticCustomError("large_sweep", template, {"count": math.prod(lengths), "limit": LARGEST_SWEEP})
+            raise PydanticCustomError("large_sweep", template, {"count": math.prod(lengths), "limit": MAX_SWEEP_CASES})
         return self
 
 
@@ -175,7 +175,7 @@ class _Reader:
             if config is not None:
                 case = Case(f"{self.identifier}::{member_name}", member_name, self.path, start.line, config)
                 self.cases.append(case)
-                flaws = [Flaw(start, message)] if (message := contradiction(case)) else []
+                flaws = [Flaw(start, message)] if (message := find_contradiction(case)) else []
             for flaw in flaws:
                 found.setdefault(flaw, []).append(member_name)
         for flaw, names in found.items():
@@ -197,19 +197,19 @@ class _Reader:
         try:
             return model.model_validate(fields.data), []
         except ValidationError as error:
-            return None, [self.flaw(fields, complaint) for complaint in complaints(error, wording, fields.data)]
+            return None, [self.flaw(fields, complaint) for complaint in field_problems(error, wording, fields.data)]
 
     def check_partly(self, model: type[Model], fields: _Fields) -> bool:
         """Notes what is wrong with fields that others are still to complete or replace; is their sweep usable?"""
         try:
             model.model_validate(fields.data)
         except ValidationError as error:
-            lasting = [c for c in complaints(error, model, fields.data) if not c.mendable]
+            lasting = [c for c in field_problems(error, model, fields.data) if not c.mendable]
             self.flaws += [self.flaw(fields, complaint) for complaint in lasting]
             return not any(complaint.path[:1] == ("sweep",) for complaint in lasting)
         return True
 
-    def flaw(self, fields: _Fields, complaint: Complaint) -> Flaw:
+    def flaw(self, fields: _Fields, complaint: FieldProblem) -> Flaw:
         return Flaw(self.position(fields, complaint.path, at_key=complaint.at_key), complaint.message)
 
     def position(self, fields: _Fields, path: yaml12.Path, *, at_key: bool) -> Position:

@@ -172,4 +172,4 @@ OPERANDS = (
     Operand("sink", lambda c: (c.num_heads,) if c.sink else None),
     Operand("kv_lengths", lambda c: None if c.kv_lengths is None else (c.batch,), "lengths", dtype="int32"),
 )
-CONSTANTS = frozenset(operand.name for operand in OPERANDS if not operand.varies)
+NON_DIFFERENTIABLE = frozenset(operand.name for operand in OPERANDS if not operand.varies)

@@ -43,7 +43,7 @@ class CaseFileError(Exception):
         return "\n".join(map(str, self.problems))
 
 
-class Complaint(NamedTuple):
+class FieldProblem(NamedTuple):
     """What is wrong with the value at `path` of some fields, or with its key.
 
     mendable  whether another field, or another value for a missing one, could still make it right
@@ -72,7 +72,7 @@ _EXPECTED = {
 }
 
 
-def complaints(error: ValidationError, model: type[BaseModel], data: Any) -> Iterator[Complaint]:
+def field_problems(error: ValidationError, model: type[BaseModel], data: Any) -> Iterator[FieldProblem]:
     """One complaint per mistake: what the branches of a union each refuse is told once, with all that they accept."""
     refusals: dict[yaml12.Path, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
@@ -84,31 +84,31 @@ def complaints(error: ValidationError, model: type[BaseModel], data: Any) -> Ite
     containers = {path[:length] for path in refusals for length in range(len(path))}
     for path, group in refusals.items():
         if path not in containers:  # a list is right as such where one of its items is wrong
-            yield Complaint(path, f"{_written(path)} is {_described(group[0]['input'])} ({_expectation(group)})")
+            yield FieldProblem(path, f"{_written(path)} is {_described(group[0]['input'])} ({_expectation(group)})")
 
 
-def _other_complaint(details: ErrorDetails, path: yaml12.Path, model: type[BaseModel]) -> Complaint:
+def _other_complaint(details: ErrorDetails, path: yaml12.Path, model: type[BaseModel]) -> FieldProblem:
     name, context = str(details["loc"][-1] if details["loc"] else ""), details.get("ctx", {})
     match details["type"]:
         case "missing":
             message = f"missing field {name!r} (expected: {_description(model, (*path, name))})"
-            return Complaint(path, message, at_key=True, mendable=True)
+            return FieldProblem(path, message, at_key=True, mendable=True)
         case "extra_forbidden":
             valid = list(_model_at(model, path[:-1]).model_fields)
             advice = _nearest(name, valid) or f"expected {_either(valid)}"
-            return Complaint(path, f"unknown key {name!r} ({advice})", at_key=True)
+            return FieldProblem(path, f"unknown key {name!r} ({advice})", at_key=True)
         case "literal_error":
-            return Complaint(path, f"unknown key {path[-1]!r} (expected {context['expected']})", at_key=True)
+            return FieldProblem(path, f"unknown key {path[-1]!r} (expected {context['expected']})", at_key=True)
         case "string_pattern_mismatch" if name == "[key]":
             message = f"{path[-1]!r} is not a name (expected snake_case, such as 'two_by_three')"
-            return Complaint(path, message, at_key=True)
+            return FieldProblem(path, message, at_key=True)
         case "string_pattern_mismatch":
             message = f"{_written(path)} is {_described(details['input'])} (expected: {_description(model, path)})"
-            return Complaint(path, message)
+            return FieldProblem(path, message)
         case "value_error":
             where = f"{_written(path)}: " if path else ""
-            return Complaint(path, f"{where}{context['error']}", mendable=True)
-    return Complaint(path, details["msg"])
+            return FieldProblem(path, f"{where}{context['error']}", mendable=True)
+    return FieldProblem(path, details["msg"])
 
 
 def _path_within(data: Any, location: Sequence[str | int]) -> tuple[yaml12.Path, list[str | int]]:

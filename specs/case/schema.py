@@ -57,7 +57,7 @@ def build() -> dict[str, Any]:
     }
 
 
-def text() -> str:
+def render() -> str:
     """The schema file's content; the same for the same models."""
     return json.dumps(build(), indent=2, ensure_ascii=False) + "\n"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from specs.arithmetic.promotion import keeps_kind, promoted
+from specs.arithmetic.promotion import is_same_kind_cast, result_type
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case, Config
 from specs.case.common import Numbers
@@ -29,7 +29,7 @@ def reject_meaningless(config: Config) -> None:
 
 def reject_dtypes(config: EinsumConfig) -> None:
     for name in config.operand_dtypes or ():
-        if not keeps_kind(name, config.dtypes[0]):
+        if not is_same_kind_cast(name, config.dtypes[0]):
             raise CaseError("dtype", f"operands of {name} cannot be converted to {config.dtypes[0]}")
 
 
@@ -47,7 +47,7 @@ def reject_literals(config: AttentionConfig) -> None:
             raise CaseError("shape_mismatch", f"the literal {name} has shape {found}, but the case says {shape}")
 
 
-def contradiction(case: Case) -> str | None:
+def find_contradiction(case: Case) -> str | None:
     """How the case contradicts itself: it has no meaning and does not say so, or says so and has one.
 
     A complex number beside a dtype that cannot hold it is such a contradiction, too.
@@ -87,7 +87,7 @@ def _dtypes_do_not_fit(config: EinsumConfig) -> str | None:
         return None
     if len(names) != config.operand_count:
         return f"operand_dtypes names {len(names)} dtypes for {config.operand_count} operands"
-    if not config.asks_for_dtype and names and config.dtypes[0] != promoted(names):
-        result = promoted(names)
+    if not config.asks_for_dtype and names and config.dtypes[0] != result_type(names):
+        result = result_type(names)
         return f"{' and '.join(names)} make {result}: give dtypes: [{result}], or ask for another with asks_for_dtype"
     return None

@@ -15,7 +15,7 @@ def attention_shapes(config: AttentionConfig) -> dict[str, Shape]:
     return {operand.name: shape for operand, shape in operands_of(config).items()}
 
 
-def attention_output(config: AttentionConfig) -> Shape:
+def attention_output_shape(config: AttentionConfig) -> Shape:
     """Shape of the result, in the case's layout."""
     return in_layout(config, config.q_len, config.num_heads, config.value_dim)
 

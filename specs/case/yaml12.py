@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import yaml
 
 Path = tuple[str | int, ...]
-DEEPEST = 64  # levels of nesting; an array has fewer axes than that
+MAX_DEPTH = 64  # levels of nesting; an array has fewer axes than that
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WORDS: dict[str, Any] = {
@@ -98,12 +98,12 @@ def parse(content: bytes) -> Document:
     return document
 
 
-def scalar(text: str) -> Any:
+def parse_scalar(text: str) -> Any:
     """What a plain (unquoted) scalar means: `no` is text, `0o17` an integer, `1e-5` a float, `1-2j` complex."""
     if text in _WORDS:
         return _WORDS[text]
     if text.endswith("j") and (parts := COMPLEX.fullmatch(text)):
-        return complex(*(float(scalar((part or "0").removeprefix("+"))) for part in parts.groups()))
+        return complex(*(float(parse_scalar((part or "0").removeprefix("+"))) for part in parts.groups()))
     match = _NUMBER.fullmatch(text)
     if match is None or match.lastgroup is None:
         return text
@@ -141,8 +141,10 @@ class _Builder:
 
     def node(self, event: Any, path: Path) -> Any:
         self.positions.setdefault(path, _position(event))  # of two equal keys, the first counts
-        if len(path) > DEEPEST:
-            raise yaml.MarkedYAMLError(problem=f"more than {DEEPEST} levels of nesting", problem_mark=event.start_mark)
+        if len(path) > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(
+                problem=f"more than {MAX_DEPTH} levels of nesting", problem_mark=event.start_mark
+            )
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             self.refuse(event, "anchors and aliases are not used here (write the value out, or state it in `defaults`)")
         if isinstance(event, yaml.AliasEvent):
@@ -185,7 +187,7 @@ class _Builder:
         if not event.implicit[0]:  # quoted
             return event.value
         try:
-            return scalar(event.value)
+            return parse_scalar(event.value)
         except (OverflowError, ValueError):  # ValueError: more digits than Python converts
             self.refuse(event, f"the number {event.value[:40]} is too large (write .inf for infinity)")
             return 0

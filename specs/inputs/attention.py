@@ -47,7 +47,7 @@ class Wanted:
 
     @property
     def stream(self) -> Stream:
-        return Stream(self.case.stream, self.name)
+        return Stream(self.case.rng_key, self.name)
 
 
 def _tensor(wanted: Wanted) -> Array:
@@ -56,7 +56,7 @@ def _tensor(wanted: Wanted) -> Array:
     literal = getattr(config, name) if name in LITERAL else None
     if literal is not None:
         return np.array(literal, np.float64)
-    if (made := designed.attention(wanted.case.stream, config, name, wanted.dtype)) is not None:
+    if (made := designed.attention(wanted.case.rng_key, config, name, wanted.dtype)) is not None:
         return made
     if config.data == "large" and (name != "query" or config.projections is not None):
         return _normal(wanted)  # scores become large by the query alone, or by the weights

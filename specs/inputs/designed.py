@@ -28,7 +28,7 @@ from specs.case.einsum import EinsumConfig
 from specs.case.equation import Contraction, Shape, bind
 from specs.case.error import CaseError
 from specs.case.layout import to_layout
-from specs.case.shapes import attention_output, attention_shapes, einsum_shapes
+from specs.case.shapes import attention_output_shape, attention_shapes, einsum_shapes
 from specs.inputs.random_numbers import Stream
 
 STEP, WIDE_STEP = 24.0, 48.0  # of a ramp, beyond which exp leaves nothing of float32, or of float64
@@ -43,7 +43,7 @@ def recipes(case: Case, dtype_name: str) -> tuple[str, ...]:
     if isinstance(config, EinsumConfig):
         return ("exact",) if config.operands is None and _digits(config, dtype) > 0 else ()
     literal = any(getattr(config, name) is not None for name in ("query", "key", "value"))
-    if literal or not all(attention_output(config)):
+    if literal or not all(attention_output_shape(config)):
         return ()
     found = {"ramp": _lacks_ramp(config, dtype), "equal": _lacks_equal(config)}
     return tuple(recipe for recipe, lacking in found.items() if lacking is None)
@@ -66,11 +66,11 @@ def exact(case: Case, dtype: DType) -> dict[str, Array]:
     if digits <= 0:
         raise CaseError("dtype", f"{config.equation!r} has no sums of {dtype.name} that are exact in every order")
     shapes = einsum_shapes(config)
-    wide = int(Stream(case.stream, dtype.name, "wide").integers(0, len(shapes) - 1, ()))
+    wide = int(Stream(case.rng_key, dtype.name, "wide").integers(0, len(shapes) - 1, ()))
     made: dict[str, Array] = {}
     for index, (name, shape) in enumerate(shapes.items()):
         own = digits if index == wide else 1
-        real, imaginary = (_odd(Stream(case.stream, name, "exact", part), shape, own) for part in ("real", "imag"))
+        real, imaginary = (_odd(Stream(case.rng_key, name, "exact", part), shape, own) for part in ("real", "imag"))
         # Of size 1 at most, so that a narrower format rounds and does not overflow
         made[name] = (real + 1j * imaginary if dtype.kind == "complex" else real) * 2.0 ** (1 - own)
     return made
@@ -97,7 +97,7 @@ def _digits(config: EinsumConfig, dtype: DType) -> int:
     contraction, format = _contraction(config), dtype.format
     assert format is not None
     nothing = contraction.length == 0 or 0 in contraction.output_shape
-    if nothing or config.operand_dtypes or (len(contraction.operands) == 1 and not contraction.summed):
+    if nothing or config.operand_dtypes or (len(contraction.operands) == 1 and not contraction.summed_labels):
         return 0
     # Two operands are summed in the accumulator; more of them pass through what is stored in between
     room = format if len(contraction.operands) > 2 or format.precision > FLOAT32.precision else FLOAT32

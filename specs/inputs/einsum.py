@@ -46,7 +46,7 @@ def _cancel(equation: str, masters: dict[str, Array]) -> None:
         contraction = bind(equation, [master.shape for master in masters.values()])
     except CaseError:
         return  # an invalid case: its values are never used
-    label = max(contraction.summed, key=contraction.sizes.__getitem__, default=None)
+    label = max(contraction.summed_labels, key=contraction.sizes.__getitem__, default=None)
     if label is None or contraction.sizes[label] < 2:
         raise CaseError("syntax", f"cancelling data needs a summed label of size 2 or more in {equation!r}")
     half = contraction.sizes[label] // 2

@@ -14,8 +14,8 @@ from specs.case.case import Case
 from specs.case.common import Recipe
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import bind
-from specs.case.operands import CONSTANTS
-from specs.case.shapes import attention_output, einsum_shapes
+from specs.case.operands import NON_DIFFERENTIABLE
+from specs.case.shapes import attention_output_shape, einsum_shapes
 from specs.inputs import attention, einsum, probes
 from specs.inputs.attention import LITERAL
 from specs.inputs.memory import in_memory
@@ -55,7 +55,7 @@ def cotangent(case: Case, dtype_name: str) -> Array:
     if isinstance(config, EinsumConfig):
         shape = bind(config.equation, list(einsum_shapes(config).values())).output_shape
     else:
-        shape = attention_output(config)
+        shape = attention_output_shape(config)
     recipe: Recipe = "integers" if config.data == "integers" else "normal"
     made = cast(draw(case, "cotangent", shape, dtype, recipe), dtype)
     made.setflags(write=False)
@@ -64,7 +64,7 @@ def cotangent(case: Case, dtype_name: str) -> Array:
 
 def differentiable(operands: Mapping[str, Array]) -> list[str]:
     """Names of the operands that have a gradient: those of floating or complex dtype, but for tables of constants."""
-    varying = (name for name in operands if name not in CONSTANTS)
+    varying = (name for name in operands if name not in NON_DIFFERENTIABLE)
     return [name for name in varying if DTYPES[dtype_name(operands[name].dtype)].inexact]
 
 

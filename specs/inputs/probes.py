@@ -132,7 +132,7 @@ def _einsum(config: EinsumConfig, probe: Probe, format: Format) -> dict[str, Flo
     terms, output, sizes = contraction.operands, contraction.output, contraction.sizes
     if len(terms) > 2 or any(len(set(term)) < len(term) for term in terms) or (probe == "multiply" and len(terms) < 2):
         raise CaseError("operand_count", f"probe {probe} does not fit {config.equation!r}")
-    summed = list(contraction.summed)
+    summed = list(contraction.summed_labels)
     second = list(terms[1]) if len(terms) == 2 else summed
     if not (set(summed) <= set(terms[0]) and set(summed) <= set(second)):
         raise CaseError("unknown_label", f"a probe needs every summed label in all operands of {config.equation!r}")

@@ -49,7 +49,7 @@ def draw(case: Case, name: str, shape: Shape, dtype: DType, recipe: Recipe | Non
     """Values of one operand before rounding, as a recipe (the case's own) makes them for this kind of dtype."""
 
     def component(part: str) -> Float64:
-        stream = Stream(case.stream, name, part)
+        stream = Stream(case.rng_key, name, part)
         if dtype.kind == "boolean":
             return stream.chosen(0.5, shape).astype(np.float64)
         if dtype.kind == "integer":

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from specs.arithmetic.double_double import concatenate, quietly, rounded, where
+from specs.arithmetic.double_double import concat, ignore_float_errors, to_float64, where
 from specs.arithmetic.elementary import exp, tanh
 from specs.arithmetic.formats import Array, Bools, DType
 from specs.arithmetic.matrix_product import matmul
@@ -62,7 +62,7 @@ class Attention:
     output: Real  # in the case's layout
 
 
-@quietly
+@ignore_float_errors
 def attention(config: AttentionConfig, operands: Mapping[str, Array], dtype: DType) -> Attention:
     """Evaluate the formula on operands of `dtype`; raises CaseError where the configuration has no meaning."""
     reject_heads(config)
@@ -113,7 +113,7 @@ def softmax(scores: Real, allowed: Bools, sink: Real | None = None) -> Real:
     some = allowed.any(axis=-1, keepdims=True)
     if sink is not None:
         beside = sink + np.zeros(some.shape)
-        masked, some = concatenate([masked, beside], axis=-1), np.ones(some.shape, bool)
+        masked, some = concat([masked, beside], axis=-1), np.ones(some.shape, bool)
     if masked.shape[-1] == 0:
         return scores
     shifted = masked - where(some, masked.max(axis=-1, keepdims=True), 0.0)
@@ -135,14 +135,14 @@ def weighted(weights: Real, values: Real, seen: Bools | None = None) -> Real:
 
     Values that are not finite count where their key is `seen` (bhqk, None: everywhere), and for nothing elsewhere.
     """
-    finite = np.isfinite(rounded(values))
+    finite = np.isfinite(to_float64(values))
     if not finite.all():
-        apart = np.where(finite, 0.0, rounded(values))
+        apart = np.where(finite, 0.0, to_float64(values))
         if apart.ndim == weights.ndim:
             apart, finite = apart[:, :, None], finite[:, :, None]
         counts = ~finite if seen is None else ~finite & seen[..., None]
-        infinite = np.where(counts, rounded(weights)[..., None] * apart, 0.0).sum(axis=-2)
-        return weighted(weights, where(np.isfinite(rounded(values)), values, 0.0)) + infinite
+        infinite = np.where(counts, to_float64(weights)[..., None] * apart, 0.0).sum(axis=-2)
+        return weighted(weights, where(np.isfinite(to_float64(values)), values, 0.0)) + infinite
     if values.ndim == weights.ndim:
         return matmul(weights, values)
     rows = weights.reshape((*weights.shape[:-1], 1, weights.shape[-1]))
@@ -162,7 +162,7 @@ def turned(config: AttentionConfig, given: Mapping[str, Real], tensor: Real, fir
     x1, x2 = tensor[..., one], tensor[..., two]
     parts = [x1 * cos - x2 * sin, x2 * cos + x1 * sin, tensor[..., config.rotary_dims :]]
     back = np.argsort(np.concatenate([one, two, np.arange(config.rotary_dims, config.head_dim)]))
-    return concatenate(parts, axis=-1)[..., back]
+    return concat(parts, axis=-1)[..., back]
 
 
 def rotary_pairs(config: AttentionConfig) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -178,7 +178,7 @@ def with_past(config: AttentionConfig, given: Mapping[str, Real], name: str, ten
     """Keys or values, bhsd, behind those that come from a cache."""
     if config.past is None:
         return tensor
-    return concatenate([to_heads(config, given[f"past_{name}"], config.num_kv_heads), tensor], axis=-2)
+    return concat([to_heads(config, given[f"past_{name}"], config.num_kv_heads), tensor], axis=-2)
 
 
 # Layouts and projections ------------------------------------------------------------------------------------------

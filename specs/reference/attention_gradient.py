@@ -39,7 +39,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specs.arithmetic.double_double import absolute, concatenate, rounded, where
+from specs.arithmetic.double_double import absolute, concat, to_float64, where
 from specs.arithmetic.elementary import exp
 from specs.arithmetic.formats import Bools
 from specs.arithmetic.matrix_product import matmul
@@ -101,16 +101,16 @@ def of_steps(
 
 def finite_rows(forward: Attention) -> Bools:
     """The queries whose scores and output are finite, which therefore have a derivative: bhq1."""
-    scores = np.where(forward.allowed, rounded(forward.raw), 0.0)
+    scores = np.where(forward.allowed, to_float64(forward.raw), 0.0)
     return np.asarray(
         np.isfinite(scores).all(axis=-1, keepdims=True)
-        & np.isfinite(rounded(forward.heads)).all(axis=-1, keepdims=True)
+        & np.isfinite(to_float64(forward.heads)).all(axis=-1, keepdims=True)
     )
 
 
 def finite(tensor: Real) -> Real:
     """With 0 for what is not: a query that reads it has no derivative, and to all others it does not count."""
-    return where(np.isfinite(rounded(tensor)), tensor, 0.0)
+    return where(np.isfinite(to_float64(tensor)), tensor, 0.0)
 
 
 def sink_weights(config: AttentionConfig, given: Operands, forward: Attention) -> Real:
@@ -118,7 +118,7 @@ def sink_weights(config: AttentionConfig, given: Operands, forward: Attention) -
     nothing = np.zeros((*forward.allowed.shape[:-1], 1))
     if not config.sink:
         return nothing
-    scores = concatenate([forward.scores, given["sink"].reshape((-1, 1, 1)) + nothing], axis=-1)
+    scores = concat([forward.scores, given["sink"].reshape((-1, 1, 1)) + nothing], axis=-1)
     return softmax(scores, np.concatenate([forward.allowed, nothing == 0], axis=-1))[..., -1:]
 
 
@@ -191,7 +191,7 @@ def turned_back(config: AttentionConfig, given: Operands, d: Real, first: int, m
     d1, d2 = d[..., one], d[..., two]
     parts = [d1 * cos + d2 * sin, d2 * cos + d1 * sin * minus, d[..., config.rotary_dims :]]
     back = np.argsort(np.concatenate([one, two, np.arange(config.rotary_dims, config.head_dim)]))
-    return concatenate(parts, axis=-1)[..., back]
+    return concat(parts, axis=-1)[..., back]
 
 
 def over_group(d: Real, group: int) -> Real:

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from specs.arithmetic.double_double import broadcast_to, quietly
+from specs.arithmetic.double_double import broadcast_to, ignore_float_errors
 from specs.arithmetic.matrix_product import matmul
 from specs.case.equation import Contraction, Term
 
 Real = Any  # a float64 or integer array, or DoubleDouble; one kind throughout a contraction
 
 
-@quietly
+@ignore_float_errors
 def contract(contraction: Contraction, operands: Sequence[Real]) -> Real:
     """The sum of products that `contraction` states; its shape is `contraction.output_shape`."""
     parts = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from specs.arithmetic.double_double import DoubleDouble, concatenate
+from specs.arithmetic.double_double import DoubleDouble, concat
 from specs.arithmetic.formats import Array, DType
 from specs.case.equation import Contraction
 from specs.reference.contraction import contract
@@ -25,7 +25,7 @@ def value(contraction: Contraction, operands: Sequence[Array], dtype: DType) -> 
     if dtype.kind != "complex":
         return contract(contraction, [high(operand, dtype) for operand in operands])
     parts = _complex_parts(contraction, [(high(x.real, dtype), high(x.imag, dtype)) for x in operands])
-    return concatenate([part.reshape((*part.shape, 1)) for part in parts], axis=-1)
+    return concat([part.reshape((*part.shape, 1)) for part in parts], axis=-1)
 
 
 def exact_value(contraction: Contraction, operands: Sequence[Array], dtype: DType) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from specs.arithmetic.conversion import largest
+from specs.arithmetic.conversion import largest_magnitude
 from specs.arithmetic.double_double import DoubleDouble
 from specs.arithmetic.formats import Array, DType
 from specs.case.error import CaseError
@@ -23,7 +23,7 @@ def high(values: Array, dtype: DType) -> Any:
     wide = np.asarray(values).astype(np.float64)
     if not uses_double_double(dtype):
         return wide
-    if values.dtype.kind in "iu" and largest(values) > 2**53:
+    if values.dtype.kind in "iu" and largest_magnitude(values) > 2**53:
         raise CaseError(
             "dtype", f"an integer beyond 2**53 in a sum of {dtype.name} is more than the reference can hold"
         )

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import Float64, spacing
 from specs.bound.rounding import DEVIATIONS
 from specs.reference.reference import Reference
@@ -82,7 +82,7 @@ def aggregate(difference: Float64, got: Float64, reference: Reference) -> Aggreg
     if reference.deviation is None or reference.shared is None or reference.error is None:
         return None
     assert reference.precision is not None
-    format, value = reference.precision.storage, rounded(reference.value)
+    format, value = reference.precision.storage, to_float64(reference.value)
     deviation, shared, error = (
         np.broadcast_to(x, value.shape) for x in (reference.deviation, reference.shared, reference.error)
     )

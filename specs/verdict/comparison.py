@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from specs.arithmetic.double_double import DoubleDouble, rounded
+from specs.arithmetic.double_double import DoubleDouble, to_float64
 from specs.arithmetic.formats import DTYPES, Array, Bools, Float64, Format, components, dtype_name, round_to, spacing
 from specs.arithmetic.precision import Precision
 from specs.reference.reference import Reference
@@ -89,7 +89,7 @@ def _compare_inexact(
     format = precision.storage
     got = components(result)
     error = np.broadcast_to(error, got.shape)
-    value = rounded(reference.value)
+    value = to_float64(reference.value)
     ratio = error_ratio(got, reference.value, error, precision)
     opposite = opposite_zeros(got, reference)
     ratio = np.where(opposite, np.inf, ratio)
@@ -118,7 +118,7 @@ def _compare_inexact(
 
 def opposite_zeros(got: Float64, reference: Reference) -> Bools:
     """Where a result is a zero whose sign is implied, and has the other one; `got` holds the result's components."""
-    value = rounded(reference.value)
+    value = to_float64(reference.value)
     return reference.signed & (got == 0) & (value == 0) & (np.signbit(got) != np.signbit(value))
 
 
@@ -142,7 +142,7 @@ def error_ratio(got: Float64, value: Array | DoubleDouble, error: Float64, preci
     NaN explains NaN alone; where the reference is infinite only that infinity is right; where the bound is infinite
     anything is.  An element whose bound is 0 has ratio 0 or inf.
     """
-    y = rounded(value)
+    y = to_float64(value)
     with np.errstate(all="ignore"):
         below, above = _reach(got, precision)
         difference = _difference(value, got)

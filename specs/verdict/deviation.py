@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from specs.case import yaml12
 from specs.case.common import DTypeName, Mode, Numbers
 from specs.case.model import Model
-from specs.case.problems import CaseFileError, Problem, complaints
+from specs.case.problems import CaseFileError, Problem, field_problems
 from specs.verdict import processor
 from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS
@@ -237,7 +237,7 @@ def load(path: Path) -> list[Recorded]:
         try:
             found.append(Recorded(Deviation.model_validate(entry), path, *start))
         except ValidationError as error:
-            for complaint in complaints(error, Deviation, entry):
+            for complaint in field_problems(error, Deviation, entry):
                 positions = document.key_positions if complaint.at_key else document.positions
                 problems.append(Problem(path, *positions.get((index, *complaint.path), start), complaint.message))
     if problems:

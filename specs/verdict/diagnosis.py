@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import FORMATS, Array
 from specs.reference.reference import Reference
 from specs.verdict.comparison import compare
@@ -41,7 +41,7 @@ def consistent_with(outcome: Array, expected: Reference, reevaluate: Callable[..
     for loss, formats in LOSSES.items():
         if not all(FORMATS[name].precision < getattr(declared, step).precision for step, name in formats.items()):
             continue
-        lossy = reevaluate(precision=declared.but(**formats))
+        lossy = reevaluate(precision=declared.replace(**formats))
         if not _is_telling(lossy):
             continue
         found = compare(outcome, lossy)
@@ -64,7 +64,7 @@ def _cut_off(nearest: Reference) -> Reference:
     assert precision is not None
     if deviation is None or nearest.error is None or nearest.shared is None:
         return nearest
-    size = np.abs(rounded(nearest.value))
+    size = np.abs(to_float64(nearest.value))
     if nearest.direction is not None:
         size = size + np.abs(nearest.direction)
     bias = 2 * precision.u_m * size
@@ -76,4 +76,4 @@ def _is_telling(reference: Reference) -> bool:
 
 
 def _largest(reference: Reference) -> float:
-    return float(np.max(np.abs(rounded(reference.value)), initial=0.0))
+    return float(np.max(np.abs(to_float64(reference.value)), initial=0.0))

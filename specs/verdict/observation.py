@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import DTYPES, FORMATS, Array, components, dtype_name, round_to, spacing
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.case.attention import AttentionConfig
 from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
@@ -76,14 +76,14 @@ def _as_read(observed: Observed, check: Check, expected: Reference, reevaluate: 
     """
     config, precision = _restated(check.case.config, observed), expected.precision
     if observed.dtype is None:
-        return reevaluate(precision=precision and precision.but(**observed.precision or {}), config=config)
+        return reevaluate(precision=precision and precision.replace(**observed.precision or {}), config=config)
     if isinstance(config, EinsumConfig):
         return _computed_in(observed.dtype, config, check, expected, reevaluate)
     dtype = DTYPES[observed.dtype]
     assert precision is not None
     assert dtype.format is not None
     coarser = {step: dtype.format.name for step in STEPS if getattr(precision, step).precision > dtype.format.precision}
-    found = reevaluate(precision=precision.but(**coarser | (observed.precision or {})), config=config)
+    found = reevaluate(precision=precision.replace(**coarser | (observed.precision or {})), config=config)
     assert found.precision is not None
     return replace(found, dtype=dtype, precision=replace(found.precision, storage=dtype.format))
 
@@ -110,17 +110,17 @@ def _computed_in(
     operands = [*map(str, config.operand_dtypes or ())] or [check.dtype] * config.operand_count
     said = {"operand_dtypes": operands, "dtypes": [name], "asks_for_dtype": True, "expect": None}
     flushes = expected.precision is not None and expected.precision.flushes
-    precision = declared(DTYPES[name], flushes=flushes) if DTYPES[name].inexact else None
+    precision = declared_precision(DTYPES[name], flushes=flushes) if DTYPES[name].inexact else None
     return reevaluate(config=config.model_copy(update=said), precision=precision, dtype=name)
 
 
 def _is_rounded(outcome: Array, found: Reference) -> bool:
     """Whether integers are within the bound of a floating result, as far as their dtype holds that."""
-    range_, y = np.iinfo(outcome.dtype), rounded(found.value)
+    range_, y = np.iinfo(outcome.dtype), to_float64(found.value)
     error = _error(found) + spacing(y, FORMATS[found.dtype.name])
     held = (y - error >= range_.min) & (y + error <= range_.max)
     return bool(np.all(~held | (np.abs(outcome.astype(np.float64) - y) <= error)))
 
 
 def _error(expected: Reference) -> Array:
-    return np.broadcast_to(np.asarray(expected.error), rounded(expected.value).shape)
+    return np.broadcast_to(np.asarray(expected.error), to_float64(expected.value).shape)

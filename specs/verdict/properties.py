@@ -84,7 +84,7 @@ def _summed_alone(contraction: Contraction, shapes: list[Shape]) -> bool:
         for label, size in set(zip(term, shape, strict=True))
         if size == contraction.sizes[label]
     )
-    return any(having[label] == 1 for label in contraction.summed)
+    return any(having[label] == 1 for label in contraction.summed_labels)
 
 
 def _label_of_size_one(contraction: Contraction, shapes: list[Shape]) -> bool:
@@ -98,7 +98,7 @@ def _label_of_size_one(contraction: Contraction, shapes: list[Shape]) -> bool:
 
 def _ellipsis_left_out(contraction: Contraction, shapes: list[Shape]) -> bool:
     """There are unnamed axes, and they are summed over."""
-    return any(label.startswith(ELLIPSIS) for label in contraction.summed)
+    return any(label.startswith(ELLIPSIS) for label in contraction.summed_labels)
 
 
 def _diagonal_of_size_one(terms: tuple[Term, ...], output: Term | None, shapes: list[Shape]) -> bool:
@@ -113,7 +113,7 @@ def _diagonal_of_size_one(terms: tuple[Term, ...], output: Term | None, shapes: 
 
 PROPERTIES: Mapping[Property, Callable[[Config], bool]] = {
     "summed_alone": _bound(_summed_alone),
-    "nothing_summed": _bound(lambda contraction, shapes: not contraction.summed),
+    "nothing_summed": _bound(lambda contraction, shapes: not contraction.summed_labels),
     "label_of_size_one": _bound(_label_of_size_one),
     "empty_axis": _bound(lambda contraction, shapes: any(0 in shape for shape in shapes)),
     "ellipsis_left_out": _bound(_ellipsis_left_out),

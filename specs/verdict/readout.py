@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import (
     BFLOAT16,
     FLOAT16,
@@ -39,7 +39,7 @@ def read(case: Case, result: Array, reference: Reference) -> dict[str, str]:
     precision = reference.precision
     if precision is None or result.shape != reference.shape or result.dtype != reference.dtype.numpy:
         return {}
-    got, value = result, rounded(reference.value)
+    got, value = result, to_float64(reference.value)
     if reference.dtype.kind == "complex":
         got, value = got.real, value[..., 0]
     got = got.astype(np.float64)

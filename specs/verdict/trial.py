@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from specs.arithmetic.formats import DTYPES, Array
-from specs.arithmetic.precision import Precision, declared
+from specs.arithmetic.precision import Precision, declared_precision
 from specs.bound.bound import reference
 from specs.case.case import Config
 from specs.inputs import inputs, memory
@@ -105,7 +105,7 @@ class Trial:
         if reason is None:
             return None
         if config.weak is None and dtype.inexact:
-            usual = declared(dtype)
+            usual = declared_precision(dtype)
             if weakness(self.reference(output, usual) for output in self.outputs) is None:
                 return Weakness(reason, "only in the precision that the backend declares")
         return Weakness(reason, config.weak)

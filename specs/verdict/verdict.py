@@ -108,7 +108,7 @@ class _Finding:
             return True
         # The bound of a probe is wide, for magnitudes cancel; what it observes is held against what is recorded
         assert expected.precision is not None
-        recorded = expected.precision.but(**observed.precision or {})
+        recorded = expected.precision.replace(**observed.precision or {})
         return not effective.coarser(readout.read(self.trial.check.case, result, expected), recorded)
 
 

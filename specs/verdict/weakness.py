@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.reference.reference import Reference
 
 MOSTLY, HALF = 0.75, 0.5
@@ -31,7 +31,7 @@ def weakness(references: Iterable[Reference]) -> str | None:
 
 def weak(reference: Reference) -> str | None:
     """Why one result proves little, or None; a result without elements proves what it can."""
-    value = rounded(reference.value) if reference.error is not None else np.asarray(reference.value)
+    value = to_float64(reference.value) if reference.error is not None else np.asarray(reference.value)
     if not value.size:
         return None
     nothing_summed = reference.facts.get("terms") == 0

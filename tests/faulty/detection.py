@@ -18,7 +18,7 @@ import numpy as np
 
 from backends.discovery import registry
 from backends.numpy import Numpy
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import DTYPES, Array, cast
 from specs.bound.bound import reference
 from specs.case.case import Case
@@ -148,7 +148,7 @@ def _expected(check: Check, name: str | None) -> Array:
     case, dtype = check.case, DTYPES[check.dtype]
     declared = Numpy().precision(check) if dtype.inexact else None
     exact = reference(case, check.dtype, inputs.operands(case, check.dtype), declared, None, name)
-    value = rounded(exact.value) if dtype.inexact else np.asarray(exact.value)
+    value = to_float64(exact.value) if dtype.inexact else np.asarray(exact.value)
     return cast(value[..., 0] + 1j * value[..., 1] if dtype.kind == "complex" else value, dtype)
 
 

@@ -55,7 +55,7 @@ class LongestSum:
 
     def __init__(self, equation: str, operands: tuple[Array, ...]) -> None:
         bound = bind(equation, [x.shape for x in operands])
-        self.label = max(bound.summed, key=bound.sizes.__getitem__, default="")
+        self.label = max(bound.summed_labels, key=bound.sizes.__getitem__, default="")
         self.length = bound.sizes.get(self.label, 0)
         self.terms, self.operands = bound.operands, operands
 

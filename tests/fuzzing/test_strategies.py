@@ -16,7 +16,7 @@ from specs.arithmetic.formats import DTYPES
 from specs.case.attention import AttentionConfig
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import ELLIPSIS, bind, parse
-from specs.case.semantics import contradiction
+from specs.case.semantics import find_contradiction
 from specs.inputs import inputs
 
 DRAWN = 1000  # einsum and attention in turn
@@ -37,7 +37,7 @@ def attentions_drawn() -> list[AttentionConfig]:
 
 
 def test_no_example_contradicts_itself() -> None:
-    assert [told for config in drawn() if (told := contradiction(case(config, Path("x"))))] == []
+    assert [told for config in drawn() if (told := find_contradiction(case(config, Path("x"))))] == []
 
 
 def test_inputs_can_be_made_for_every_example() -> None:

@@ -11,7 +11,7 @@ from reports.arithmetic import rows
 from reports.markdown import summary
 from reports.read import read
 from specs.arithmetic.formats import DTYPES
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.verdict.record import Record
 from tests.support.pages import Look, made
 from tests.support.project import Project
@@ -27,7 +27,7 @@ def probed(
     found = made_record(
         PROBE, rest.pop("backend", "torch"), verdict, 0.5, observed=observed, **{"dtype": "float32"} | rest
     )
-    precision = declared(DTYPES[found.dtype], **said or {}).as_json()
+    precision = declared_precision(DTYPES[found.dtype], **said or {}).as_json()
     found.measurement.bound["precision"] = precision
     return found
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from specs.arithmetic.formats import DTYPES, Array
-from specs.arithmetic.precision import Precision, declared
+from specs.arithmetic.precision import Precision, declared_precision
 from specs.verdict.check import Check
 from specs.verdict.deviation import Deviation, Recorded
 
@@ -23,7 +23,7 @@ class Fake:
         return self.lacking
 
     def precision(self, check: Check) -> Precision:
-        return declared(DTYPES[check.dtype], **self.formats)
+        return declared_precision(DTYPES[check.dtype], **self.formats)
 
     def run(self, check: Check, operands: Mapping[str, Array]) -> Array:
         if isinstance(self.compute, Exception):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from specs.arithmetic.formats import DTYPES, Array, Format, round_to
-from specs.arithmetic.precision import Precision, declared
+from specs.arithmetic.precision import Precision, declared_precision
 from specs.bound.attention import reference
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
@@ -294,9 +294,9 @@ def expectation(case: Case, p: Precision, dtype: str) -> Reference:
 
 
 def ratio_of(case: Case, dtype: str, formats: Mapping[str, str | bool], written: Mapping[str, Any]) -> float:
-    p = declared(DTYPES[dtype], **formats)
+    p = declared_precision(DTYPES[dtype], **formats)
     if written.get("fused"):
-        p = p.but(intermediate=p.accumulate.name)
+        p = p.replace(intermediate=p.accumulate.name)
     with np.errstate(invalid="ignore", over="ignore"):
         output = Computed(p, **written).attend(case.config, inputs.operands(case, dtype))
     return worst(output, expectation(case, p, dtype))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from specs.arithmetic.formats import DTYPES, Array, cast, round_to
-from specs.arithmetic.precision import Precision, declared
+from specs.arithmetic.precision import Precision, declared_precision
 from specs.bound import einsum_gradient
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import bind, parse
@@ -33,7 +33,7 @@ def reference(
     equation: str, operands: list[Array], cotangent: Array, of: int, dtype: str, p: Precision | None = None, **said: Any
 ) -> Reference:
     config = EinsumConfig(equation=equation, shapes=[list(o.shape) for o in operands])
-    p = p or declared(DTYPES[dtype])
+    p = p or declared_precision(DTYPES[dtype])
     return einsum_gradient.reference(config, DTYPES[dtype], operands, cotangent, of, p, **{"random": True} | said)
 
 

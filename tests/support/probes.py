@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from specs.arithmetic.formats import DTYPES, Array, cast
-from specs.arithmetic.precision import Precision, declared
+from specs.arithmetic.precision import Precision, declared_precision
 from specs.case.einsum import EinsumConfig
 from specs.case.loading import load
 from specs.verdict.check import Check
@@ -37,7 +37,7 @@ class Arithmetic:
         return None
 
     def precision(self, check: Check) -> Precision:
-        return declared(DTYPES[check.dtype], **self.said)
+        return declared_precision(DTYPES[check.dtype], **self.said)
 
     def run(self, check: Check, operands: Mapping[str, Array]) -> Array:
         case = check.case
@@ -45,7 +45,7 @@ class Arithmetic:
         if self.compute:
             return self.compute(*operands.values())
         assert isinstance(case.config, EinsumConfig)
-        simulated = Simulated(declared(DTYPES[dtype], **self.real), self.order)
+        simulated = Simulated(declared_precision(DTYPES[dtype], **self.real), self.order)
         wide = [operand.astype(np.float64) for operand in operands.values()]
         return cast(simulated(case.config.equation, wide), DTYPES[dtype])
 

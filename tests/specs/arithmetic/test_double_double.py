@@ -15,7 +15,7 @@ from specs.arithmetic import elementary
 from specs.arithmetic.double_double import (
     DoubleDouble,
     broadcast_to,
-    concatenate,
+    concat,
     lift,
     two_product,
     two_sum,
@@ -91,7 +91,7 @@ def test_operators(operation: Callable[..., Any], x: float, y: float, z: float) 
         assert_close(operation(left, right), operation(exact(left), exact(right)), bits=103)
 
 
-def test_sum_of_numbers_that_cancel_but_for_their_last_bits() -> None:
+def test_sum_under_cancellation_of_all_but_the_last_bits() -> None:
     left, other = random(500), random(500, seed=1)
     right = DoubleDouble(-left.hi, left.lo * np.abs(other.hi) / 64)
     assert_close(left + right, exact(left) + exact(right), bits=103)
@@ -152,7 +152,7 @@ def test_shapes_and_selection() -> None:
         (value.transpose((2, 0, 1)), rows.transpose((2, 0, 1))),
         (value.swapaxes(0, -1), rows.swapaxes(0, -1)),
         (where(mask, value, -1.0), np.where(mask, rows, Exact(-1))),
-        (concatenate([value, -value], axis=1), np.concatenate([rows, -rows], axis=1)),
+        (concat([value, -value], axis=1), np.concatenate([rows, -rows], axis=1)),
         (broadcast_to(value[:, :1], (5, 2, 3, 4)), np.broadcast_to(rows[:, :1], (5, 2, 3, 4))),
     ]:
         assert got.shape == expected.shape
@@ -181,12 +181,12 @@ def test_sum_and_max(axis: Any, keepdims: bool) -> None:
 
 
 @pytest.mark.parametrize("exponents", [(0, 1), (-40, 40), (-400, 400)])
-def test_matmul_has_a_relative_error_even_under_cancellation(exponents: tuple[int, int]) -> None:
+def test_matmul_has_a_small_relative_error_even_under_cancellation(exponents: tuple[int, int]) -> None:
     a, b = random((2, 1, 3, 7), exponents), random((5, 7, 4), exponents, seed=1)
     assert_close(matmul(a, b), exact(a) @ exact(b), bits=105)
     assert_close(matmul(a, b.hi), exact(a) @ exact(b.hi), bits=105)
-    b = concatenate([b, -b, b[:, :1] * 2.0**-200], axis=1)
-    a = concatenate([a, a, a[..., :1]], axis=-1)
+    b = concat([b, -b, b[:, :1] * 2.0**-200], axis=1)
+    a = concat([a, a, a[..., :1]], axis=-1)
     assert_close(matmul(a.hi, b), exact(a.hi) @ exact(b), bits=105)
 
 
@@ -201,7 +201,7 @@ def test_matmul_of_long_rows_and_extreme_sizes() -> None:
     assert matmul(big, np.ones((2, 1))).hi == np.inf
 
 
-def test_matmul_of_nothing_and_of_float64() -> None:
+def test_matmul_of_empty_operands_and_of_float64() -> None:
     assert not matmul(lift(np.ones((2, 3, 0))), np.ones((0, 4))).hi.any()
     assert matmul(lift(np.ones((0, 3))), np.ones((3, 4))).shape == (0, 4)
     assert isinstance(matmul(np.ones((2, 2)), np.ones((2, 2))), np.ndarray)
@@ -220,8 +220,8 @@ def test_matmul_confines_special_values() -> None:
     np.testing.assert_allclose(got.hi[finite], expected[finite], rtol=1e-12)
 
 
-def test_matmul_is_a_few_products_of_whole_matrices_whatever_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What makes it fast enough for a reference."""
+def test_matmul_takes_a_few_whole_matrix_products_whatever_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This makes it fast enough for a reference."""
     shapes: list[tuple[int, ...]] = []
     product = np.matmul
 

@@ -29,7 +29,7 @@ directions = pytest.mark.parametrize("direction", ["nearest", "down", "up"])
 
 
 def neighbours(x: Fraction, format: Format) -> tuple[Fraction, Fraction]:
-    """The multiples of the format's quantum at x on either side of it, its range being unlimited upwards."""
+    """The nearest multiples of the format's quantum below and above x, as if its range had no upper end."""
     exponent = format.emin
     while abs(x) >= Fraction(2) ** (exponent + 1):
         exponent += 1
@@ -42,20 +42,20 @@ def oracle(value: float, format: Format, direction: str) -> float:
     """IEEE 754 rounding, by its definition."""
     x, largest = Fraction(value), Fraction(format.max)
     below, above = neighbours(x, format)
-    chosen = {"down": below, "up": above}.get(direction)
-    if chosen is None:
+    rounded = {"down": below, "up": above}.get(direction)
+    if rounded is None:
         quantum = above - below
         even = below if quantum == 0 or (below / quantum) % 2 == 0 else above
-        chosen = even if x - below == above - x else (below if x - below < above - x else above)
-    if chosen > largest:
+        rounded = even if x - below == above - x else (below if x - below < above - x else above)
+    if rounded > largest:
         return format.max if direction == "down" else np.inf
-    if chosen < -largest:
+    if rounded < -largest:
         return -format.max if direction == "up" else -np.inf
-    return float(chosen)
+    return float(rounded)
 
 
-def interesting(format: Format) -> list[float]:
-    """Values on, between and half way between neighbours at every critical place of the format."""
+def boundary_values(format: Format) -> list[float]:
+    """Values at, between and half way between neighbouring numbers, near every boundary of the format."""
     low, high, one = format.smallest, format.max, 2 * format.unit_roundoff
     bases = [low, 3 * low, format.tiny, format.tiny - low, 1.0, 1 + one, 2 - one, 1.5, high, high * (1 - one)]
     steps = [low, low, low, low, one, one, one, one, 2.0 ** (format.emax - format.precision + 1)]
@@ -70,7 +70,7 @@ def interesting(format: Format) -> list[float]:
 @narrow
 @directions
 def test_rounding_is_ieee_at_ties_subnormals_and_the_overflow_boundary(format: Format, direction: str) -> None:
-    values = interesting(format)
+    values = boundary_values(format)
     got = round_to(values, format, direction)
     assert got.tolist() == [oracle(v, format, direction) for v in values]
 
@@ -95,7 +95,7 @@ def test_overflow_begins_at_the_maximum_plus_half_an_ulp(format: Format) -> None
 
 @narrow
 @directions
-def test_zero_keeps_its_sign_and_underflow_keeps_that_of_the_value(format: Format, direction: str) -> None:
+def test_zero_and_underflowed_values_keep_their_sign(format: Format, direction: str) -> None:
     got = round_to([0.0, -0.0, 1e-300, -1e-300], format, direction)
     assert np.signbit(got).tolist() == [False, True, False, True]
     assert (got[:2] == 0).all()
@@ -103,18 +103,18 @@ def test_zero_keeps_its_sign_and_underflow_keeps_that_of_the_value(format: Forma
 
 @narrow
 @directions
-def test_nan_and_infinities_pass(format: Format, direction: str) -> None:
+def test_nan_and_infinities_are_unchanged(format: Format, direction: str) -> None:
     np.testing.assert_array_equal(round_to([np.nan, np.inf, -np.inf], format, direction), [np.nan, np.inf, -np.inf])
 
 
 @pytest.mark.parametrize("format", FORMATS.values(), ids=lambda f: f.name)
 @directions
 def test_rounding_twice_changes_nothing(format: Format, direction: str) -> None:
-    once = round_to(interesting(format), format, direction)
+    once = round_to(boundary_values(format), format, direction)
     np.testing.assert_array_equal(round_to(once, format, direction), once)
 
 
-def test_float64_is_left_as_it_is() -> None:
+def test_float64_is_unchanged() -> None:
     values = np.array([np.pi, 5e-324, -0.0, np.finfo(float).max])
     assert round_to(values, FLOAT64).tobytes() == values.tobytes()
 
@@ -149,23 +149,23 @@ def test_every_float16_value_is_a_fixed_point_and_every_midpoint_goes_to_the_eve
     assert round_to(middle, FLOAT16).tolist() == even
 
 
-# Just above a midpoint of the narrow format, by less than float32 can hold: through float32 it becomes the midpoint
+# Just above a midpoint of the narrow format, by less than float32 can represent: float32 rounds it to the midpoint
 TWICE = {"bfloat16": 1 + 2.0**-8 + 2.0**-30, "float16": 1 + 2.0**-11 + 2.0**-30}
 
 
 @pytest.mark.parametrize("name", TWICE)
-def test_cast_rounds_once_where_a_detour_through_float32_would_round_twice(name: str) -> None:
+def test_cast_rounds_once_where_going_through_float32_would_round_twice(name: str) -> None:
     dtype = DTYPES[name]
     value = TWICE[name]
     above = 1 + 2 * dtype.format.unit_roundoff
-    assert np.float32(value).astype(dtype.numpy).astype(float) == 1.0  # the detour
+    assert np.float32(value).astype(dtype.numpy).astype(float) == 1.0  # through float32
     assert cast([value, -value], dtype).astype(float).tolist() == [above, -above]
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16", "float32", "float64"])
-def test_cast_gives_the_dtype_and_exactly_the_rounded_value(name: str) -> None:
+def test_cast_returns_the_dtype_and_exactly_the_rounded_value(name: str) -> None:
     dtype = DTYPES[name]
-    values = np.array([v for v in interesting(dtype.format) if np.isfinite(v)])
+    values = np.array([v for v in boundary_values(dtype.format) if np.isfinite(v)])
     got = cast(values, dtype)
     assert got.dtype == dtype.numpy
     np.testing.assert_array_equal(got.astype(np.float64), round_to(values, dtype.format))
@@ -178,7 +178,7 @@ def test_cast_rounds_both_parts_of_complex_numbers() -> None:
     assert got.tolist() == [complex(1, -(1 + 2.0**-23))]
 
 
-def test_cast_wraps_integers_and_takes_any_nonzero_as_true() -> None:
+def test_cast_wraps_integers_and_converts_any_nonzero_to_true() -> None:
     assert cast(np.array([127, 128, -129, 256]), DTYPES["int8"]).tolist() == [127, -128, 127, 0]
     assert cast(np.array([-1, 256]), DTYPES["uint8"]).tolist() == [255, 0]
     assert cast(np.array([0, 2, -1]), DTYPES["bool"]).tolist() == [False, True, True]

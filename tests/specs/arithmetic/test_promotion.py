@@ -1,4 +1,4 @@
-"""Which dtype several make, and which a result can be asked for."""
+"""Promotion of several dtypes, and which result dtypes can be requested."""
 
 import itertools
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from specs.arithmetic.formats import DTYPES
-from specs.arithmetic.promotion import keeps_kind, promoted
+from specs.arithmetic.promotion import is_same_kind_cast, result_type
 
-ORDINARY = [name for name in DTYPES if name != "bfloat16"]
+NUMPY_DTYPES = [name for name in DTYPES if name != "bfloat16"]
 
 
 @pytest.mark.parametrize(
-    ("names", "result"),
+    ("names", "expected"),
     [
         (["float32"], "float32"),
         (["float32", "float64"], "float64"),
@@ -21,12 +21,12 @@ ORDINARY = [name for name in DTYPES if name != "bfloat16"]
         (["int8", "uint8"], "int16"),
         (["int8", "uint32"], "int64"),
         (["bool", "int8"], "int8"),
-        # What the array API standard leaves open, as NumPy has it
+        # Left open by the array API standard; as in NumPy
         (["int64", "uint64"], "float64"),
         (["int8", "float16"], "float16"),
         (["int32", "float32"], "float64"),
         (["int32", "complex64"], "complex128"),
-        # What NumPy has not, as JAX has it
+        # Not in NumPy; as in JAX
         (["bfloat16", "bfloat16"], "bfloat16"),
         (["bfloat16", "float16"], "float32"),
         (["bfloat16", "float32"], "float32"),
@@ -35,17 +35,17 @@ ORDINARY = [name for name in DTYPES if name != "bfloat16"]
         (["bfloat16", "complex64"], "complex64"),
     ],
 )
-def test_dtypes_make_the_one_that_is_documented(names: list[str], result: str) -> None:
+def test_dtypes_promote_as_documented(names: list[str], expected: str) -> None:
     for order in itertools.permutations(names):
-        assert promoted(order) == result
+        assert result_type(order) == expected
 
 
-def test_a_kind_is_kept_as_in_numpys_casting_rule() -> None:
-    for operand, result in itertools.product(ORDINARY, ORDINARY):
-        assert keeps_kind(operand, result) == np.can_cast(operand, result, "same_kind"), (operand, result)
+def test_casts_within_a_kind_are_those_of_numpys_rule() -> None:
+    for operand, result in itertools.product(NUMPY_DTYPES, NUMPY_DTYPES):
+        assert is_same_kind_cast(operand, result) == np.can_cast(operand, result, "same_kind"), (operand, result)
 
 
 def test_bfloat16_is_a_float_like_the_others() -> None:
     for name in DTYPES:
-        assert keeps_kind("bfloat16", name) == keeps_kind("float16", name)
-        assert keeps_kind(name, "bfloat16") == keeps_kind(name, "float16")
+        assert is_same_kind_cast("bfloat16", name) == is_same_kind_cast("float16", name)
+        assert is_same_kind_cast(name, "bfloat16") == is_same_kind_cast(name, "float16")

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import DTYPES, Array, cast
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.case.attention import AttentionConfig
 from specs.inputs import inputs
 from specs.reference.attention import attention
@@ -88,11 +88,11 @@ def test_another_computation_is_outside_the_bound(fault: str, dtype: str, seed: 
     changes, wrong = SEMANTIC[fault]
     config, case = made("plain", seed, **changes)
     operands = dict(inputs.operands(case, dtype))
-    expected = expectation(case, declared(DTYPES[dtype]), dtype)
+    expected = expectation(case, declared_precision(DTYPES[dtype]), dtype)
     right = attention(config, operands, DTYPES[dtype])
-    assert compare(cast(rounded(right.output), DTYPES[dtype]), expected).problem == ""
+    assert compare(cast(to_float64(right.output), DTYPES[dtype]), expected).problem == ""
     got = attention(*wrong(config, operands), DTYPES[dtype])
-    assert compare(cast(rounded(got.output), DTYPES[dtype]), expected).problem
+    assert compare(cast(to_float64(got.output), DTYPES[dtype]), expected).problem
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
@@ -100,7 +100,7 @@ def test_a_softmax_over_the_wrong_axis_is_outside_the_bound(dtype: str) -> None:
     _, case = made("plain", q_len=9, kv_len=9, layout="bhsd")
     q, k, v = (inputs.operands(case, dtype)[name].astype(np.float64) for name in ("query", "key", "value"))
     scores = np.exp(q @ k.swapaxes(-1, -2) / 4)
-    expected = expectation(case, declared(DTYPES[dtype]), dtype)
+    expected = expectation(case, declared_precision(DTYPES[dtype]), dtype)
     over_keys, over_queries = (cast(scores / scores.sum(axis, keepdims=True) @ v, DTYPES[dtype]) for axis in (-1, -2))
     assert worst(over_keys, expected) <= 1
     assert worst(over_queries, expected) > 1
@@ -125,10 +125,10 @@ def test_a_softmax_over_the_wrong_axis_is_outside_the_bound(dtype: str) -> None:
 @pytest.mark.parametrize("name", ["plain", "grouped", "causal", "many keys"])
 def test_a_step_in_a_narrower_format_is_outside_the_bound(dtype: str, narrower: dict[str, str], name: str) -> None:
     config, case = made(name)
-    p = declared(DTYPES[dtype])
-    output = Computed(p.but(**narrower)).attend(config, inputs.operands(case, dtype))
+    p = declared_precision(DTYPES[dtype])
+    output = Computed(p.replace(**narrower)).attend(config, inputs.operands(case, dtype))
     assert worst(output, expectation(case, p, dtype)) > 1
-    allowed = expectation(case, p.but(**narrower), dtype)
+    allowed = expectation(case, p.replace(**narrower), dtype)
     assert worst(output, allowed) <= 1  # declared, it is right
 
 
@@ -138,7 +138,7 @@ def test_a_step_in_a_narrower_format_is_outside_the_bound(dtype: str, narrower: 
 )
 def test_bfloat16_behind_float32_is_outside_the_bound_for_any_data_too(name: str, narrower: dict[str, str]) -> None:
     config, case = made(name)
-    p = declared(DTYPES["float32"])
+    p = declared_precision(DTYPES["float32"])
     expected = expectation(case, p, "float32")
     assert expected.facts["form"] == "any data"
-    assert worst(Computed(p.but(**narrower)).attend(config, inputs.operands(case, "float32")), expected) > 1
+    assert worst(Computed(p.replace(**narrower)).attend(config, inputs.operands(case, "float32")), expected) > 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from specs.arithmetic.formats import DTYPES, Array
-from specs.arithmetic.precision import Precision, declared
+from specs.arithmetic.precision import Precision, declared_precision
 from specs.bound.attention_gradient import references
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
@@ -72,8 +72,8 @@ def test_correct_backpropagation_stays_within_the_bound_however_it_is_written(na
     dtype, formats = PRECISIONS[precision]
     case = simulated(name)
     for how, written in WRITTEN.items():
-        p = declared(DTYPES[dtype], **formats)
-        p = p.but(intermediate=p.accumulate.name) if written.get("fused") else p
+        p = declared_precision(DTYPES[dtype], **formats)
+        p = p.replace(intermediate=p.accumulate.name) if written.get("fused") else p
         found = ratios(computed(case, p, dtype, written), expectation(case, p, dtype))
         assert max(found.values()) <= 1, (how, found)
 
@@ -81,7 +81,7 @@ def test_correct_backpropagation_stays_within_the_bound_however_it_is_written(na
 @pytest.mark.parametrize("name", ["plain", "grouped", "small softcap", "sink", "additive mask"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_random_data_has_a_narrower_bound_that_holds_for_many_seeds(name: str, dtype: str) -> None:
-    p, found = declared(DTYPES[dtype]), []
+    p, found = declared_precision(DTYPES[dtype]), []
     for seed in range(8):
         case = made("plain", seed, **SIMULATED[name])[1]
         expected, any_data = (expectation(case, p, dtype, random) for random in (True, False))
@@ -93,7 +93,7 @@ def test_random_data_has_a_narrower_bound_that_holds_for_many_seeds(name: str, d
 
 
 def test_where_the_softmax_is_as_narrow_as_the_dtype_no_error_averages_out() -> None:
-    p = declared(DTYPES["bfloat16"], softmax="bfloat16")
+    p = declared_precision(DTYPES["bfloat16"], softmax="bfloat16")
     assert {r.facts["form"] for r in expectation(simulated("plain"), p, "bfloat16").values()} == {"any data"}
 
 
@@ -102,7 +102,7 @@ def test_a_saturated_softmax_keeps_a_bound() -> None:
     literal = {"query": [[[[64.0]]]], "key": [[[[64.0]], [[-64.0]]]], "value": [[[[1.0]], [[3.0]]]]}
     shape = {"batch": 1, "q_len": 1, "kv_len": 2, "num_heads": 1, "head_dim": 1, "value_dim": 1}
     case = made("plain", **shape, **literal)[1]
-    found = expectation(case, declared(DTYPES["bfloat16"]), "bfloat16")
+    found = expectation(case, declared_precision(DTYPES["bfloat16"]), "bfloat16")
     cotangent = float(inputs.cotangent(case, "bfloat16").ravel()[0])
     assert np.all(found["value"].error <= abs(cotangent) * 0.05)
 
@@ -111,7 +111,7 @@ def test_scores_beyond_float16_leave_no_bound_and_others_keep_theirs() -> None:
     literal = {"query": [[[[300.0]]], [[[1.0]]]], "key": [[[[300.0]]]] * 2, "value": [[[[2.0]]]] * 2}
     shape = {"batch": 2, "q_len": 1, "kv_len": 1, "num_heads": 1, "head_dim": 1, "value_dim": 1}
     case = made("plain", **shape, **literal)[1]
-    found = expectation(case, declared(DTYPES["float16"]), "float16")
+    found = expectation(case, declared_precision(DTYPES["float16"]), "float16")
     for reference in found.values():
         assert np.isinf(reference.error).ravel().tolist() == [True, False]
 
@@ -135,10 +135,10 @@ def test_scores_beyond_float16_leave_no_bound_and_others_keep_theirs() -> None:
 )
 @pytest.mark.parametrize("name", ["plain", "grouped", "causal"])
 def test_a_step_in_a_narrower_format_is_outside_the_bound(dtype: str, narrower: dict[str, str], name: str) -> None:
-    case, p = simulated(name), declared(DTYPES[dtype])
-    lossy = computed(case, p.but(**narrower), dtype, {})
+    case, p = simulated(name), declared_precision(DTYPES[dtype])
+    lossy = computed(case, p.replace(**narrower), dtype, {})
     assert max(ratios(lossy, expectation(case, p, dtype)).values()) > 1
-    allowed = ratios(lossy, expectation(case, p.but(**narrower), dtype))
+    allowed = ratios(lossy, expectation(case, p.replace(**narrower), dtype))
     assert max(allowed.values()) <= 1  # declared, it is right
 
 
@@ -158,7 +158,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, Callable[[Array], Array]]] = {
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_wrong_gradients_are_outside_the_bound(mistake: str, dtype: str) -> None:
     changes, operand, wrong = MISTAKES[mistake]
-    case, p = made("plain", **changes)[1], declared(DTYPES[dtype])
+    case, p = made("plain", **changes)[1], declared_precision(DTYPES[dtype])
     found, expected = computed(case, p, dtype, {}), expectation(case, p, dtype)
     assert max(ratios(found, expected).values()) <= 1
     assert ratios(found | {operand: wrong(found[operand])}, expected)[operand] > 1
@@ -170,6 +170,6 @@ def test_a_scaled_bias_has_a_gradient_that_strays_by_the_scale(scale: float) -> 
     fields = {"q_len": 7, "kv_len": 9, "num_heads": 2, "head_dim": 8, "scale": scale, "bias": "random"}
     both = {"bias_at": "products", "mask": {"type": "additive", "shape": "hqk"}}
     case = case_of(AttentionConfig.model_validate(fields | both))
-    expected = expectation(case, declared(DTYPES["float32"]), "float32")
+    expected = expectation(case, declared_precision(DTYPES["float32"]), "float32")
     bias, mask = (np.median(np.broadcast_to(expected[name].deviation, (2, 7, 9))) for name in ("bias", "mask"))
     assert scale <= bias / mask <= 1.5 * scale

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import DTYPES
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.bound.attention import reference
 from specs.case.attention import AttentionConfig
 from specs.inputs import inputs
@@ -24,18 +24,18 @@ def column(*numbers: float) -> list[list[list[list[float]]]]:
 
 def outcome(dtype: str, **fields: Any) -> Reference:
     _, case = made("plain", **LITERAL | fields)
-    return expectation(case, declared(DTYPES[dtype]), dtype)
+    return expectation(case, declared_precision(DTYPES[dtype]), dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 def test_what_is_not_finite_has_one_right_result_and_the_rest_keeps_its_bound(dtype: str) -> None:
     keys, values = column(1.0, 2.0, 3.0), column(1.0, np.nan, 2.0)
     found = outcome(dtype, q_len=3, kv_len=3, causal="top_left", key=keys, value=values)
-    assert np.isnan(rounded(found.value)).ravel().tolist() == [False, True, True]
+    assert np.isnan(to_float64(found.value)).ravel().tolist() == [False, True, True]
     assert found.error is not None
     assert np.isfinite(found.error).all()
     infinite = outcome(dtype, q_len=1, kv_len=2, query=column(0.0), value=column(np.inf, 1.0))
-    assert rounded(infinite.value).ravel().tolist() == [np.inf]
+    assert to_float64(infinite.value).ravel().tolist() == [np.inf]
     assert infinite.error is not None
     assert infinite.error.ravel().tolist() == [0.0]
 
@@ -44,7 +44,7 @@ def test_what_is_not_finite_has_one_right_result_and_the_rest_keeps_its_bound(dt
 def test_a_masked_value_counts_for_nothing_or_as_zero_times_it(masked_values: str, expected: list[float]) -> None:
     values = column(1.0, np.nan)
     found = outcome("float32", q_len=2, kv_len=2, causal="top_left", value=values, masked_values=masked_values)
-    np.testing.assert_array_equal(rounded(found.value).ravel(), expected)
+    np.testing.assert_array_equal(to_float64(found.value).ravel(), expected)
 
 
 def test_an_infinite_value_whose_weight_may_vanish_leaves_no_bound() -> None:
@@ -73,7 +73,7 @@ def test_behind_a_softcap_an_overflowing_product_is_the_cap() -> None:
 @pytest.mark.parametrize("name", ["linear", "linear with bias and output", "per head", "rotary", "relative keys"])
 def test_random_data_narrow_the_bound_of_what_is_projected_turned_or_relative(name: str) -> None:
     _, case = made(name, kv_len=64)
-    p = declared(DTYPES["bfloat16"])
+    p = declared_precision(DTYPES["bfloat16"])
     operands = inputs.operands(case, "bfloat16")
     assert isinstance(case.config, AttentionConfig)
     random, any_data = (
@@ -88,6 +88,6 @@ def test_scores_beyond_float16_leave_no_bound_and_others_keep_theirs() -> None:
     literal = {"query": [[[[300.0]], [[1.0]]]], "key": [[[[300.0]]]], "value": [[[[2.0]]]]}
     shape = {"batch": 1, "q_len": 2, "kv_len": 1, "num_heads": 1, "head_dim": 1, "value_dim": 1}
     _, case = made("plain", **shape, **literal)
-    stored, kept = (declared(DTYPES["float16"], intermediate=name) for name in ("float16", "float32"))
+    stored, kept = (declared_precision(DTYPES["float16"], intermediate=name) for name in ("float16", "float32"))
     assert np.isinf(expectation(case, stored, "float16").error).ravel().tolist() == [True, False]
     assert np.isfinite(expectation(case, kept, "float16").error).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from specs.arithmetic.formats import BFLOAT16, DTYPES, FLOAT16, FLOAT32, TF32, Array, Format, cast, round_to
-from specs.arithmetic.precision import Precision, declared
+from specs.arithmetic.precision import Precision, declared_precision
 from specs.bound import einsum
 from specs.case.einsum import EinsumConfig
 from specs.reference.reference import Reference
@@ -52,7 +52,7 @@ def evaluations(p: Precision, equation: str, operands: list[Array], seed: int) -
 @equations
 def test_random_data_in_any_order_stays_within_the_bound(name: str, equation: str, shapes: list) -> None:
     dtype, formats = PRECISIONS[name]
-    p = declared(DTYPES[dtype], **formats)
+    p = declared_precision(DTYPES[dtype], **formats)
     for seed in range(2):
         operands = normal(shapes, dtype, seed)
         expected = reference(equation, operands, p, dtype, random=True)
@@ -74,7 +74,7 @@ DATA: dict[str, Callable[[np.random.Generator, tuple], Array]] = {
 @pytest.mark.parametrize("data", DATA)
 def test_structured_data_in_any_order_stays_within_the_bound_for_any_data(name: str, data: str) -> None:
     dtype, formats = PRECISIONS[name]
-    p = declared(DTYPES[dtype], **formats)
+    p = declared_precision(DTYPES[dtype], **formats)
     for equation, shapes in [EQUATIONS[0], EQUATIONS[4], EQUATIONS[6], EQUATIONS[7], EQUATIONS[8]]:
         generator = np.random.default_rng(len(equation))
         operands = [cast(DATA[data](generator, s), DTYPES[dtype]) for s in shapes]
@@ -86,7 +86,7 @@ def test_structured_data_in_any_order_stays_within_the_bound_for_any_data(name: 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 @pytest.mark.parametrize("random", [True, False], ids=["random_data", "any_data"])
 def test_complex_products_stay_within_the_bound_summed_together_or_apart(dtype: str, random: bool) -> None:
-    p = declared(DTYPES[dtype])
+    p = declared_precision(DTYPES[dtype])
     for seed in range(5):
         generator = np.random.default_rng(seed)
         a, b = (
@@ -113,7 +113,7 @@ def test_complex_products_stay_within_the_bound_summed_together_or_apart(dtype: 
 
 def product_of(m: int, k: int, n: int, dtype: str = "float32", seed: int = 0) -> tuple[list[Array], Reference]:
     operands = normal([(m, k), (k, n)], dtype, seed)
-    return operands, reference("ij,jk->ik", operands, declared(DTYPES[dtype]), dtype, random=True)
+    return operands, reference("ij,jk->ik", operands, declared_precision(DTYPES[dtype]), dtype, random=True)
 
 
 def truncated(values: Array, format: Format) -> Array:
@@ -145,14 +145,14 @@ def test_a_fault_behind_float32_is_outside_the_bound(fault: str, terms: int, see
 @pytest.mark.parametrize(("dtype", "accumulate"), [("float32", FLOAT16), ("float64", FLOAT32)])
 def test_a_narrow_accumulator_is_outside_the_bound(dtype: str, accumulate: Format) -> None:
     operands, expected = product_of(4, 1024, 4, dtype)
-    p = declared(DTYPES[dtype]).but(accumulate=accumulate.name)
+    p = declared_precision(DTYPES[dtype]).replace(accumulate=accumulate.name)
     got = Simulated(p, "sequential")("ij,jk->ik", [o.astype(np.float64) for o in operands])
     assert worst(got, expected) > 1
 
 
 def test_the_bound_for_random_data_is_tighter_than_the_one_for_any_data() -> None:
     operands, expected = product_of(8, 1024, 8)
-    any_data = reference("ij,jk->ik", operands, declared(DTYPES["float32"]), "float32", random=False)
+    any_data = reference("ij,jk->ik", operands, declared_precision(DTYPES["float32"]), "float32", random=False)
     assert (expected.error < any_data.error / 10).all()
     assert (expected.facts["form"], any_data.facts["form"]) == ("random data", "any data")
 
@@ -165,7 +165,7 @@ def test_the_bound_for_random_data_is_tighter_than_the_one_for_any_data() -> Non
 def test_small_integers_are_exact_and_one_ulp_off_is_refused(dtype: str, equation: str) -> None:
     generator = np.random.default_rng(0)
     operands = [cast(generator.integers(-1, 2, (4, 4)), DTYPES[dtype]) for _ in range(equation.count(",") + 1)]
-    expected = reference(equation, operands, declared(DTYPES[dtype]), dtype, random=True)
+    expected = reference(equation, operands, declared_precision(DTYPES[dtype]), dtype, random=True)
     assert expected.facts["form"] == "exact"
     assert not expected.error.any()
     wide = [o.astype(np.complex128 if dtype == "complex64" else np.float64) for o in operands]
@@ -179,13 +179,15 @@ def test_small_integers_are_exact_and_one_ulp_off_is_refused(dtype: str, equatio
 
 def test_sums_with_too_many_digits_are_not_taken_for_exact() -> None:
     numbers = np.array([[2.0**24, 1.0, 1.0]], np.float32)
-    assert reference("ij->i", [numbers], declared(DTYPES["float32"]), "float32", random=False).error > 0
-    assert reference("ij->i", [numbers[:, :1]], declared(DTYPES["float32"]), "float32", random=False).error == 0
+    assert reference("ij->i", [numbers], declared_precision(DTYPES["float32"]), "float32", random=False).error > 0
+    assert (
+        reference("ij->i", [numbers[:, :1]], declared_precision(DTYPES["float32"]), "float32", random=False).error == 0
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_copies_and_single_products_are_correctly_rounded(dtype: str) -> None:
-    p = declared(DTYPES[dtype])
+    p = declared_precision(DTYPES[dtype])
     a, b = normal([(30,), (30,)], dtype)
     assert not reference("i->i", [a], p, dtype, random=True).error.any()
     product = reference("i,i->i", [a, b], p, dtype, random=True)
@@ -200,14 +202,16 @@ def test_copies_and_single_products_are_correctly_rounded(dtype: str) -> None:
 
 def test_sums_beyond_the_accumulator_have_no_bound_and_others_keep_theirs() -> None:
     operand = np.array([[60000, 60000, -60000], [1, 2, 3.5]], np.float16)
-    summed = declared(DTYPES["float16"], accumulate="float16")
+    summed = declared_precision(DTYPES["float16"], accumulate="float16")
     assert np.isinf(reference("ij->i", [operand], summed, "float16", random=False).error).tolist() == [True, False]
-    assert np.isfinite(reference("ij->i", [operand], declared(DTYPES["float16"]), "float16", random=False).error).all()
+    assert np.isfinite(
+        reference("ij->i", [operand], declared_precision(DTYPES["float16"]), "float16", random=False).error
+    ).all()
 
 
 def test_a_result_beyond_float16_must_be_infinite() -> None:
     operand = np.array([[60000, 60000]], np.float16)
-    expected = reference("ij->i", [operand], declared(DTYPES["float16"]), "float16", random=False)
+    expected = reference("ij->i", [operand], declared_precision(DTYPES["float16"]), "float16", random=False)
     assert compare(np.array([np.inf], np.float16), expected).problem == ""
     assert compare(np.array([-np.inf], np.float16), expected).problem
     assert compare(np.array([65504], np.float16), expected).problem
@@ -215,9 +219,9 @@ def test_a_result_beyond_float16_must_be_infinite() -> None:
 
 def test_a_stored_intermediate_beyond_float16_leaves_no_bound() -> None:
     operands = [np.array([300.0], np.float16), np.array([300.0], np.float16), np.array([0.001], np.float16)]
-    p = declared(DTYPES["float16"])
+    p = declared_precision(DTYPES["float16"])
     assert np.isinf(reference("i,i,i->i", operands, p, "float16", random=False).error).all()
-    kept = p.but(intermediate="float32")
+    kept = p.replace(intermediate="float32")
     assert np.isfinite(reference("i,i,i->i", operands, kept, "float16", random=False).error).all()
 
 
@@ -226,8 +230,8 @@ def test_subnormals_are_kept_unless_flushing_is_declared(dtype: str) -> None:
     tiny = DTYPES[dtype].format.tiny
     operands = [cast([1.5 * tiny, tiny / 4, 1.0], DTYPES[dtype]), cast([0.5, 1.0, 1.0], DTYPES[dtype])]
     right, flushed = cast([0.75 * tiny, tiny / 4, 1.0], DTYPES[dtype]), cast([0, 0, 1.0], DTYPES[dtype])
-    keeps = reference("i,i->i", operands, declared(DTYPES[dtype]), dtype, random=False)
-    flushes = reference("i,i->i", operands, declared(DTYPES[dtype], flushes=True), dtype, random=False)
+    keeps = reference("i,i->i", operands, declared_precision(DTYPES[dtype]), dtype, random=False)
+    flushes = reference("i,i->i", operands, declared_precision(DTYPES[dtype], flushes=True), dtype, random=False)
     assert [compare(r, keeps).problem == "" for r in (right, flushed)] == [True, False]
     assert [compare(r, flushes).problem == "" for r in (right, flushed)] == [True, True]
     assert compare(cast([0, 0, 0.0], DTYPES[dtype]), flushes).problem
@@ -237,14 +241,16 @@ def test_subnormals_are_kept_unless_flushing_is_declared(dtype: str) -> None:
 def test_a_flushed_copy_is_allowed_where_flushing_is_declared(dtype: str) -> None:
     operand = cast([DTYPES[dtype].format.smallest, 1.0], DTYPES[dtype])
     flushed = cast([0.0, 1.0], DTYPES[dtype])
-    assert compare(flushed, reference("i->i", [operand], declared(DTYPES[dtype]), dtype, random=False)).problem
-    flushing = declared(DTYPES[dtype], flushes=True)
+    assert compare(
+        flushed, reference("i->i", [operand], declared_precision(DTYPES[dtype]), dtype, random=False)
+    ).problem
+    flushing = declared_precision(DTYPES[dtype], flushes=True)
     assert compare(flushed, reference("i->i", [operand], flushing, dtype, random=False)).problem == ""
 
 
 def test_a_sum_truncated_at_every_step_is_within_a_declaration_that_truncates() -> None:
     operands = normal([(4, 64), (64, 4)], "float32")
-    truncating = declared(DTYPES["float32"], truncates=True)
+    truncating = declared_precision(DTYPES["float32"], truncates=True)
     expected = reference("ij,jk->ik", operands, truncating, "float32", random=True)
     a, b = (o.astype(np.float64) for o in operands)
     terms = truncated(a.T[:, :, None] * b[:, None, :], FLOAT32)
@@ -253,8 +259,10 @@ def test_a_sum_truncated_at_every_step_is_within_a_declaration_that_truncates() 
 
 def test_a_flushed_operand_takes_its_product_along_even_where_that_is_exact() -> None:
     operands = [np.array([2.0**-149], np.float32), np.array([2.0**60], np.float32)]
-    flushes = reference("i,i->i", operands, declared(DTYPES["float32"], flushes=True), "float32", random=False)
-    keeps = reference("i,i->i", operands, declared(DTYPES["float32"]), "float32", random=False)
+    flushes = reference(
+        "i,i->i", operands, declared_precision(DTYPES["float32"], flushes=True), "float32", random=False
+    )
+    keeps = reference("i,i->i", operands, declared_precision(DTYPES["float32"]), "float32", random=False)
     right, flushed = np.array([2.0**-89], np.float32), np.array([0.0], np.float32)
     assert [compare(r, flushes).problem == "" for r in (right, flushed)] == [True, True]
     assert [compare(r, keeps).problem == "" for r in (right, flushed)] == [True, False]
@@ -268,7 +276,7 @@ def test_a_partial_product_may_be_lost_though_the_result_is_a_normal_number(
 ) -> None:
     first = -100 if dtype == "float32" else -14
     operands = [cast(np.array(2.0**e), DTYPES[dtype]) for e in (first, small, -small)]
-    expected = reference(",,->", operands, declared(DTYPES[dtype], flushes=flushes), dtype, random=False)
+    expected = reference(",,->", operands, declared_precision(DTYPES[dtype], flushes=flushes), dtype, random=False)
     for got in (0.0, 2.0**first):
         assert compare(cast(np.array(got), DTYPES[dtype]), expected).problem == ""
     assert compare(cast(np.array(1.0), DTYPES[dtype]), expected).problem
@@ -278,7 +286,7 @@ def test_a_partial_product_may_be_lost_though_the_result_is_a_normal_number(
 def test_the_order_of_contraction_decides_what_becomes_of_an_infinity(dtype: str) -> None:
     # inf * (1 * 2 + 1 * -1) is inf, inf * 1 * 2 + inf * 1 * -1 is NaN; the other row has neither, the last a NaN
     operands = [cast(values, DTYPES[dtype]) for values in ([[np.inf], [1], [np.nan]], [[1, 1]], [[2], [-1]])]
-    expected = reference("ij,jk,kl->il", operands, declared(DTYPES[dtype]), dtype, random=False)
+    expected = reference("ij,jk,kl->il", operands, declared_precision(DTYPES[dtype]), dtype, random=False)
     for either in (np.inf, np.nan):
         assert compare(cast([[either], [1], [np.nan]], DTYPES[dtype]), expected).problem == ""
     assert compare(cast([[np.inf], [np.inf], [np.nan]], DTYPES[dtype]), expected).problem
@@ -287,12 +295,12 @@ def test_the_order_of_contraction_decides_what_becomes_of_an_infinity(dtype: str
 
 def test_a_single_sum_of_products_has_one_pattern_of_infinities() -> None:
     operands = [np.array([[np.inf, 1]], np.float32), np.array([[1], [2]], np.float32)]
-    expected = reference("ij,jk->ik", operands, declared(DTYPES["float32"]), "float32", random=False)
+    expected = reference("ij,jk->ik", operands, declared_precision(DTYPES["float32"]), "float32", random=False)
     assert compare(np.array([[np.inf]], np.float32), expected).problem == ""
     assert compare(np.array([[np.nan]], np.float32), expected).problem
 
 
 def test_so_many_roundings_that_nothing_is_certain_are_a_wide_bound_and_no_error() -> None:
     ones = np.ones(2**20, np.float32)
-    narrow = declared(DTYPES["float32"], accumulate="bfloat16")
+    narrow = declared_precision(DTYPES["float32"], accumulate="bfloat16")
     assert reference("i,i->", [ones, ones], narrow, "float32", random=False).error > 1e300

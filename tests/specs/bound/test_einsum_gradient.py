@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from specs.arithmetic.formats import BFLOAT16, DTYPES, FLOAT32, TF32, Array, cast, round_to
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.case.equation import bind
 from tests.support.narrow_arithmetic import ORDERS, PRECISIONS, normal, worst
 from tests.support.narrow_einsum_gradient import (
@@ -43,7 +43,7 @@ def test_backpropagation_in_any_order_stays_within_the_bound(
     name: str, equation: str, shapes: Shapes, random: bool
 ) -> None:
     dtype, formats = PRECISIONS[name]
-    p = declared(DTYPES[dtype], **formats)
+    p = declared_precision(DTYPES[dtype], **formats)
     contraction = bind(equation, list(shapes))
     broadcasts = any(late_labels(equation, shapes, i) for i in range(len(shapes)))
     operands = normal([*shapes, contraction.output_shape], dtype, 3)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from specs.arithmetic.formats import DTYPES, Array, cast, dtype_name, round_to
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.bound import einsum, einsum_gradient
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.case.error import CaseError
-from specs.case.semantics import contradiction
+from specs.case.semantics import find_contradiction
 from specs.inputs import inputs
 from specs.reference.reference import Reference
 from specs.verdict.comparison import compare
@@ -28,7 +28,7 @@ def case(**fields: Any) -> Case:
 
 def reference(equation: str, operands: list[Array], dtype: str, random: bool = True, **formats: Any) -> Reference:
     config = EinsumConfig(equation=equation, shapes=[list(o.shape) for o in operands])
-    return einsum.reference(config, DTYPES[dtype], operands, declared(DTYPES[dtype], **formats), random)
+    return einsum.reference(config, DTYPES[dtype], operands, declared_precision(DTYPES[dtype], **formats), random)
 
 
 # What a case may say ------------------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ def reference(equation: str, operands: list[Array], dtype: str, random: bool = T
     ],
 )
 def test_a_contradiction_between_dtypes_is_told(fields: dict[str, Any], told: str | None) -> None:
-    found = contradiction(case(**fields))
+    found = find_contradiction(case(**fields))
     assert found is None if told is None else pytest.fail("none told") if found is None else True
     if told is not None:
         with pytest.raises(AssertionError, match=told):
@@ -58,7 +58,7 @@ def test_a_contradiction_between_dtypes_is_told(fields: dict[str, Any], told: st
 
 def test_a_lower_kind_may_be_what_a_case_expects_to_be_refused() -> None:
     asked = {"operand_dtypes": ["complex64", "complex64"], "dtypes": ["float32"], "asks_for_dtype": True}
-    assert contradiction(case(**asked, expect={"error": "dtype"})) is None
+    assert find_contradiction(case(**asked, expect={"error": "dtype"})) is None
 
 
 @pytest.mark.parametrize("field", [{"asks_for_dtype": True}, {"operand_dtypes": ["float32", "float32"]}])
@@ -103,7 +103,7 @@ PAIRS = [("float32", "float64"), ("float16", "float32"), ("bfloat16", "float32")
 def test_conversion_on_the_way_in_or_out_stays_within_the_bound(
     own: str, result: str, equation: str, shapes: list[Any], random: bool
 ) -> None:
-    p = declared(DTYPES[result])
+    p = declared_precision(DTYPES[result])
     for seed, order in itertools.product(range(3), ORDERS):
         operands = normal(shapes, own, seed)
         expected = reference(equation, operands, result, random)
@@ -172,7 +172,7 @@ def test_a_flushed_subnormal_of_the_narrower_dtype_is_allowed_only_where_that_is
 
 def gradient_of(operands: list[Array], result: str, cotangent: Array, of: int) -> Reference:
     config = EinsumConfig(equation="ij,jk->ik", shapes=[list(o.shape) for o in operands])
-    p = declared(DTYPES[result])
+    p = declared_precision(DTYPES[result])
     return einsum_gradient.reference(config, DTYPES[result], operands, cotangent, of, p, random=True)
 
 
@@ -218,6 +218,8 @@ def test_the_gradient_of_a_real_operand_of_a_complex_result_is_real() -> None:
 def test_a_gradient_that_is_a_copy_stays_exact() -> None:
     config = EinsumConfig(equation="ij->ji", shapes=[[2, 3]])
     x, c = normal([(2, 3)], "float32")[0], np.arange(6.0).reshape(3, 2)
-    expected = einsum_gradient.reference(config, DTYPES["float64"], [x], c, 0, declared(DTYPES["float64"]), random=True)
+    expected = einsum_gradient.reference(
+        config, DTYPES["float64"], [x], c, 0, declared_precision(DTYPES["float64"]), random=True
+    )
     assert not expected.error.any()
     assert compare(c.T.astype(np.float32), expected).problem == ""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from specs.arithmetic.formats import DTYPES
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.bound.bound import reference
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
@@ -37,7 +37,7 @@ def state(dtype: str, operands: list[Any], value: Any) -> None:
     )
     case = Case("test::stated", "stated", Path("x.yaml"), 1, config)
     known = DTYPES[dtype]
-    reference(case, dtype, inputs.operands(case, dtype), declared(known) if known.inexact else None)
+    reference(case, dtype, inputs.operands(case, dtype), declared_precision(known) if known.inexact else None)
 
 
 @pytest.mark.parametrize(("dtype", "operands", "right", "wrong"), STATED)

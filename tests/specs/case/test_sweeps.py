@@ -4,7 +4,7 @@ import pytest
 
 from specs.case import loading
 from specs.case.case import Case
-from specs.case.loading import LARGEST_SWEEP
+from specs.case.loading import MAX_SWEEP_CASES
 from tests.support.case_texts import attention, einsum
 
 
@@ -67,7 +67,7 @@ def test_a_sweep_may_come_from_the_defaults_and_an_entry_may_do_without(cases_of
     ],
 )
 def test_a_members_name_is_made_of_its_values_and_is_safe_in_a_test_id(cases_of, monkeypatch, field, value, label):
-    monkeypatch.setattr(loading, "contradiction", lambda case: None)  # the values need not mean anything
+    monkeypatch.setattr(loading, "find_contradiction", lambda case: None)  # the values need not mean anything
     base = {"equation": "i->", "shapes": "[[1], [1]]"}
     if field in ("sizes", "operands"):
         del base["shapes"]
@@ -105,7 +105,7 @@ def test_a_sweep_that_explodes_is_refused_before_it_does(problems_of):
     values = list(range(1, 101))
     fields = ", ".join(f"{field}: {values}" for field in ("q_len", "kv_len", "num_heads", "batch", "head_dim"))
     (problem,) = problems_of(attention(f"{{sweep: {{{fields}}}}}"))
-    assert problem == f"3:16: sweep makes 10000000000 cases (expected at most {LARGEST_SWEEP})"
+    assert problem == f"3:16: sweep makes 10000000000 cases (expected at most {MAX_SWEEP_CASES})"
 
 
 def test_a_wrong_value_in_a_sweep_is_reported_once_and_where_it_stands(problems_of):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import DTYPES, TF32, Array, cast, round_to
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.bound.bound import reference
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case, Config
@@ -44,7 +44,7 @@ def attention(**fields: Any) -> Case:
 
 
 def expected(case: Case, dtype: str) -> Reference:
-    return reference(case, dtype, inputs.operands(case, dtype), declared(DTYPES[dtype]))
+    return reference(case, dtype, inputs.operands(case, dtype), declared_precision(DTYPES[dtype]))
 
 
 # Which cases have which -----------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def test_a_contraction_of_exact_inputs_has_one_right_result(equation: str, dtype
 def test_every_order_of_summation_makes_it(dtype: str, total: Callable[..., Array]) -> None:
     case = under(einsum("i,i->", [1000], [1000]), "exact")
     a, b = (x.astype(np.float64) for x in inputs.operands(case, dtype).values())
-    accumulator = declared(DTYPES[dtype]).accumulate
+    accumulator = declared_precision(DTYPES[dtype]).accumulate
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(1000)
         got = total((a * b)[order], lambda x: round_to(x, accumulator))
@@ -161,7 +161,7 @@ def test_on_a_ramp_each_query_takes_the_first_or_the_last_key_that_it_sees(dtype
         [to_heads(c, operands[name], c.num_kv_heads) for name in ("past_value", "value") if name in operands], axis=2
     ).astype(np.float64)
     allowed = np.broadcast_to(allowed_keys(c, operands), (c.batch, c.num_heads, c.q_len, c.kv_len))
-    got = to_heads(c, rounded(expected(case, dtype).value), c.num_heads)
+    got = to_heads(c, to_float64(expected(case, dtype).value), c.num_heads)
     for b, h, i in np.ndindex(allowed.shape[:3]):
         seen = np.flatnonzero(allowed[b, h, i])
         taken = seen[0 if (b + h + i) % 2 else -1]
@@ -175,7 +175,7 @@ def test_with_equal_scores_every_key_has_the_same_weight() -> None:
     assert set(np.unique(operands["value"])) == {-1.0, 1.0}
     mean = operands["value"].mean(axis=1, keepdims=True)
     np.testing.assert_allclose(
-        rounded(expected(case, "float64").value), np.broadcast_to(mean, (2, 6, 2, 4)), atol=1e-15
+        to_float64(expected(case, "float64").value), np.broadcast_to(mean, (2, 6, 2, 4)), atol=1e-15
     )
 
 
@@ -184,7 +184,7 @@ def test_with_equal_scores_every_key_has_the_same_weight() -> None:
 @pytest.mark.parametrize("off", [-1, 1])
 def test_a_window_that_is_off_by_one_shows(dtype: str, recipe: str, off: int) -> None:
     right, wrong = (under(attention(kv_len=64, q_len=32, window={"left": 9 + d, "right": 9}), recipe) for d in (0, off))
-    got = cast(rounded(expected(wrong, dtype).value), DTYPES[dtype])
+    got = cast(to_float64(expected(wrong, dtype).value), DTYPES[dtype])
     assert compare(got, expected(right, dtype)).problem
 
 
@@ -202,7 +202,7 @@ class Product:
         return None
 
     def precision(self, check: Check) -> Any:
-        return declared(DTYPES[check.dtype])
+        return declared_precision(DTYPES[check.dtype])
 
     def run(self, check: Check, operands: Any) -> Array:
         self.runs += 1

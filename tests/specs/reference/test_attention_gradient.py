@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import DTYPES, FLOAT32, Array, cast, round_to
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.bound.attention_gradient import references
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
@@ -101,7 +101,7 @@ def gradients(
     config: AttentionConfig, operands: Mapping[str, Array], cotangent: Array, dtype: str = "float64"
 ) -> dict[str, Reference]:
     d = DTYPES[dtype]
-    return references(config, d, operands, cotangent, declared(d), random=False)
+    return references(config, d, operands, cotangent, declared_precision(d), random=False)
 
 
 # The definition -------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def difference(config: AttentionConfig, operands: dict[str, Array], cotangent: A
         attention(config, operands | {name: operands[name] + sign * STEP * along}, FLOAT64).output for sign in (1, -1)
     )
     total = ((ahead - behind) * high(cotangent, FLOAT64)).sum(axis=tuple(range(cotangent.ndim)))
-    return float(rounded(total)) / (2 * STEP)
+    return float(to_float64(total)) / (2 * STEP)
 
 
 @pytest.mark.parametrize("name", CONFIGS, ids=lambda n: n.replace(" ", "_"))
@@ -128,9 +128,9 @@ def test_the_reference_is_the_derivative_along_any_direction(name: str) -> None:
         movable = np.isfinite(array) & (np.abs(array) < 1e30)  # a mask's lowest number cannot be moved by a step
         for _ in range(2):
             along = np.where(movable, np.rint(generator.standard_normal(array.shape) * 8) / 8, 0.0)
-            own = rounded((reference.value * along).sum(axis=tuple(range(array.ndim))))
+            own = to_float64((reference.value * along).sum(axis=tuple(range(array.ndim))))
             # Terms cancel fully where, as for a bias of all keys, every derivative is zero
-            size = np.sum(np.abs(rounded(reference.value) * along)) + 1e-6
+            size = np.sum(np.abs(to_float64(reference.value) * along)) + 1e-6
             operands[operand] = np.where(movable, array, operands[operand])
             assert abs(difference(config, operands, cotangent, operand, along) - own) <= 1e-12 * size
 
@@ -139,7 +139,7 @@ def test_the_reference_is_the_derivative_along_any_direction(name: str) -> None:
 def test_each_element_is_the_derivative_along_itself(operand: str) -> None:
     said = case(bias="random", sink=True, softcap=2.0, causal="bottom_right", num_heads=2, num_kv_heads=1)
     config, operands, cotangent = setting(said)
-    found = rounded(gradients(config, operands, cotangent)[operand].value)
+    found = to_float64(gradients(config, operands, cotangent)[operand].value)
     for index in np.ndindex(found.shape):
         along = np.zeros(found.shape)
         along[index] = 1.0
@@ -153,8 +153,8 @@ def test_narrower_dtypes_have_the_same_gradients(name: str) -> None:
     narrow = gradients(config, operands, cotangent, "float32")
     wide = gradients(config, {n: x.astype(np.float64) for n, x in operands.items()}, cotangent.astype(np.float64))
     for operand, reference in narrow.items():
-        largest = np.abs(rounded(wide[operand].value)).max() + 1e-3
-        assert np.allclose(reference.value, rounded(wide[operand].value), rtol=0, atol=1e-13 * largest)
+        largest = np.abs(to_float64(wide[operand].value)).max() + 1e-3
+        assert np.allclose(reference.value, to_float64(wide[operand].value), rtol=0, atol=1e-13 * largest)
 
 
 # What is exact, and what is left open ---------------------------------------------------------------------------------
@@ -164,9 +164,9 @@ def test_nothing_flows_through_a_key_that_no_query_sees() -> None:
     config, operands, cotangent = setting(case(kv_lengths=[3, 5]))
     found = gradients(config, operands, cotangent)
     for name in ("key", "value"):
-        assert not rounded(found[name].value)[0, :, 3:].any()
-        assert rounded(found[name].value)[1].all()
-        leaked = cast(rounded(found[name].value), FLOAT64)
+        assert not to_float64(found[name].value)[0, :, 3:].any()
+        assert to_float64(found[name].value)[1].all()
+        leaked = cast(to_float64(found[name].value), FLOAT64)
         assert compare(leaked, found[name]).problem == ""
         leaked[0, 0, 4, 0] = 1e-30
         assert compare(leaked, found[name]).problem
@@ -175,15 +175,15 @@ def test_nothing_flows_through_a_key_that_no_query_sees() -> None:
 def test_nothing_flows_into_a_mask_where_it_is_infinite() -> None:
     config, operands, cotangent = setting(case(mask={"type": "additive", "fill": -np.inf}))
     found, hidden = gradients(config, operands, cotangent)["mask"], np.isinf(operands["mask"])
-    assert not rounded(found.value)[hidden].any()
-    assert rounded(found.value)[~hidden].all()
+    assert not to_float64(found.value)[hidden].any()
+    assert to_float64(found.value)[~hidden].all()
 
 
 def test_a_query_without_keys_that_yields_zeros_has_no_gradient() -> None:
     config, operands, cotangent = setting(case(**MASKED_ROW))
     found = gradients(config, operands, cotangent)["query"]
-    assert not rounded(found.value)[:, :, 0].any()
-    assert rounded(found.value)[:, :, 1:].all()
+    assert not to_float64(found.value)[:, :, 0].any()
+    assert to_float64(found.value)[:, :, 1:].all()
 
 
 def test_a_query_without_keys_that_yields_the_mean_moves_all_values_alike() -> None:
@@ -191,9 +191,9 @@ def test_a_query_without_keys_that_yields_the_mean_moves_all_values_alike() -> N
     cotangent = np.zeros((2, 2, 3, 4))
     cotangent[:, :, 0] = 5.0
     found = gradients(config, operands, cotangent)
-    assert np.array_equal(rounded(found["value"].value), np.ones((2, 2, 5, 4)))
-    assert not rounded(found["query"].value).any()
-    assert not rounded(found["key"].value).any()
+    assert np.array_equal(to_float64(found["value"].value), np.ones((2, 2, 5, 4)))
+    assert not to_float64(found["query"].value).any()
+    assert not to_float64(found["key"].value).any()
 
 
 def test_a_query_whose_output_is_nan_sets_no_limit_to_what_it_enters_and_others_keep_theirs() -> None:
@@ -204,7 +204,7 @@ def test_a_query_whose_output_is_nan_sets_no_limit_to_what_it_enters_and_others_
     assert np.isfinite(found["query"].error[:, :, 1:]).all()
     assert np.isinf(found["key"].error).all()
     assert np.isinf(found["value"].error).all()
-    assert all(np.isfinite(rounded(reference.value)).all() for reference in found.values())
+    assert all(np.isfinite(to_float64(reference.value)).all() for reference in found.values())
 
 
 def test_only_the_item_that_reads_what_is_not_finite_is_left_open() -> None:
@@ -225,7 +225,7 @@ def test_garbage_in_a_cache_that_no_query_sees_changes_nothing() -> None:
         dirty[name][0, :, 3:] = np.nan
     clean, found = (gradients(config, given, cotangent) for given in (operands, dirty))
     for name, reference in found.items():
-        assert np.array_equal(rounded(reference.value), rounded(clean[name].value))
+        assert np.array_equal(to_float64(reference.value), to_float64(clean[name].value))
         assert np.isfinite(reference.error).all()
 
 

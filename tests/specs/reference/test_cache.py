@@ -10,7 +10,7 @@ import pytest
 
 import specs
 from specs.arithmetic.formats import DTYPES
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.bound import bound
 from specs.case.case import Case
 from specs.reference import cache
@@ -99,7 +99,7 @@ def key() -> str:
     """Of one reference, in a process that starts now."""
     cache.source_digest.cache_clear()
     case, dtype = Case("einsum/t::c", "c", Path("t.yaml"), 3, config()), DTYPES["float32"]
-    return cache.key(case, dtype, declared(dtype), None)
+    return cache.key(case, dtype, declared_precision(dtype), None)
 
 
 def edit(file: Path) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs.arithmetic.double_double import DoubleDouble, rounded
+from specs.arithmetic.double_double import DoubleDouble, to_float64
 from specs.arithmetic.formats import DTYPES, cast
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.bound import einsum
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import Contraction, bind
@@ -192,7 +192,7 @@ def test_bool_is_any_of_all(equation: str, shapes: list) -> None:
 def reference(equation: str, shapes: list, dtype: str, operands: list[np.ndarray]) -> Any:
     known = DTYPES[dtype]
     config = EinsumConfig(equation=equation, shapes=[list(s) for s in shapes])
-    return einsum.reference(config, known, operands, declared(known) if known.inexact else None, random=False)
+    return einsum.reference(config, known, operands, declared_precision(known) if known.inexact else None, random=False)
 
 
 def random_equation(generator: np.random.Generator) -> tuple[str, list[tuple[int, ...]]]:
@@ -238,7 +238,7 @@ def test_infinities_and_nan_stand_where_a_sum_of_products_has_them(equation: str
         for operand in operands:
             special = generator.choice([np.inf, -np.inf, np.nan, 0.0], operand.shape, p=[0.3, 0.2, 0.2, 0.3])
             operand[...] = np.where(generator.random(operand.shape) < 0.15, special, operand.astype(np.float64))
-        got = rounded(value(contraction, operands, DTYPES[dtype]))
+        got = to_float64(value(contraction, operands, DTYPES[dtype]))
         with np.errstate(invalid="ignore"):
             expected = brute_force(contraction, [o.astype(np.float64) for o in operands], 0.0).astype(np.float64)
         for pattern in (np.isnan, np.isposinf, np.isneginf):
@@ -251,7 +251,7 @@ def test_infinities_and_nan_stand_where_a_sum_of_products_has_them(equation: str
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 def test_a_copied_complex_infinity_leaves_the_other_part_alone(dtype: str) -> None:
     operand = np.array([complex(np.inf, 1), complex(2, -np.inf), complex(np.nan, 3)], dtype)
-    got = rounded(value(bind("i->i", [(3,)]), [operand], DTYPES[dtype]))
+    got = to_float64(value(bind("i->i", [(3,)]), [operand], DTYPES[dtype]))
     np.testing.assert_array_equal(got, [[np.inf, 1], [2, -np.inf], [np.nan, 3]])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from specs.arithmetic.formats import DTYPES, Array
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.bound.attention import reference
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
@@ -157,7 +157,7 @@ def difference(case: Case, dtype: str) -> str:
 
 def against_reference(case: Case, dtype: str, result: Array) -> str:
     held, operands = DTYPES[dtype], inputs.operands(case, dtype)
-    expected = reference(case.config, held, operands, declared(held), inputs.random_terms(case))
+    expected = reference(case.config, held, operands, declared_precision(held), inputs.random_terms(case))
     return compare(result, expected).problem
 
 

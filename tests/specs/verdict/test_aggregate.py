@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import BFLOAT16, DTYPES, TF32, Array, Format, cast, round_to
-from specs.arithmetic.precision import Precision, declared
+from specs.arithmetic.precision import Precision, declared_precision
 from specs.bound import attention_gradient, einsum, einsum_gradient
 from specs.case.einsum import EinsumConfig
 from specs.inputs import inputs
@@ -50,7 +50,7 @@ EQUATIONS: dict[str, list[tuple[int, ...]]] = {
 @pytest.mark.parametrize("name", PRECISIONS, ids=lambda n: n.replace(" ", "_"))
 def test_correct_einsums_are_never_flagged(equation: str, name: str) -> None:
     dtype, formats = PRECISIONS[name]
-    p = declared(DTYPES[dtype], **formats)
+    p = declared_precision(DTYPES[dtype], **formats)
     for seed in SEEDS:
         operands = normal(EQUATIONS[equation], dtype, seed)
         reference = expected(equation, operands, p, dtype)
@@ -63,7 +63,7 @@ def test_correct_einsums_are_never_flagged(equation: str, name: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_correct_gradients_of_einsums_are_never_flagged(dtype: str) -> None:
     config = EinsumConfig(equation="ij,jk->ik", shapes=[[9, 12], [12, 7]])
-    p = declared(DTYPES[dtype])
+    p = declared_precision(DTYPES[dtype])
     for seed in SEEDS:
         a, b, cotangent = normal([(9, 12), (12, 7), (9, 7)], dtype, seed)
         reference = einsum_gradient.reference(config, DTYPES[dtype], [a, b], cotangent, 0, p, random=True)
@@ -81,8 +81,8 @@ def test_correct_attention_is_never_flagged(name: str, precision: str) -> None:
     dtype, formats = ATTENTION_PRECISIONS[precision]
     for seed, written in enumerate(WRITTEN):
         config, case = made(name, seed)
-        p = declared(DTYPES[dtype], **formats)
-        p = p.but(intermediate=p.accumulate.name) if written.get("fused") else p
+        p = declared_precision(DTYPES[dtype], **formats)
+        p = p.replace(intermediate=p.accumulate.name) if written.get("fused") else p
         with np.errstate(all="ignore"):
             output = Computed(p, **written).attend(config, inputs.operands(case, dtype))
             assert compare(cast(output, DTYPES[dtype]), expectation(case, p, dtype)).problem == ""
@@ -103,8 +103,8 @@ def test_correct_gradients_of_attention_are_never_flagged(name: str, dtype: str)
     tested = 0
     for seed, written in enumerate(ways * 3):
         config, case = made("plain", seed, **GRADIENTS[name])
-        p = declared(DTYPES[dtype])
-        p = p.but(intermediate=p.accumulate.name) if written.get("fused") else p
+        p = declared_precision(DTYPES[dtype])
+        p = p.replace(intermediate=p.accumulate.name) if written.get("fused") else p
         operands, cotangent = inputs.operands(case, dtype), inputs.cotangent(case, dtype)
         right = attention_gradient.references(config, DTYPES[dtype], operands, cotangent, p, random=True)
         for of, result in Backpropagated(p, **written).gradients(config, operands, cotangent).items():
@@ -129,7 +129,7 @@ def alone(result: Array, reference: Reference) -> str:
 def products(p: Precision | None = None, shape: tuple[int, int] = (48, 512)) -> tuple[list[Array], Reference]:
     """Random matrices of float32, and the reference of their product."""
     operands = normal([shape, shape[::-1]], "float32")
-    return operands, expected("ij,jk->ik", operands, p or declared(DTYPES["float32"]), "float32")
+    return operands, expected("ij,jk->ik", operands, p or declared_precision(DTYPES["float32"]), "float32")
 
 
 def test_operands_that_lost_four_bits_show_in_all_elements_together() -> None:
@@ -156,11 +156,11 @@ def test_a_scale_off_in_the_last_digits_shows_as_a_bias(factor: float) -> None:
 @pytest.mark.parametrize("factor", [1.001, 0.999, 1.002])
 def test_a_scale_of_scores_off_by_a_thousandth_shows_in_bfloat16(factor: float) -> None:
     config, case = made("plain", batch=4, q_len=64, kv_len=64, num_heads=4)
-    p = declared(DTYPES["bfloat16"], intermediate="float32", weights="float32")
+    p = declared_precision(DTYPES["bfloat16"], intermediate="float32", weights="float32")
     operands, reference = inputs.operands(case, "bfloat16"), expectation(case, p, "bfloat16")
     for scale, wrong in ((1.0, False), (factor, True)):
         stated = config.model_copy(update={"scale": config.score_scale * scale})
-        result = cast(rounded(attention(stated, operands, DTYPES["float32"]).output), DTYPES["bfloat16"])
+        result = cast(to_float64(attention(stated, operands, DTYPES["float32"]).output), DTYPES["bfloat16"])
         found = compare(result, reference)
         assert alone(result, reference) == ""
         assert bool(found.problem) == wrong
@@ -169,7 +169,7 @@ def test_a_scale_of_scores_off_by_a_thousandth_shows_in_bfloat16(factor: float) 
 
 def test_an_intermediate_of_bfloat16_behind_float32_is_seen_where_each_element_may_be_anything() -> None:
     operands = normal([(24, 6), (6, 20), (20, 24)], "float32")
-    reference = expected("ij,jk,kl->il", operands, declared(DTYPES["float32"]), "float32")
+    reference = expected("ij,jk,kl->il", operands, declared_precision(DTYPES["float32"]), "float32")
     between = round_to(exactly("ij,jk->ik", *operands[:2]), BFLOAT16)
     result = cast(exactly("ik,kl->il", between, operands[2]), DTYPES["float32"])
     reference = replace(reference, error=np.full(reference.shape, 1e30))
@@ -201,7 +201,7 @@ def test_operands_of_tf32_are_named_and_a_small_bias_is_not_taken_for_them(cut_o
 
 
 def test_nothing_is_said_of_few_elements_or_of_data_that_are_not_random() -> None:
-    p = declared(DTYPES["float32"])
+    p = declared_precision(DTYPES["float32"])
     for rows, random in ((FEWEST - 1, True), (FEWEST, True), (FEWEST, False)):
         operands = normal([(rows, 40), (40,)], "float32")
         result = cast(exactly("ij,j->i", *operands), DTYPES["float32"])
@@ -214,13 +214,13 @@ def test_nothing_is_said_of_few_elements_or_of_data_that_are_not_random() -> Non
 def test_nothing_is_said_of_sums_that_stagnate(dtype: str) -> None:
     name, formats = PRECISIONS[dtype]
     operands = normal([(32, 8), (8, 32)], name)
-    assert expected("ij,jk->ik", operands, declared(DTYPES[name], **formats), name).deviation is None
+    assert expected("ij,jk->ik", operands, declared_precision(DTYPES[name], **formats), name).deviation is None
 
 
 def test_equal_elements_count_once_and_shared_roundings_once_for_all_they_enter() -> None:
     operands, reference = products()
     result = cast(exactly("ij,jk->ik", *operands), DTYPES["float32"])
-    difference = rounded(reference.value) - result
+    difference = to_float64(reference.value) - result
 
     def limit(reference: Reference, times: int = 1) -> float:
         names = ("value", "error", "deviation", "shared")
@@ -245,5 +245,7 @@ def test_zeros_exact_elements_and_what_is_not_finite_are_left_out() -> None:
     ]
     with np.errstate(invalid="ignore"):
         result = cast(exactly("ij,jk->ik", *operands), DTYPES["float32"])
-    wider = compare(result, expected("ij,jk->ik", operands, declared(DTYPES["float32"]), "float32")).measurement
+    wider = compare(
+        result, expected("ij,jk->ik", operands, declared_precision(DTYPES["float32"]), "float32")
+    ).measurement
     assert (wider.rms, wider.bias) == (pytest.approx(plain.rms), pytest.approx(plain.bias))

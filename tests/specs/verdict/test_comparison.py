@@ -8,7 +8,7 @@ import pytest
 
 from specs.arithmetic.double_double import DoubleDouble
 from specs.arithmetic.formats import DTYPES, Array, cast, round_to
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.bound import einsum
 from specs.case.einsum import EinsumConfig
 from specs.reference.reference import Reference
@@ -22,7 +22,9 @@ def reference(value: Any, error: Any = 0.0, dtype: str = "float32", **formats: A
     known = DTYPES[dtype]
     if not isinstance(value, DoubleDouble):
         value = np.asarray(value, np.float64)
-    return Reference(known, value, np.broadcast_to(np.float64(error), value.shape), declared(known, **formats))
+    return Reference(
+        known, value, np.broadcast_to(np.float64(error), value.shape), declared_precision(known, **formats)
+    )
 
 
 def compared(result: Any, value: Any, error: Any = 0.0, dtype: str = "float32", **formats: Any) -> Comparison:
@@ -220,7 +222,7 @@ def expected_of_zeros(equation: str, dtype: str) -> Reference:
     zeros = np.full((2, 2), -0.0, known.numpy)
     if known.kind == "complex":
         zeros.imag = 0.0
-    return einsum.reference(config, known, [zeros] * operands, declared(known), False)
+    return einsum.reference(config, known, [zeros] * operands, declared_precision(known), False)
 
 
 # What is told about it ----------------------------------------------------------------------------------------------

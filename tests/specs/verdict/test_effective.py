@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from specs.arithmetic.formats import DTYPES, FLOAT32, Array
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.verdict.deviation import Deviation, Recorded
 from tests.support.probes import SUBNORMALS, Arithmetic, probed
 
@@ -32,7 +32,7 @@ def test_what_is_coarser_than_declared_fails_and_what_is_declared_passes(
     name: str, dtype: str, real: dict[str, str | bool]
 ) -> None:
     lower, format = next(iter(real.items()))
-    promised = getattr(declared(DTYPES[dtype]), lower).name
+    promised = getattr(declared_precision(DTYPES[dtype]), lower).name
     record = probed(name, dtype, Arithmetic(real))
     assert record.verdict == "fail"
     assert f"{lower} is {format}, declared {promised}" in record.reason

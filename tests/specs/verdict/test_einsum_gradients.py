@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from specs.arithmetic.formats import DTYPES, Array
-from specs.arithmetic.precision import Precision, declared
+from specs.arithmetic.precision import Precision, declared_precision
 from specs.bound import einsum_gradient
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
@@ -47,7 +47,7 @@ def test_the_cotangent_of_integers_is_integers_so_that_gradients_are_exact() -> 
     assert np.array_equal(made, np.rint(made))
     operands = list(inputs.operands(said, "float32").values())
     found = einsum_gradient.reference(
-        said.config, DTYPES["float32"], operands, made, 0, declared(DTYPES["float32"]), random=False
+        said.config, DTYPES["float32"], operands, made, 0, declared_precision(DTYPES["float32"]), random=False
     )
     assert found.facts["form"] == "exact"
 
@@ -103,7 +103,7 @@ class Fake:
         return None
 
     def precision(self, check: Check) -> Precision:
-        return declared(DTYPES[check.dtype], **self.formats)
+        return declared_precision(DTYPES[check.dtype], **self.formats)
 
     def run(self, *_: Any) -> Array:
         raise AssertionError("the result was not asked for")

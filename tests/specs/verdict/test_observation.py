@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs.arithmetic.double_double import rounded
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import BFLOAT16, DTYPES, FLOAT16, Array, cast, round_to
-from specs.arithmetic.precision import Precision, declared
+from specs.arithmetic.precision import Precision, declared_precision
 from specs.bound.bound import reference
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case, Config
@@ -37,7 +37,7 @@ def observed(said: dict[str, Any], outcome: Array | Exception, c: Check, valid: 
     def evaluate(precision: Precision | None = None, config: Config | None = None, dtype: str = c.dtype) -> Reference:
         case = c.case if config is None else Case("again", "again", c.case.file, 1, config)
         inexact = DTYPES[dtype].inexact
-        return reference(case, dtype, operands, precision or (declared(DTYPES[dtype]) if inexact else None))
+        return reference(case, dtype, operands, precision or (declared_precision(DTYPES[dtype]) if inexact else None))
 
     return shows(Observed.model_validate(said), c, outcome, evaluate() if valid else None, evaluate)
 
@@ -133,7 +133,7 @@ def test_a_precision_is_one_under_which_the_result_is_right() -> None:
 
 def attended(config: AttentionConfig, c: Check) -> Array:
     output = attention(config, inputs.operands(c.case, c.dtype), DTYPES[c.dtype]).output
-    return cast(rounded(output), DTYPES[c.dtype])
+    return cast(to_float64(output), DTYPES[c.dtype])
 
 
 BASE = {"q_len": 4, "kv_len": 6, "head_dim": 8}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from specs.arithmetic.formats import DTYPES
-from specs.arithmetic.precision import declared
+from specs.arithmetic.precision import declared_precision
 from specs.bound.bound import reference
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
@@ -25,7 +25,7 @@ from tests.support import ROOT
 def expected(value: Any, error: Any = 0.0, **fields: Any) -> Reference:
     value = np.asarray(value, np.float64)
     return Reference(
-        DTYPES["float32"], value, np.broadcast_to(error, value.shape), declared(DTYPES["float32"]), **fields
+        DTYPES["float32"], value, np.broadcast_to(error, value.shape), declared_precision(DTYPES["float32"]), **fields
     )
 
 
@@ -73,13 +73,13 @@ def test_attention_tells_how_many_queries_have_one_key() -> None:
 
 def forward(case: Case, dtype: str) -> Reference:
     known = DTYPES[dtype]
-    return reference(case, dtype, inputs.operands(case, dtype), declared(known) if known.inexact else None)
+    return reference(case, dtype, inputs.operands(case, dtype), declared_precision(known) if known.inexact else None)
 
 
 def gradients(case: Case, dtype: str) -> Iterator[Reference]:
     operands = inputs.operands(case, dtype)
     for name in inputs.differentiable(operands):
-        yield reference(case, dtype, operands, declared(DTYPES[dtype]), None, name)
+        yield reference(case, dtype, operands, declared_precision(DTYPES[dtype]), None, name)
 
 
 def weak_checks(case: Case) -> Iterator[str]:
