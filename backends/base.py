@@ -44,7 +44,7 @@ PLACE = ("device", "implementation", "mode", "dtype")  # of a check, what a decl
 
 @dataclass(frozen=True)
 class Declaration:
-    """One row of a backend's precision table: where it applies (glob patterns) and what differs from `declared`."""
+    """One row of a backend's precision table: where it applies (glob patterns) and what differs from the default."""
 
     formats: Mapping[str, str | bool]
     kind: str = "*"

@@ -1,6 +1,6 @@
 """Command line: `python -m specs check [FILES or directories]` and `python -m specs schema [--check]`.
 
-A file in a folder called `deviations` holds recorded deviations, every other one holds cases.
+Files in a folder named `deviations` contain recorded deviations, all others contain cases.
 """
 
 from __future__ import annotations
@@ -18,57 +18,60 @@ from specs.case.problems import CaseFileError, Problem
 from specs.verdict import deviation
 
 ROOT = Path(__file__).resolve().parent.parent
-CHECKED = ("cases", "backends/deviations")  # what is checked where no path is given
+DEFAULT_FOLDERS = ("cases", "backends/deviations")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 when all is well, 1 when something has to be corrected, 2 for a wrong command line."""
+    """The exit code: 0 for success, 1 if something must be corrected, 2 for a wrong command line."""
     parser = argparse.ArgumentParser(prog="python -m specs", description="Case files, deviations and their schema.")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="validate case files and recorded deviations, without any framework")
-    check.add_argument("paths", nargs="*", type=Path, help=f"files or directories (default: {' and '.join(CHECKED)})")
+    check.add_argument(
+        "paths", nargs="*", type=Path, help=f"files or directories (default: {' and '.join(DEFAULT_FOLDERS)})"
+    )
     write = commands.add_parser("schema", help="write the JSON Schema of case files")
-    write.add_argument("--check", action="store_true", help="only tell whether the schema file is up to date")
+    write.add_argument("--check", action="store_true", help="only report whether the schema file is up to date")
     options = parser.parse_args(arguments)
     if options.command == "schema":
         return _schema(only_check=options.check)
-    default = [Path(os.path.relpath(ROOT / folder)) for folder in CHECKED if (ROOT / folder).is_dir()]
+    default = [Path(os.path.relpath(ROOT / folder)) for folder in DEFAULT_FOLDERS if (ROOT / folder).is_dir()]
     if not options.paths and not (ROOT / "cases").is_dir():
-        check.error("this copy of the suite has no cases of its own: name files or directories")
+        check.error("this installation of the suite has no cases: give files or directories")
     try:
         files = discover(options.paths or default, ROOT)
     except FileNotFoundError as error:
         check.error(f"no such file or directory: {error}")
     if not files:
-        check.error("no file (*.yaml) there")  # checking nothing must not look like success
+        check.error("no file (*.yaml) found")  # checking nothing must not look like success
     return _check(files)
 
 
 def _check(files: list[Path]) -> int:
-    of_deviations = [file for file in files if file.parent.name == "deviations"]
-    of_cases = [file for file in files if file not in of_deviations]
-    ids, problems = _cases(of_cases)
-    counts = [_count(len(ids), "case")] if of_cases else []
-    if of_deviations:
-        entries, found = _deviations(of_deviations)
-        problems += found
-        counts.append(_count(len(entries), "deviation"))
-        # They may name any case of the project; where a file of cases cannot be used, not all are known
-        read = {file.resolve() for file in of_cases}
-        project = discover([], ROOT) if (ROOT / "cases").is_dir() else []  # an installed copy has none
-        others, unusable = _cases([file for file in project if file.resolve() not in read])
-        if not problems and not unusable:
-            problems += deviation.unknown_names(entries, ids | others, _required())
+    deviation_files = [file for file in files if file.parent.name == "deviations"]
+    case_files = [file for file in files if file not in deviation_files]
+    ids, problems = _load_cases(case_files)
+    counts = [_format_count(len(ids), "case")] if case_files else []
+    if deviation_files:
+        entries, deviation_problems = _load_deviations(deviation_files)
+        problems += deviation_problems
+        counts.append(_format_count(len(entries), "deviation"))
+        # Deviations may name any case of the project; if a case file is invalid, not all names are known
+        loaded = {file.resolve() for file in case_files}
+        project_files = discover([], ROOT) if (ROOT / "cases").is_dir() else []  # an installed copy has none
+        other_ids, other_problems = _load_cases([file for file in project_files if file.resolve() not in loaded])
+        if not problems and not other_problems:
+            problems += deviation.unknown_names(entries, ids | other_ids, _required_packages())
     if not problems:
-        print(f"{' and '.join(counts)} in {_count(len(files), 'file')}: no problem found")
+        print(f"{' and '.join(counts)} in {_format_count(len(files), 'file')}: no problem found")
         return 0
     print(*problems, sep="\n")
-    print(f"{_count(len(problems), 'problem')} in {_count(len({problem.file for problem in problems}), 'file')}")
+    bad_files = {problem.file for problem in problems}
+    print(f"{_format_count(len(problems), 'problem')} in {_format_count(len(bad_files), 'file')}")
     return 1
 
 
-def _cases(files: Sequence[Path]) -> tuple[set[str], list[Problem]]:
-    """Ids of the cases in these files, and what is wrong with them."""
+def _load_cases(files: Sequence[Path]) -> tuple[set[str], list[Problem]]:
+    """The ids of the cases in these files, and the problems of the files."""
     ids: set[str] = set()
     problems: list[Problem] = []
     for file in files:
@@ -79,8 +82,8 @@ def _cases(files: Sequence[Path]) -> tuple[set[str], list[Problem]]:
     return ids, problems
 
 
-def _deviations(files: Sequence[Path]) -> tuple[list[deviation.Recorded], list[Problem]]:
-    """The entries in these files, and what is wrong with them."""
+def _load_deviations(files: Sequence[Path]) -> tuple[list[deviation.Recorded], list[Problem]]:
+    """The entries in these files, and the problems of the files."""
     entries: list[deviation.Recorded] = []
     problems: list[Problem] = []
     for file in files:
@@ -91,8 +94,8 @@ def _deviations(files: Sequence[Path]) -> tuple[list[deviation.Recorded], list[P
     return entries, problems
 
 
-def _required() -> set[str]:
-    """Names of the packages that the project installs, whether or not they are installed here."""
+def _required_packages() -> set[str]:
+    """Names of the packages that the project requires, whether or not they are installed."""
     file = ROOT / "requirements.txt"
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return {name[0] for line in lines if (name := re.match(r"[A-Za-z0-9._-]+", line))}
@@ -113,8 +116,8 @@ def _schema(*, only_check: bool) -> int:
     return 0
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+def _format_count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 if __name__ == "__main__":

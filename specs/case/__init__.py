@@ -1,4 +1,4 @@
-"""What a case file says, and what that means: its fields, its YAML, the grammar of equations, shapes, who sees whom.
+"""Case files: their fields, YAML parser, equation grammar, operand shapes, and which keys each query may see.
 
-A case is read and understood here without a number being computed; what operands hold is for `specs.inputs`.
+Cases are read and validated here without any numerical computation; operand values are made in `specs.inputs`.
 """

@@ -1,4 +1,4 @@
-"""The frozen `Case` that is made of one entry of a case file."""
+"""The `Case`: one entry of a case file, or one member of its sweep."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ Config = EinsumConfig | AttentionConfig
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One named computation; a case is equal to itself alone, so that it can be a key.
+    """One named computation; compared and hashed by identity, so that it can be a dictionary key.
 
-    id     unique over a run, and what inputs are derived from unless it has a seed: `einsum/products::rows_by_rows`
-    name   the entry's name within its file; members of a sweep are `long_sums/1024`
-    file   the YAML file; line is where the entry begins (1-based)
+    id     unique in a run; inputs are derived from it unless the case has a seed: `einsum/products::rows_by_rows`
+    name   the entry's name in its file; for a member of a sweep `long_sums/1024`
+    file   the YAML file
+    line   where the entry begins (1-based)
     """
 
     id: str

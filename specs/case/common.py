@@ -1,8 +1,8 @@
-"""What every entry of a case file can say, whatever it computes.
+"""The fields shared by all kinds of cases.
 
-The field descriptions here and in `einsum`, `attention` and `attention_fields` are also those of the JSON Schema with
-which editors complete and check case files.  A case never mentions a framework except in `implementations` and `modes`,
-which only narrow.
+The field descriptions here and in `einsum`, `attention` and `attention_fields` also go into the JSON Schema with which
+editors complete and check case files.  A case never mentions a framework except in `implementations` and `modes`, which
+only narrow what is run.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ DTypeName = Literal[
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool",
 ]  # fmt: skip
 Recipe = Literal["normal", "uniform", "integers", "wide", "cancelling", "large", "sparse", "nonfinite"]
-# What each makes, in a few words; of those that are designed too (`specs.inputs.designed`)
+# A short description of each recipe, including the designed ones (`specs.inputs.designed`)
 RECIPES = {
     "normal": "standard normal numbers",
     "uniform": "numbers between 0 and 1",
     "integers": "small integers, so that every sum is exact",
     "wide": "normal numbers over twelve binary orders of magnitude",
     "cancelling": "terms that nearly cancel",
-    "large": "normal numbers times 32, of which attention's scores become large",
-    "sparse": "normal numbers, nine in ten of them 0",
+    "large": "normal numbers times 32, which make attention scores large",
+    "sparse": "normal numbers, nine in ten of them replaced by 0",
     "nonfinite": "normal numbers, infinities and NaN",
-    "exact": "integers of which every order of contraction makes the same sums, bit for bit",
-    "ramp": "scores by which each query takes the first or the last key that it may see",
-    "equal": "scores that are all the same, of values that are 1 or -1",
+    "exact": "integers whose sums are the same, bit for bit, in every order of contraction",
+    "ramp": "scores that make each query select the first or the last key visible to it",
+    "equal": "equal scores, with values that are 1 or -1",
 }
 Memory = Literal["contiguous", "transposed", "strided"]
 Probe = Literal["multiply", "accumulate", "rounding", "subnormals", "repeatable"]
@@ -42,77 +42,78 @@ Numbers = TypeAliasType("Numbers", "int | float | bool | complex | list[Numbers]
 
 
 class Expect(Model):
-    """What is right, where that is more than the reference's value."""
+    """The expected outcome, if it is not simply the reference's value."""
 
     value: Numbers | None = Field(
         default=None,
-        description="The literal result as nested lists; compared exactly for integers, else within the bound. "
+        description="The literal result as nested lists; compared exactly for integers, otherwise within the bound. "
         "Complex numbers are written `1-2j`, without spaces.",
     )
     error: ErrorClass | None = Field(
-        default=None, description="The computation is meaningless for this reason: every backend must refuse it."
+        default=None, description="The computation is invalid, with this class of error: every backend must refuse it."
     )
 
     @model_validator(mode="after")
-    def _one_of(self) -> Expect:
+    def _check_exactly_one(self) -> Expect:
         if (self.value is None) == (self.error is None):
             raise ValueError("give exactly one of: value, error")
         return self
 
 
 class Common(Model):
-    """Fields of every case, whatever it computes."""
+    """Fields of every case of any kind."""
 
-    about: str | None = Field(default=None, max_length=300, description="What the case shows, in one sentence.")
+    about: str | None = Field(default=None, max_length=300, description="What the case tests, in one sentence.")
     source: str | None = Field(default=None, max_length=200, description="Where the computation comes from.")
     dtypes: list[DTypeName] = Field(
         default=["float64", "float32", "bfloat16", "float16"],
         min_length=1,
-        description="Element types; each is a check of its own.",
+        description="Element types; each makes a separate check.",
     )
     memory: Memory = Field(
         default="contiguous",
-        description="How operands lie in memory, where a framework keeps strides. "
-        "transposed: with their axes reversed. strided: every second element of the last axis.",
+        description="Memory layout of the operands, for frameworks with strides. "
+        "transposed: axes in reverse order. strided: every second element along the last axis.",
     )
     seed: Size | None = Field(
         default=None,
-        description="What inputs are derived from, instead of the case's id: they stay the same under another name.",
+        description="Derive the inputs from this number instead of the case's id, so that renaming keeps them.",
     )
     gradient: bool | Annotated[list[DTypeName], Field(min_length=1)] = Field(
         default=True,
-        description="Whether gradients are checked too, of floating and complex dtypes; or those of which they are.",
+        description="Whether gradients of floating and complex dtypes are also checked; or a list of the dtypes whose "
+        "gradients are.",
     )
     probe: Probe | None = Field(
         default=None,
-        description="What of the arithmetic is observed and held against the declared precision. "
-        "Operands are made such that the result shows it (specs/inputs/probes.py); "
-        "for repeatable they are those of `data`.",
+        description="A property of the arithmetic to observe and compare with the declared precision. "
+        "Operands are designed so that the result reveals it (specs/inputs/probes.py); "
+        "for repeatable they follow `data`.",
     )
-    expect: Expect | None = Field(default=None, description="What is right, where it is not the reference's value.")
+    expect: Expect | None = Field(default=None, description="The expected outcome, if it is not the reference's value.")
     weak: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         default=None,
-        description="Why the case is worth having although its checks prove little (`specs.verdict.weakness`).",
+        description="Why the case is useful although its checks prove little (`specs.verdict.weakness`).",
     )
-    modes: list[Mode] | None = Field(default=None, description="Narrow to these modes.")
-    implementations: list[str] | None = Field(default=None, description="Narrow to these implementations.")
+    modes: list[Mode] | None = Field(default=None, description="Run only in these modes.")
+    implementations: list[str] | None = Field(default=None, description="Run only with these implementations.")
 
     @field_validator("dtypes")
     @classmethod
-    def _unique(cls, names: list[str]) -> list[str]:
+    def _check_unique(cls, names: list[str]) -> list[str]:
         if len(set(names)) < len(names):
             raise ValueError("a dtype is listed twice")
         return names
 
     @model_validator(mode="after")
-    def _designed_or_given(self) -> Common:
+    def _check_probe(self) -> Common:
         if self.probe and (self.expect or self.gradient):
-            raise ValueError("a probe observes a result, whatever it is: give gradient: false, and no expect")
+            raise ValueError("a probe only observes the result: it needs gradient: false and no expect")
         return self
 
     @property
     def probe_design(self) -> Probe | None:
-        """The probe for which operands are made."""
+        """The probe for which operands are designed; None if they follow `data`."""
         return None if self.probe == "repeatable" else self.probe
 
     @property

@@ -1,4 +1,4 @@
-"""What an entry of kind einsum can say."""
+"""The fields of a case of kind einsum."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from specs.case.common import Common, DTypeName, Numbers, Recipe
 from specs.case.model import Size
 
-# With those that are designed so that a class of faults shows (`specs.inputs.designed`)
+# Including the recipes designed to expose a class of faults (`specs.inputs.designed`)
 EinsumRecipe = Literal[Recipe, "exact"]
 
 
@@ -19,8 +19,8 @@ class EinsumConfig(Common):
     kind: ClassVar[Literal["einsum"]] = "einsum"
     data: EinsumRecipe = Field(
         default="normal",
-        description="How inputs are generated from the case's id. normal: random numbers, and in the same "
-        "check `exact`: integers of which every order of contraction makes the same sums, bit for bit.",
+        description="How inputs are generated from the case's id. normal: random numbers, plus, in the same check, "
+        "`exact` (integers whose sums are the same, bit for bit, in every order of contraction).",
     )
     equation: str = Field(
         max_length=2000, description="An einsum equation, explicit (`ij,jk->ik`) or implicit (`ij,jk`)."
@@ -33,35 +33,35 @@ class EinsumConfig(Common):
     )
     operand_dtypes: list[DTypeName] | None = Field(
         default=None,
-        description="Element type of each operand, where they are not the result's; "
-        "`dtypes` then names the result's, which is what the operands promote to unless asks_for_dtype.",
+        description="Element type of each operand, if different from the result's. "
+        "`dtypes` then names the result's: the one that the operands promote to, unless asks_for_dtype is true.",
     )
     asks_for_dtype: bool = Field(
         default=False,
-        description="The result's dtype is asked for (NumPy `dtype=`, JAX `preferred_element_type`): "
+        description="Whether the result's dtype is requested (NumPy `dtype=`, JAX `preferred_element_type`), "
         "as if the operands were converted to it first.",
     )
 
     @property
     def operand_count(self) -> int:
-        """Of the operands that are given, whatever the equation says."""
-        given = self.operands if self.shapes is None else self.shapes
-        return len(given) if given is not None else self.equation.partition("->")[0].count(",") + 1
+        """Number of shapes or literal operands, regardless of the equation; with sizes, its number of terms."""
+        operands = self.operands if self.shapes is None else self.shapes
+        return len(operands) if operands is not None else self.equation.partition("->")[0].count(",") + 1
 
     @property
     def requested_dtype(self) -> DTypeName | None:
-        """The dtype that a backend must ask for."""
+        """The dtype that a backend must request, or None."""
         return self.dtypes[0] if self.asks_for_dtype else None
 
     @model_validator(mode="after")
-    def _one_result(self) -> EinsumConfig:
+    def _check_one_result_dtype(self) -> EinsumConfig:
         if (self.operand_dtypes is not None or self.asks_for_dtype) and len(self.dtypes) != 1:
-            raise ValueError("operand_dtypes and asks_for_dtype go with one result: give a single one of dtypes")
+            raise ValueError("operand_dtypes and asks_for_dtype need a single result dtype: list exactly one in dtypes")
         return self
 
     @model_validator(mode="after")
-    def _one_source_of_shapes(self) -> EinsumConfig:
-        given = [n for n in ("shapes", "sizes", "operands") if getattr(self, n) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of: shapes, sizes, operands (got {' and '.join(given) or 'none'})")
+    def _check_one_source_of_shapes(self) -> EinsumConfig:
+        names = [name for name in ("shapes", "sizes", "operands") if getattr(self, name) is not None]
+        if len(names) != 1:
+            raise ValueError(f"give exactly one of: shapes, sizes, operands (got {' and '.join(names) or 'none'})")
         return self

@@ -1,4 +1,4 @@
-"""The project's own rejection of a computation without a meaning, and the classes that a case can expect."""
+"""The error raised for an invalid computation, and the error classes that a case can expect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ErrorClass = Literal[
 
 
 class CaseError(Exception):
-    """What is asked for has no meaning: the project's own rejection, with the class a case can expect."""
+    """The computation is invalid; `error` is the class that a case can expect."""
 
     def __init__(self, error: ErrorClass, message: str) -> None:
         super().__init__(error, message)

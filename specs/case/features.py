@@ -1,4 +1,4 @@
-"""What an attention asks for beyond its sizes, by name: what computes it must understand each of them."""
+"""Named features of an attention beyond its sizes; an implementation must understand each one that a case uses."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from specs.case.attention import AttentionConfig
 from specs.case.common import Common
 from specs.case.model import Model
 
-SIZES = frozenset({"batch", "q_len", "kv_len", "num_heads", "head_dim"})
-OF_INPUTS = frozenset({"data", "query", "key", "value", "unseen", "mask.pattern"})  # what operands hold
-OF_VERDICTS = frozenset({"fully_masked", "masked_values"})  # what is held to be right: a framework does what it does
-NEUTRAL = frozenset(Common.model_fields) | SIZES | OF_INPUTS | OF_VERDICTS
+SIZE_FIELDS = frozenset({"batch", "q_len", "kv_len", "num_heads", "head_dim"})
+INPUT_FIELDS = frozenset({"data", "query", "key", "value", "unseen", "mask.pattern"})  # contents of operands
+VERDICT_FIELDS = frozenset({"fully_masked", "masked_values"})  # the expected outcome; they change no computation
+NEUTRAL_FIELDS = frozenset(Common.model_fields) | SIZE_FIELDS | INPUT_FIELDS | VERDICT_FIELDS
 
 
 def features(config: AttentionConfig) -> frozenset[str]:
-    """Names of the fields that are not as in plain attention.
+    """Names of the fields that differ from plain attention.
 
-    A field of a part is named with it, `window.left`; a choice with what is chosen, `causal=top_left`.
+    A nested field is named with its parent, `window.left`; a choice with its value, `causal=top_left`.
 
     >>> sorted(features(AttentionConfig(q_len=2, head_dim=4, causal="top_left", softcap=2.0)))
     ['causal=top_left', 'softcap']
     """
-    return frozenset(_differing(config, ""))
+    return frozenset(_non_default(config, ""))
 
 
-def _differing(part: Model, prefix: str) -> Iterator[str]:
+def _non_default(part: Model, prefix: str) -> Iterator[str]:
     for field, info in type(part).model_fields.items():
         name, value = f"{prefix}{field}", getattr(part, field)
-        if name in NEUTRAL or value == _plain(part, field, info):
+        if name in NEUTRAL_FIELDS or value == _default(part, field, info):
             continue
         if isinstance(value, Model):
             yield name
-            yield from _differing(value, f"{name}.")
+            yield from _non_default(value, f"{name}.")
         elif get_origin(info.annotation) is Literal or value is False:
             yield f"{name}={value}"
         else:
             yield name
 
 
-def _plain(part: Model, field: str, info: FieldInfo) -> Any:
-    """What the field is where nobody states it; of a required one nothing."""
+def _default(part: Model, field: str, info: FieldInfo) -> Any:
+    """The field's default given the other fields; undefined for a required field."""
     return info.get_default(call_default_factory=True, validated_data=vars(part))

@@ -1,6 +1,6 @@
-"""The layouts of attention's tensors: between a case's own axes and (batch, heads, sequence, features).
+"""Layouts of attention tensors: conversion between a case's layout and (batch, heads, sequence, features).
 
-Works on whatever can be transposed and reshaped: float64 arrays, boolean ones and `DoubleDouble`.
+Works for anything with `transpose` and `reshape`: float64 and boolean arrays, and `DoubleDouble`.
 """
 
 from __future__ import annotations

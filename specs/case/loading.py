@@ -1,8 +1,8 @@
-"""A YAML file becomes cases, or a list of everything that is wrong with it and where.
+"""Load the cases of a YAML file, or raise all problems of the file with their positions.
 
-`defaults` are merged under every entry (the entry's own key wins), a `sweep` makes one case of every combination, and
-each result is validated by the model of its kind.  What a model objects to is told in the words of a case file, at the
-place where the value was written: in the entry, in its sweep, or in the defaults.
+`defaults` are merged into every entry (the entry's own key wins), a `sweep` makes one case of every combination, and
+each result is validated by the model of its kind.  Validation errors are reported in the terms of a case file, at the
+position where the value is written: in the entry, in its sweep, or in the defaults.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from specs.case.problems import CaseFileError, FieldProblem, Problem, field_prob
 from specs.case.semantics import find_contradiction
 from specs.case.yaml12 import Document, Flaw, Position
 
-MAX_SWEEP_CASES = 1000  # cases that one entry can become; more is a slip, and would only slow every run down
+MAX_SWEEP_CASES = 1000  # cases of one entry; more is probably a mistake, and would slow down every run
 
 M = TypeVar("M", bound=Model)
 
@@ -35,19 +35,23 @@ CaseName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class CaseFile(Model):
-    """Cases of one topic: each is computed by every backend and compared with the reference."""
+    """Cases of one topic; each is computed by every backend and compared with the reference."""
 
-    kind: Literal["einsum", "attention"] = Field(description="What the cases compute, and so which fields they have.")
+    kind: Literal["einsum", "attention"] = Field(
+        description="What the cases compute; determines which fields they have."
+    )
     about: str | None = Field(default=None, max_length=300, description="The topic of the file, in one sentence.")
-    defaults: dict[str, Any] = Field(default={}, description="Fields of every case that does not state them itself.")
-    cases: dict[CaseName, dict[str, Any]] = Field(min_length=1, description="The cases, by their snake_case names.")
+    defaults: dict[str, Any] = Field(
+        default={}, description="Default values of fields, for cases that do not set them."
+    )
+    cases: dict[CaseName, dict[str, Any]] = Field(min_length=1, description="The cases, by snake_case name.")
 
 
 class Sweep(Model):
-    """Lists of values for fields; there is one case for each combination, and later fields vary fastest."""
+    """Lists of values for fields; makes one case for each combination, with later fields varying fastest."""
 
     @model_validator(mode="after")
-    def _has_a_sensible_size(self) -> Sweep:
+    def _check_size(self) -> Sweep:
         lengths = [len(getattr(self, name)) for name in self.model_fields_set]
         if not lengths:
             raise PydanticCustomError("empty_sweep", "sweep is empty (expected at least one field with its values)")
@@ -58,18 +62,18 @@ class Sweep(Model):
 
 
 def _entry_model(config: type[Model]) -> type[Model]:
-    """The config's fields and `sweep`, which takes a list of values for each of them."""
+    """A model with the config's fields and `sweep`, which has a list of values for each of them."""
     lists: dict[str, Any] = {
         name: (Annotated[list[Any], Field(min_length=1)], Field(default=[], description=f"Values of {name}."))
         for name in config.model_fields
     }
     sweep = create_model(config.__name__.replace("Config", "Sweep"), __base__=Sweep, __doc__=Sweep.__doc__, **lists)
-    about_sweep = "One case for each combination of these values; later fields vary fastest."
+    description = "Makes one case for each combination of these values; later fields vary fastest."
     return create_model(
         config.__name__.replace("Config", "Entry"),
         __base__=config,
         __doc__=config.__doc__,
-        sweep=(sweep | None, Field(default=None, description=about_sweep)),
+        sweep=(sweep | None, Field(default=None, description=description)),
     )
 
 
@@ -78,20 +82,20 @@ ENTRIES = {kind: _entry_model(config) for kind, config in CONFIGS.items()}
 
 
 def discover(paths: Iterable[Path], root: Path) -> list[Path]:
-    """The case files among files and directories, sorted; those of the project if none is given.
+    """The case files in the given files and directories, sorted; those of the project if no path is given.
 
-    A file that is named counts whatever its suffix.  Raises FileNotFoundError for a path that does not exist.
+    A file that is given counts whatever its suffix.  Raises FileNotFoundError for a path that does not exist.
     """
-    found: set[Path] = set()
+    files: set[Path] = set()
     for path in list(paths) or [root / "cases"]:
         if not path.exists():
             raise FileNotFoundError(path)
-        found.update(path.rglob("*.yaml") if path.is_dir() else [path])
-    return sorted(found)
+        files.update(path.rglob("*.yaml") if path.is_dir() else [path])
+    return sorted(files)
 
 
 def load(path: Path, root: Path) -> list[Case]:
-    """The cases of one file; raises CaseFileError with all that is wrong, a case that contradicts itself included."""
+    """The cases of one file; raises CaseFileError with all problems, including cases that contradict themselves."""
     flaws: list[Flaw] = []
     cases: list[Case] = []
     document: Document | None
@@ -118,28 +122,29 @@ def _identifier(path: Path, root: Path) -> str:
     return file.name
 
 
-# Reading: from a document to cases
+# From a document to cases
 
 Origins = dict[str, tuple[yaml12.Path, ...]]
 
 
 class _Fields(NamedTuple):
-    """Fields as merged from several places.
+    """Fields merged from several places.
 
-    at       where they belong: () for the file, ("cases", name) for an entry, ("defaults",)
-    origins  where a field was written, if not under `at`; of a merged mapping all places, the one that wins first
+    path     the mapping that they belong to: () for the file, ("cases", name) for an entry, ("defaults",)
+    data     the merged mapping, or whatever the file has instead
+    origins  paths where a field is written, if not under `path`; for a merged mapping several, the winning one first
     """
 
-    at: yaml12.Path
+    path: yaml12.Path
     data: Any
     origins: Origins
 
-    def written(self, field: Any) -> tuple[yaml12.Path, ...]:
-        return self.origins.get(field, ((*self.at, field),))
+    def origins_of(self, field: Any) -> tuple[yaml12.Path, ...]:
+        return self.origins.get(field, ((*self.path, field),))
 
 
 class _Reader:
-    """Turns one document into cases and flaws, both in the order in which they are found."""
+    """Reads one document into `cases` and `flaws`, both in reading order."""
 
     def __init__(self, document: Document, path: Path, identifier: str) -> None:
         self.document = document
@@ -155,8 +160,8 @@ class _Reader:
             return
         kind, defaults, entries = (content.get(key, {}) for key in ("kind", "defaults", "cases"))
         if not (isinstance(kind, str) and kind in CONFIGS and isinstance(defaults, dict) and isinstance(entries, dict)):
-            return  # without these, whatever is said about an entry would be a guess
-        self.check_partly(ENTRIES[kind], _Fields(("defaults",), defaults, {}))
+            return  # without these, any message about an entry would be a guess
+        self.check_incomplete(ENTRIES[kind], _Fields(("defaults",), defaults, {}))
         for name, entry in entries.items():
             if isinstance(entry, dict):
                 inherited: Origins = {field: (("defaults", field),) for field in defaults if field not in entry}
@@ -165,11 +170,11 @@ class _Reader:
     def read_entry(self, kind: str, name: str, entry: _Fields) -> None:
         members = {name: entry}
         if "sweep" in entry.data:
-            if not self.check_partly(ENTRIES[kind], entry):
+            if not self.check_incomplete(ENTRIES[kind], entry):
                 return
             members = self.members(name, entry)
-        start = self.document.key_positions[entry.at]
-        found: dict[Flaw, list[str]] = {}
+        start = self.document.key_positions[entry.path]
+        names_by_flaw: dict[Flaw, list[str]] = {}
         for member_name, member in members.items():
             config, flaws = self.check(CONFIGS[kind], ENTRIES[kind], member)
             if config is not None:
@@ -177,12 +182,13 @@ class _Reader:
                 self.cases.append(case)
                 flaws = [Flaw(start, message)] if (message := find_contradiction(case)) else []
             for flaw in flaws:
-                found.setdefault(flaw, []).append(member_name)
-        for flaw, names in found.items():
-            one_of_many = flaw.position == start and len(names) < len(members)
-            self.flaws.append(Flaw(start, f"{flaw.message} (in {_listed(names)})") if one_of_many else flaw)
+                names_by_flaw.setdefault(flaw, []).append(member_name)
+        for flaw, names in names_by_flaw.items():
+            in_some_members = flaw.position == start and len(names) < len(members)
+            self.flaws.append(Flaw(start, f"{flaw.message} (in {_join(names)})") if in_some_members else flaw)
 
     def members(self, name: str, entry: _Fields) -> dict[str, _Fields]:
+        """The members of the entry's sweep, by name; notes duplicate names as flaws."""
         members: dict[str, _Fields] = {}
         for label, member in _combinations(entry):
             member_name = f"{name}/{label}" if label else name
@@ -193,54 +199,54 @@ class _Reader:
         return members
 
     def check(self, model: type[M], wording: type[Model], fields: _Fields) -> tuple[M | None, list[Flaw]]:
-        """The validated model, or None and what is wrong; `wording` is the model whose keys are suggested."""
+        """The validated model, or None and its flaws; `wording` is the model whose keys are suggested."""
         try:
             return model.model_validate(fields.data), []
         except ValidationError as error:
-            return None, [self.flaw(fields, complaint) for complaint in field_problems(error, wording, fields.data)]
+            return None, [self.flaw(fields, problem) for problem in field_problems(error, wording, fields.data)]
 
-    def check_partly(self, model: type[Model], fields: _Fields) -> bool:
-        """Notes what is wrong with fields that others are still to complete or replace; is their sweep usable?"""
+    def check_incomplete(self, model: type[Model], fields: _Fields) -> bool:
+        """Note the flaws of fields that others may still complete or replace; return whether their sweep is usable."""
         try:
             model.model_validate(fields.data)
         except ValidationError as error:
-            lasting = [c for c in field_problems(error, model, fields.data) if not c.mendable]
-            self.flaws += [self.flaw(fields, complaint) for complaint in lasting]
-            return not any(complaint.path[:1] == ("sweep",) for complaint in lasting)
+            permanent = [problem for problem in field_problems(error, model, fields.data) if not problem.fixable]
+            self.flaws += [self.flaw(fields, problem) for problem in permanent]
+            return not any(problem.path[:1] == ("sweep",) for problem in permanent)
         return True
 
-    def flaw(self, fields: _Fields, complaint: FieldProblem) -> Flaw:
-        return Flaw(self.position(fields, complaint.path, at_key=complaint.at_key), complaint.message)
+    def flaw(self, fields: _Fields, problem: FieldProblem) -> Flaw:
+        return Flaw(self.position(fields, problem.path, at_key=problem.at_key), problem.message)
 
     def position(self, fields: _Fields, path: yaml12.Path, *, at_key: bool) -> Position:
-        """Where a value or its key was written; of what was not written, the nearest thing around it."""
+        """Where a value or its key is written; for one that is not written, the nearest value that contains it."""
         values, keys = self.document.positions, self.document.key_positions
         if not path:
-            return keys.get(fields.at, values[fields.at])
-        places = [(*place, *path[1:]) for place in fields.written(path[0])]
-        if at_key and (key := next((keys[place] for place in places if place in keys), None)):
+            return keys.get(fields.path, values[fields.path])
+        candidates = [(*origin, *path[1:]) for origin in fields.origins_of(path[0])]
+        if at_key and (key := next((keys[candidate] for candidate in candidates if candidate in keys), None)):
             return key
-        around = (place[: len(place) - cut] for cut in range(len(path) + 1) for place in places)
-        return next(values[place] for place in around if place in values)
+        parents = (candidate[: len(candidate) - cut] for cut in range(len(path) + 1) for candidate in candidates)
+        return next(values[parent] for parent in parents if parent in values)
 
 
 def _combinations(entry: _Fields) -> Iterator[tuple[str, _Fields]]:
-    """Label and fields of each member of a valid sweep; without a sweep, the entry itself under no label."""
+    """Label and fields of each member of a valid sweep; for a null sweep, the entry itself with an empty label."""
     sweep = entry.data["sweep"] or {}
     base = {field: value for field, value in entry.data.items() if field != "sweep"}
-    (sweep_path,) = entry.written("sweep")
+    (sweep_path,) = entry.origins_of("sweep")
     for choice in itertools.product(*(enumerate(values) for values in sweep.values())):
         data, origins = dict(base), dict(entry.origins)
         for field, (index, value) in zip(sweep, choice, strict=True):
             data[field], origins[field] = value, ((*sweep_path, field, index),)
             if isinstance(value, dict) and isinstance(base.get(field), dict):
                 data[field] = {**base[field], **value}
-                origins[field] += entry.written(field)
-        yield "-".join(_label(value) for _, value in choice), _Fields(entry.at, data, origins)
+                origins[field] += entry.origins_of(field)
+        yield "-".join(_label(value) for _, value in choice), _Fields(entry.path, data, origins)
 
 
 def _label(value: Any) -> str:
-    """A swept value as part of a name: made of the value alone, and of nothing that has a meaning in a test's id."""
+    """A swept value as part of a name: depends on the value alone, without characters that are special in test ids."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, dict):
@@ -251,5 +257,5 @@ def _label(value: Any) -> str:
     return re.sub(r"[\s\[\]:/\\]", "", str(value)) or "empty"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

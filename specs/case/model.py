@@ -1,4 +1,4 @@
-"""The base of everything that a YAML file states, and the numbers that its fields share."""
+"""The base class of all models of YAML files, and the number types that their fields share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Model(BaseModel):
-    """Base of everything a YAML file states: immutable, and unknown keys are errors."""
+    """Base of all models of YAML files: immutable, strict about types, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -1,7 +1,7 @@
-"""The JSON Schema with which editors complete and check case files, made from the models that validate them.
+"""The JSON Schema with which editors complete and check case files, generated from the models that validate them.
 
-It knows what the models know, except what only a merged entry can be asked: that a required field is there (`defaults`
-or a `sweep` may supply it) and that fields fit together.  That is for `python -m specs check`.
+It covers what the models check, except what requires a merged entry: that required fields are present (`defaults` or a
+`sweep` may supply them) and that fields are consistent.  `python -m specs check` checks those.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEX_FLOAT = {"type": "string", "pattern": r"^[-+]?0x[0-9a-fA-F]+(\.[0-9a-fA-F]*
 
 
 class _EditorSchema(GenerateJsonSchema):
-    """JSON Schema as an editor needs it: no titles beside the names; what it reads as text, but is a number here."""
+    """JSON Schema for editors: no titles, and numbers that editors read as text (hex floats, complex) are accepted."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -40,29 +40,29 @@ def build() -> dict[str, Any]:
     for model in ENTRIES.values():
         entry = definitions[model.__name__]
         entry.pop("required", None)
-        sweep = _target(entry["properties"]["sweep"]["anyOf"][0], definitions)
+        sweep = _resolve(entry["properties"]["sweep"]["anyOf"][0], definitions)
         sweep["minProperties"] = 1
         for name, values in sweep["properties"].items():
             del values["default"]
-            values["items"] = _swept(entry["properties"][name], definitions)
+            values["items"] = _swept_value(entry["properties"][name], definitions)
     file = definitions.pop(CaseFile.__name__)
     cases = file["properties"]["cases"]
-    (name_pattern,) = cases.pop("patternProperties")  # which would let other names pass
+    (name_pattern,) = cases.pop("patternProperties")  # on its own it would accept other names
     cases |= {"propertyNames": {"pattern": name_pattern}, "additionalProperties": {"type": "object"}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **file,
-        "allOf": [_fields_of(kind, model.__name__) for kind, model in ENTRIES.items()],
+        "allOf": [_fields_for(kind, model.__name__) for kind, model in ENTRIES.items()],
         "$defs": definitions,
     }
 
 
 def render() -> str:
-    """The schema file's content; the same for the same models."""
+    """The content of the schema file; deterministic."""
     return json.dumps(build(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _fields_of(kind: str, entry: str) -> dict[str, Any]:
+def _fields_for(kind: str, entry: str) -> dict[str, Any]:
     reference = {"$ref": f"#/$defs/{entry}"}
     return {
         "if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]},
@@ -70,8 +70,8 @@ def _fields_of(kind: str, entry: str) -> dict[str, Any]:
     }
 
 
-def _swept(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """One value in a sweep of a field: a mapping is merged over the entry's own, so none of its keys is required."""
+def _swept_value(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Schema of one value in a sweep; a mapping is merged into the entry's own, so none of its keys is required."""
     value = {key: part for key, part in field.items() if key not in ("default", "description")}
     if "anyOf" in value:
         value["anyOf"] = [_without_required(choice, definitions) for choice in value["anyOf"]]
@@ -79,11 +79,11 @@ def _swept(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]
 
 
 def _without_required(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    target = _target(schema, definitions)
+    target = _resolve(schema, definitions)
     return {key: part for key, part in target.items() if key != "required"} if "required" in target else schema
 
 
-def _target(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """The definition that a schema refers to, or the schema itself where it is no reference."""
+def _resolve(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """The definition that a schema refers to, or the schema itself if it is not a reference."""
     target: dict[str, Any] = definitions.get(schema.get("$ref", "").rpartition("/")[2], schema)
     return target

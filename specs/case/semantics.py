@@ -1,6 +1,6 @@
-"""Whether what a case states has a meaning, and whether that is what the case says of itself.
+"""Whether a case is a valid computation, and whether that agrees with the error it expects.
 
-Needs shapes only: nothing is computed, so a whole tree of case files is checked in a moment.
+Only shapes are needed: nothing is computed, so checking all case files is fast.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from specs.case.shapes import attention_shapes, einsum_shapes, literal_shape
 
 
 def reject_meaningless(config: Config) -> None:
-    """Raise CaseError where the computation has no meaning for its own shapes."""
+    """Raise CaseError if the computation is invalid for its shapes or dtypes."""
     if isinstance(config, EinsumConfig):
         bind(config.equation, list(einsum_shapes(config).values()))
         reject_dtypes(config)
@@ -40,48 +40,48 @@ def reject_heads(config: AttentionConfig) -> None:
 
 
 def reject_literals(config: AttentionConfig) -> None:
-    """A literal query, key or value must have the shape that the other fields say."""
+    """A literal query, key or value must have the shape that follows from the other fields."""
     for name, shape in attention_shapes(config).items():
         literal = getattr(config, name, None) if name in ("query", "key", "value") else None
-        if literal is not None and (found := literal_shape(literal)) != shape:
-            raise CaseError("shape_mismatch", f"the literal {name} has shape {found}, but the case says {shape}")
+        if literal is not None and (actual := literal_shape(literal)) != shape:
+            raise CaseError("shape_mismatch", f"the literal {name} has shape {actual}, but the case needs {shape}")
 
 
 def find_contradiction(case: Case) -> str | None:
-    """How the case contradicts itself: it has no meaning and does not say so, or says so and has one.
+    """How the case contradicts itself, or None: it is invalid without expecting an error, or expects one but is valid.
 
-    A complex number beside a dtype that cannot hold it is such a contradiction, too.
+    A complex number with a real dtype, or operand_dtypes that do not fit, are also contradictions.
     """
     real = [name for name in case.config.dtypes if not name.startswith("complex")]
     if real and (number := next(_complex_literals(case.config), None)) is not None:
         return f"{str(number).strip('()')} is a complex number, which {real[0]} cannot hold (list complex dtypes only)"
-    if isinstance(case.config, EinsumConfig) and (told := _dtypes_do_not_fit(case.config)):
-        return told
+    if isinstance(case.config, EinsumConfig) and (message := _find_dtype_problem(case.config)):
+        return message
     expected = case.config.expected_error
     try:
         reject_meaningless(case.config)
     except CaseError as error:
         if expected == error.error:
             return None
-        declared = f"expect.error is {expected}" if expected else f"expected: {{error: {error.error}}} if that is meant"
-        return f"{error} ({error.error}; {declared})"
-    return f"expect.error is {expected}, but the case has a meaning" if expected else None
+        hint = f"expect.error is {expected}" if expected else f"if intended, write expect: {{error: {error.error}}}"
+        return f"{error} ({error.error}; {hint})"
+    return f"expect.error is {expected}, but the case is valid" if expected else None
 
 
 def _complex_literals(config: Config) -> Iterator[complex]:
-    """Every complex number that a case states: in its literal operands, and in what it expects."""
+    """Every complex number in the case's literal operands and in its expected value."""
     literals = config.operands if isinstance(config, EinsumConfig) else [config.query, config.key, config.value]
-    unseen: list[Numbers | None] = [*(literals or []), config.expect.value if config.expect else None]
-    while unseen:
-        literal = unseen.pop()
+    remaining: list[Numbers | None] = [*(literals or []), config.expect.value if config.expect else None]
+    while remaining:
+        literal = remaining.pop()
         if isinstance(literal, list):
-            unseen += literal
+            remaining += literal
         elif isinstance(literal, complex):
             yield literal
 
 
-def _dtypes_do_not_fit(config: EinsumConfig) -> str | None:
-    """Why the stated dtypes are not those of such operands and of their result."""
+def _find_dtype_problem(config: EinsumConfig) -> str | None:
+    """Why operand_dtypes do not fit the operands or the result dtype, or None."""
     names = config.operand_dtypes
     if names is None:
         return None
@@ -89,5 +89,5 @@ def _dtypes_do_not_fit(config: EinsumConfig) -> str | None:
         return f"operand_dtypes names {len(names)} dtypes for {config.operand_count} operands"
     if not config.asks_for_dtype and names and config.dtypes[0] != result_type(names):
         result = result_type(names)
-        return f"{' and '.join(names)} make {result}: give dtypes: [{result}], or ask for another with asks_for_dtype"
+        return f"{' and '.join(names)} promote to {result}: give dtypes: [{result}], or set asks_for_dtype"
     return None

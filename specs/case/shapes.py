@@ -11,7 +11,7 @@ from specs.case.operands import in_layout, operands_of
 
 
 def attention_shapes(config: AttentionConfig) -> dict[str, Shape]:
-    """Operand name → shape, by the rows of `specs.case.operands`."""
+    """Operand name → shape, from the table in `specs.case.operands`."""
     return {operand.name: shape for operand, shape in operands_of(config).items()}
 
 
@@ -21,9 +21,9 @@ def attention_output_shape(config: AttentionConfig) -> Shape:
 
 
 def einsum_shapes(config: EinsumConfig) -> dict[str, Shape]:
-    """`operand_0`, `operand_1` … → shape, from whichever of shapes, sizes and literal operands the case gives.
+    """`operand_0`, `operand_1` … → shape, from whichever of shapes, sizes and literal operands the case has.
 
-    Raises CaseError where sizes do not fit the equation or a literal operand is ragged.
+    Raises CaseError if sizes do not fit the equation or a literal operand is ragged.
     """
     if config.shapes is not None:
         shapes = [tuple(shape) for shape in config.shapes]
@@ -35,6 +35,7 @@ def einsum_shapes(config: EinsumConfig) -> dict[str, Shape]:
 
 
 def literal_shape(literal: Numbers) -> Shape:
+    """Shape of nested lists; raises CaseError if they are ragged."""
     if not isinstance(literal, list):
         return ()
     inner = {literal_shape(item) for item in literal}

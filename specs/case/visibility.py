@@ -1,4 +1,4 @@
-"""Which keys each query of an attention may see."""
+"""Which keys each query of an attention sees."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from specs.case.attention import AttentionConfig
 
 
 def allowed_keys(config: AttentionConfig, operands: Mapping[str, Array]) -> Bools:
-    """Where a key may take part: causal, window, lengths and mask together; broadcasts to bhqk.
+    """Whether a key is visible to a query by causal mask, window, lengths and mask together; broadcasts to bhqk.
 
-    Query i stands at key position i (top_left) or i + kv_len - q_len (bottom_right).
+    Query i is aligned with key position i (top_left) or i + kv_len - q_len (bottom_right).
     """
     position, key = np.arange(config.q_len)[:, None] + config.query_offset, np.arange(config.kv_len)
     allowed = np.ones((1, 1, config.q_len, config.kv_len), bool)

@@ -1,12 +1,12 @@
-"""YAML 1.2 text becomes plain data, and every value and key keeps its position in the file.
+"""Parse YAML 1.2 into plain data, with the position of every value and key.
 
-PyYAML reads YAML 1.1, in which `no` and `on` are booleans, `1_000` and `12:30` are numbers and `1e-5` is text.  So only
-its parser is used, and what a scalar means is decided here: the core schema of YAML 1.2, plus hexadecimal floats
-(`0x1.8p-3`), because a case file has to be able to state exact bits, and complex numbers (`1.5-2j`, `.nan+0j`).
+PyYAML implements YAML 1.1, in which `no` and `on` are booleans, `1_000` and `12:30` are numbers and `1e-5` is text.  So
+only its parser is used, and scalars are resolved here: by the core schema of YAML 1.2, plus hexadecimal floats
+(`0x1.8p-3`), because case files need exact bits, and complex numbers (`1.5-2j`, `.nan+0j`).
 
-The data is built from the parser's events rather than with `compose()`: that one recurses in C, and a file of nothing
-but brackets ends the process.  Events also say where an alias stands.  Anchors, aliases, merge keys and tags are
-refused: a case file has `defaults` to share fields, and a reader should never have to look elsewhere for a value.
+The data is built from the parser's events instead of with `compose()`, which recurses in C, so that a file of nothing
+but brackets crashes the process.  Events also give the position of an alias.  Anchors, aliases, merge keys and tags are
+refused: case files share fields by `defaults`, and a reader should never have to look elsewhere for a value.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _BASES = {"decimal": 10, "octal": 8, "hexadecimal": 16}
 
 
 class Position(NamedTuple):
-    """Where something begins in a file; both count from 1."""
+    """The beginning of something in a file; line and column count from 1."""
 
     line: int
     column: int
 
 
 class Flaw(NamedTuple):
-    """What is wrong with the text at one position."""
+    """A mistake in the text at one position."""
 
     position: Position
     message: str
@@ -62,8 +62,8 @@ class Flaw(NamedTuple):
 class Document:
     """The content of a file.
 
-    positions      path of each value, such as ("cases", "rows", "shapes", 0), to where the value begins
-    key_positions  path of each value that has a key, to where that key begins
+    positions      path of each value, such as ("cases", "rows", "shapes", 0) → where the value begins
+    key_positions  path of each value with a key → where the key begins
     """
 
     data: Any
@@ -72,10 +72,10 @@ class Document:
 
 
 class YamlError(Exception):
-    """The text is not what this project reads as YAML.
+    """The text is not valid YAML, or uses a feature that is refused here.
 
-    `document` is what could be understood all the same (the first of two equal keys, say), so that a caller can look
-    for further mistakes; it is None where the syntax is broken.
+    `document` is what could still be read (with the first of two equal keys, say), so that a caller can look for
+    further mistakes; it is None after a syntax error.
     """
 
     def __init__(self, flaws: list[Flaw], document: Document | None) -> None:
@@ -85,8 +85,8 @@ class YamlError(Exception):
 
 
 def parse(content: bytes) -> Document:
-    """The document in a file's bytes; an empty one has None as its data.  Raises YamlError."""
-    text = _decoded(content)
+    """Parse a file's bytes; the data of an empty file is None.  Raises YamlError."""
+    text = _decode(content)
     builder = _Builder(yaml.parse(text, Loader=_LOADER))
     try:
         data = builder.document()
@@ -99,7 +99,10 @@ def parse(content: bytes) -> Document:
 
 
 def parse_scalar(text: str) -> Any:
-    """What a plain (unquoted) scalar means: `no` is text, `0o17` an integer, `1e-5` a float, `1-2j` complex."""
+    """The value of a plain (unquoted) scalar: `no` is text, `0o17` an integer, `1e-5` a float, `1-2j` complex.
+
+    Raises OverflowError for a number too large for a float, ValueError for an integer with too many digits.
+    """
     if text in _WORDS:
         return _WORDS[text]
     if text.endswith("j") and (parts := COMPLEX.fullmatch(text)):
@@ -117,7 +120,7 @@ def parse_scalar(text: str) -> Any:
 
 
 class _Builder:
-    """Builds data from parser events and collects what is refused.  Recursion ends at DEEPEST."""
+    """Builds data from parser events and collects flaws.  Recursion is limited to MAX_DEPTH."""
 
     def __init__(self, events: Iterator[Any]) -> None:
         self.events = events
@@ -132,11 +135,11 @@ class _Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 starts += 1
                 if starts == 2:
-                    self.refuse(event, "a second document begins (expected one document in a file)")
+                    self.add_flaw(event, "a second document begins (expected one document in a file)")
             elif isinstance(event, yaml.NodeEvent):
                 value = self.node(event, ())
                 data = value if starts == 1 else data
-        self.positions.setdefault((), Position(1, 1))  # of an empty file
+        self.positions.setdefault((), Position(1, 1))  # for an empty file
         return data
 
     def node(self, event: Any, path: Path) -> Any:
@@ -146,41 +149,45 @@ class _Builder:
                 problem=f"more than {MAX_DEPTH} levels of nesting", problem_mark=event.start_mark
             )
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            self.refuse(event, "anchors and aliases are not used here (write the value out, or state it in `defaults`)")
+            self.add_flaw(
+                event, "anchors and aliases are not used here (write the value out, or state it in `defaults`)"
+            )
         if isinstance(event, yaml.AliasEvent):
             return None
         if event.tag is not None:
-            self.refuse(event, f"the tag {event.tag!r} is not used here (quote what should be text)")
+            self.add_flaw(event, f"the tag {event.tag!r} is not used here (quote what should be text)")
         if isinstance(event, yaml.SequenceStartEvent):
-            return [self.node(item, (*path, index)) for index, item in enumerate(self.until(yaml.SequenceEndEvent))]
+            return [
+                self.node(item, (*path, index)) for index, item in enumerate(self.events_until(yaml.SequenceEndEvent))
+            ]
         if isinstance(event, yaml.MappingStartEvent):
             return self.mapping(path)
         return self.scalar(event)
 
     def mapping(self, path: Path) -> dict[str, Any]:
         data: dict[str, Any] = {}
-        for event in self.until(yaml.MappingEndEvent):
+        for event in self.events_until(yaml.MappingEndEvent):
             key = self.key(event, path)
-            where = (*path, "?" if key is None else key)
+            value_path = (*path, "?" if key is None else key)
             repeated = key in data
             if repeated:
-                line = self.key_positions[where].line
-                self.refuse(event, f"the key {key!r} is given twice (the first is on line {line})")
-            self.key_positions.setdefault(where, _position(event))
-            value = self.node(next(self.events), where)
+                line = self.key_positions[value_path].line
+                self.add_flaw(event, f"the key {key!r} is given twice (the first is on line {line})")
+            self.key_positions.setdefault(value_path, _position(event))
+            value = self.node(next(self.events), value_path)
             if key is not None and not repeated:
                 data[key] = value
         return data
 
     def key(self, event: Any, path: Path) -> str | None:
-        """The key, or None for one that is refused: everything but text, since names and labels are text."""
+        """The key, or None if it is refused because it is not text or is a merge key."""
         value = self.scalar(event) if isinstance(event, yaml.ScalarEvent) else self.node(event, (*path, "?"))
         if isinstance(value, str) and not (value == "<<" and event.implicit[0]):
             return value
         if value == "<<":
-            self.refuse(event, "merge keys are not used here (state what is shared in `defaults`)")
+            self.add_flaw(event, "merge keys are not used here (state what is shared in `defaults`)")
         else:
-            self.refuse(event, "this key is not text (expected a name; quote it if it is one)")
+            self.add_flaw(event, "this key is not text (expected a name; quote it if it is one)")
         return None
 
     def scalar(self, event: Any) -> Any:
@@ -189,14 +196,14 @@ class _Builder:
         try:
             return parse_scalar(event.value)
         except (OverflowError, ValueError):  # ValueError: more digits than Python converts
-            self.refuse(event, f"the number {event.value[:40]} is too large (write .inf for infinity)")
+            self.add_flaw(event, f"the number {event.value[:40]} is too large (write .inf for infinity)")
             return 0
 
-    def until(self, end: type[yaml.Event]) -> Iterator[Any]:
+    def events_until(self, end: type[yaml.Event]) -> Iterator[Any]:
         while not isinstance(event := next(self.events), end):
             yield event
 
-    def refuse(self, event: Any, message: str) -> None:
+    def add_flaw(self, event: Any, message: str) -> None:
         self.flaws.append(Flaw(_position(event), message))
 
 
@@ -204,13 +211,13 @@ def _position(event: Any) -> Position:
     return Position(event.start_mark.line + 1, event.start_mark.column + 1)
 
 
-def _decoded(content: bytes) -> str:
+def _decode(content: bytes) -> str:
     try:
         return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = content[: error.start].decode("utf-8")
         message = f"byte {content[error.start]:#04x} is not UTF-8 (expected a file saved as UTF-8)"
-        raise YamlError([Flaw(_end_of(before), message)], None) from None
+        raise YamlError([Flaw(_end_position(before), message)], None) from None
 
 
 def _syntax_flaw(error: yaml.YAMLError, text: str) -> Flaw:
@@ -218,11 +225,11 @@ def _syntax_flaw(error: yaml.YAMLError, text: str) -> Flaw:
         position = Position(error.problem_mark.line + 1, error.problem_mark.column + 1)
         context = f" ({error.context})" if error.context else ""
         return Flaw(position, f"not valid YAML: {error.problem}{context}")
-    # What remains is a character that YAML forbids anywhere, so its first occurrence is the one.
+    # The only other error is a character that YAML forbids everywhere, so its first occurrence is the position.
     character = chr(getattr(error, "character", 0))
-    position = _end_of(text.partition(character)[0])
+    position = _end_position(text.partition(character)[0])
     return Flaw(position, f"not valid YAML: the character {character!r} is not allowed")
 
 
-def _end_of(text: str) -> Position:
+def _end_position(text: str) -> Position:
     return Position(text.count("\n") + 1, len(text) - text.rfind("\n"))

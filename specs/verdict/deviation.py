@@ -237,9 +237,9 @@ def load(path: Path) -> list[Recorded]:
         try:
             found.append(Recorded(Deviation.model_validate(entry), path, *start))
         except ValidationError as error:
-            for complaint in field_problems(error, Deviation, entry):
-                positions = document.key_positions if complaint.at_key else document.positions
-                problems.append(Problem(path, *positions.get((index, *complaint.path), start), complaint.message))
+            for problem in field_problems(error, Deviation, entry):
+                positions = document.key_positions if problem.at_key else document.positions
+                problems.append(Problem(path, *positions.get((index, *problem.path), start), problem.message))
     if problems:
         raise CaseFileError(sorted(problems))
     return found

@@ -1,4 +1,4 @@
-"""`python -m specs`: what it prints, and the exit codes that scripts rely on."""
+"""`python -m specs`: its output, and the exit codes that scripts rely on."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ BAD = 'kind: einsum\ncases:\n  one: {equaton: "i->", sizes: {i: -1}}\n'
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    """Writes a file in the working directory and gives its relative name."""
+    """Writes a file in the working directory and returns its relative name."""
     monkeypatch.chdir(tmp_path)
 
     def write(name: str, text: str) -> str:
@@ -60,11 +60,11 @@ def test_without_paths_the_projects_cases_are_checked(file, capsys, monkeypatch,
     assert capsys.readouterr().out.startswith("project/cases/einsum/bad.yaml:1:1: missing field 'cases'")
 
 
-def test_a_copy_without_cases_says_so(file, capsys, monkeypatch, tmp_path):
+def test_an_installation_without_cases_needs_paths(file, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(__main__, "ROOT", tmp_path)
     with pytest.raises(SystemExit):
         main(["check"])
-    assert "no cases of its own: name files or directories" in capsys.readouterr().err
+    assert "has no cases: give files or directories" in capsys.readouterr().err
     paths = [file("good.yaml", GOOD), file("deviations/some.yaml", DEVIATION % ("two", "float32", "numpy"))]
     assert main(["check", *paths]) == 1
     assert "'good::one' matches no case" not in capsys.readouterr().out
@@ -75,23 +75,23 @@ DEVIATION = """\
   versions: {%s: ">=1"}
   observed: {error: True}
   grade: bug
-  reason: It is not known why.
+  reason: The cause is unknown.
 """
 
 
-def test_deviations_are_checked_beside_the_cases_they_name(file, capsys):
+def test_deviations_are_checked_together_with_the_cases_that_they_match(file, capsys):
     paths = [file("good.yaml", GOOD), file("deviations/some.yaml", DEVIATION % ('"go*::t?o"', "float32", "numpy"))]
     assert main(["check", *paths]) == 0
     assert capsys.readouterr().out == "2 cases and 1 deviation in 2 files: no problem found\n"
 
 
-def test_a_deviation_may_name_any_case_of_the_project(file, capsys):
-    named = DEVIATION.replace("good::one", "einsum/products::matrix_product") % ("einsum/*", '"*"', "jax")
-    assert main(["check", file("deviations/some.yaml", named)]) == 0
+def test_a_deviation_may_match_any_case_of_the_project(file, capsys):
+    entry = DEVIATION.replace("good::one", "einsum/products::matrix_product") % ("einsum/*", '"*"', "jax")
+    assert main(["check", file("deviations/some.yaml", entry)]) == 0
     assert capsys.readouterr().out == "1 deviation in 1 file: no problem found\n"
 
 
-def test_what_a_deviation_names_must_exist(file, capsys):
+def test_names_in_a_deviation_must_exist(file, capsys):
     paths = [file("good.yaml", GOOD), file("deviations/some.yaml", DEVIATION % ('"good::t"', "float23", "nunpy"))]
     assert main(["check", *paths]) == 1
     assert capsys.readouterr().out.splitlines() == [
@@ -102,13 +102,19 @@ def test_what_a_deviation_names_must_exist(file, capsys):
     ]
 
 
-def test_a_mistake_in_a_deviation_is_told_at_its_place(file, capsys):
-    wrong = DEVIATION.replace("bug", "bugg") % ("good::two", "float32", "numpy")
-    assert main(["check", file("deviations/some.yaml", wrong)]) == 1
+def test_a_mistake_in_a_deviation_is_reported_at_its_position(file, capsys):
+    entry = DEVIATION.replace("bug", "bugg") % ("good::two", "float32", "numpy")
+    assert main(["check", file("deviations/some.yaml", entry)]) == 1
     assert "deviations/some.yaml:4:10: grade is the text 'bugg'" in capsys.readouterr().out
 
 
-def test_cases_of_a_file_that_cannot_be_used_are_not_missed(file, capsys):
+def test_a_wrong_key_of_a_mapping_is_reported_with_the_valid_ones(file, capsys):
+    entry = DEVIATION.replace("error: True", "precision: {sum: float16}") % ("two", "float32", "numpy")
+    assert main(["check", file("deviations/some.yaml", entry)]) == 1
+    assert "deviations/some.yaml:3:26: unknown key 'sum' (expected 'multiply'" in capsys.readouterr().out
+
+
+def test_cases_of_an_invalid_file_are_not_reported_as_missing(file, capsys):
     paths = [file("good.yaml", BAD), file("deviations/some.yaml", DEVIATION % ("good::two", "float32", "numpy"))]
     assert main(["check", *paths]) == 1
     assert "matches no" not in capsys.readouterr().out
@@ -118,7 +124,7 @@ def test_cases_of_a_file_that_cannot_be_used_are_not_missed(file, capsys):
     ("arguments", "message"),
     [
         (["check", "nowhere.yaml"], "no such file or directory: nowhere.yaml"),
-        (["check", "."], "no file (*.yaml) there"),
+        (["check", "."], "no file (*.yaml) found"),
         (["schema", "--chekc"], "unrecognized arguments"),
         ([], "the following arguments are required: command"),
     ],
@@ -169,7 +175,7 @@ def test_it_runs_as_a_module(file):
     assert result.stderr == ""
 
 
-def test_an_item_of_a_list_that_is_wrong_is_told_in_the_words_of_its_field(file, capsys):
+def test_a_wrong_item_of_a_list_is_reported_with_the_description_of_its_field(file, capsys):
     entry = DEVIATION % ("two", "float32", "numpy") + '  processor: ["AVX2"]\n'
     assert main(["check", file("deviations/some.yaml", entry)]) == 1
     assert "processor[0] is the text 'AVX2' (expected: What the processor must have" in capsys.readouterr().out

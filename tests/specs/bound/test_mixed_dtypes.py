@@ -41,7 +41,7 @@ def reference(equation: str, operands: list[Array], dtype: str, random: bool = T
         ({"operand_dtypes": ["int8", "int8"], "dtypes": ["int32"], "asks_for_dtype": True}, None),
         ({"operand_dtypes": ["float64", "float64"], "dtypes": ["float32"], "asks_for_dtype": True}, None),
         ({"operand_dtypes": ["float32"], "dtypes": ["float32"]}, "names 1 dtypes for 2 operands"),
-        ({"operand_dtypes": ["int8", "int8"], "dtypes": ["int32"]}, r"make int8: give dtypes: \[int8\], or ask"),
+        ({"operand_dtypes": ["int8", "int8"], "dtypes": ["int32"]}, r"promote to int8: give dtypes: \[int8\], or set"),
         (
             {"operand_dtypes": ["complex64", "float32"], "dtypes": ["float32"], "asks_for_dtype": True},
             "operands of complex64 cannot be converted to float32",
@@ -63,7 +63,7 @@ def test_a_lower_kind_may_be_what_a_case_expects_to_be_refused() -> None:
 
 @pytest.mark.parametrize("field", [{"asks_for_dtype": True}, {"operand_dtypes": ["float32", "float32"]}])
 def test_several_results_are_refused(field: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="give a single one of dtypes"):
+    with pytest.raises(ValueError, match="list exactly one in dtypes"):
         case(dtypes=["float32", "float64"], **field)
 
 

@@ -1,4 +1,4 @@
-"""The einsum grammar, by worked examples, and its agreement with NumPy."""
+"""The einsum grammar: worked examples, and agreement with NumPy."""
 
 import pickle
 
@@ -114,8 +114,8 @@ def test_rejection(error: str, equation: str, shapes: list) -> None:
     with pytest.raises(CaseError) as raised:
         bind(equation, shapes)
     assert raised.value.error == error
-    sent = pickle.loads(pickle.dumps(raised.value))  # as from a worker
-    assert (sent.error, str(sent)) == (error, str(raised.value))
+    copy = pickle.loads(pickle.dumps(raised.value))  # as when sent by a worker
+    assert (copy.error, str(copy)) == (error, str(raised.value))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_rejection(error: str, equation: str, shapes: list) -> None:
         ("i,i->", [(0,), (0,)], 0),
     ],
 )
-def test_length_is_the_number_of_terms_of_one_sum(equation: str, shapes: list, length: int) -> None:
+def test_length_is_the_number_of_terms_in_each_sum(equation: str, shapes: list, length: int) -> None:
     assert bind(equation, shapes).length == length
 
 
@@ -170,42 +170,42 @@ def equations(draw: st.DrawFn) -> tuple[str, list[tuple[int, ...]]]:
         unnamed = draw(st.integers(-1, 2))
         shape = [1 if draw(st.integers(0, 5)) == 0 else sizes[name] for name in term]
         if unnamed >= 0:
-            at = draw(st.integers(0, len(term)))
-            term.insert(at, "...")
-            shape[at:at] = [draw(st.sampled_from([1, sizes["."]])) for _ in range(unnamed)]
+            index = draw(st.integers(0, len(term)))
+            term.insert(index, "...")
+            shape[index:index] = [draw(st.sampled_from([1, sizes["."]])) for _ in range(unnamed)]
         terms.append("".join(term))
         shapes.append(tuple(shape))
     equation = ",".join(terms)
     if draw(st.booleans()):
-        known = sorted(set(equation) - set(".,"))
-        output = draw(st.lists(st.sampled_from(known), unique=True)) if known else []
+        labels = sorted(set(equation) - set(".,"))
+        output = draw(st.lists(st.sampled_from(labels), unique=True)) if labels else []
         equation += "->" + draw(st.sampled_from(["...", ""])) + "".join(output)
     return equation, shapes
 
 
 @settings(max_examples=500)
 @given(equations())
-def test_output_shape_is_numpys_where_both_accept(case: tuple[str, list[tuple[int, ...]]]) -> None:
+def test_output_shape_equals_numpys_if_both_accept(case: tuple[str, list[tuple[int, ...]]]) -> None:
     equation, shapes = case
     try:
         expected = np.einsum(equation, *(np.ones(shape) for shape in shapes)).shape
-        ours = bind(equation, shapes).output_shape
+        actual = bind(equation, shapes).output_shape
     except (ValueError, CaseError):
         return
-    assert ours == expected
+    assert actual == expected
 
 
 @settings(max_examples=300)
 @given(equations())
-def test_what_numpy_accepts_we_accept_but_for_diagonals_of_broadcast_axes(case: tuple[str, list]) -> None:
+def test_everything_numpy_accepts_is_accepted_except_diagonals_of_broadcast_axes(case: tuple[str, list]) -> None:
     equation, shapes = case
     try:
         np.einsum(equation, *(np.ones(shape) for shape in shapes))
     except ValueError:
         return
-    refused = None
+    rejection = None
     try:
         bind(equation, shapes)
     except CaseError as error:
-        refused = error
-    assert refused is None or (refused.error == "size_mismatch" and "in one operand" in str(refused))
+        rejection = error
+    assert rejection is None or (rejection.error == "size_mismatch" and "in one operand" in str(rejection))

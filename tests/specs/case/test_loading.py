@@ -1,4 +1,4 @@
-"""Case files become cases."""
+"""Loading and finding case files."""
 
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def test_literal_numbers_may_be_exact_bits(cases_of):
     assert case.config.operands == [[0.1875, 1e-5, float("inf"), 2, True]]
 
 
-def test_an_entry_wins_over_the_defaults_without_merging_deeper(cases_of):
+def test_an_entry_overrides_the_defaults_without_deep_merging(cases_of):
     plain, own = cases_of("""
         kind: attention
         defaults: {q_len: 4, head_dim: 8, causal: top_left, window: {left: 1, right: 2}}
@@ -93,7 +93,7 @@ def test_an_entry_wins_over_the_defaults_without_merging_deeper(cases_of):
         ("../elsewhere.yaml", "elsewhere::one"),
     ],
 )
-def test_the_id_says_where_the_file_is(tmp_path, file, expected):
+def test_the_id_contains_the_path_of_the_file(tmp_path, file, expected):
     root = tmp_path / "project"
     path = root / file
     root.mkdir()
@@ -102,10 +102,10 @@ def test_the_id_says_where_the_file_is(tmp_path, file, expected):
     assert [case.id for case in load(path, root)] == [expected]
 
 
-# Finding files
+# Finding case files
 
 
-def test_discover_finds_case_files_once_and_in_order(tmp_path):
+def test_discover_returns_each_case_file_once_and_in_order(tmp_path):
     for name in ("cases/b/two.yaml", "cases/a/one.yaml", "cases/a/notes.txt", "other/named.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

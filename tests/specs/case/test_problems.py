@@ -1,4 +1,4 @@
-"""What is wrong with a case file is told all at once: where, what, and what was expected instead."""
+"""All problems of a case file are reported at once: where, what, and what was expected instead."""
 
 import pickle
 
@@ -9,7 +9,7 @@ from specs.case.problems import CaseFileError, Problem
 from tests.support.case_texts import attention, einsum
 
 
-def test_all_problems_of_a_file_are_found_at_once_each_at_its_place(problems_of):
+def test_all_problems_of_a_file_are_reported_at_once_with_their_positions(problems_of):
     assert problems_of("""
         kind: einsum
         abuot: Many mistakes.
@@ -63,22 +63,22 @@ def test_all_problems_of_a_file_are_found_at_once_each_at_its_place(problems_of)
         ("{head_dim: 4, q_len: 1, expect: {}}", "3:40: expect: give exactly one of: value, error"),
         ("{head_dim: 4, q_len: 1, query: [[1, x]]}", "3:44: query[0][1] is the text 'x' (expected a number, true or "
          "false, a complex number, or a list)"),
-        ("{head_dim: 4, q_len: 1, mask: {shape: qk}}", "3:32: missing field 'type' (expected: bool: true lets a key "
-         "take part. additive: added to the scores)"),
+        ("{head_dim: 4, q_len: 1, mask: {shape: qk}}", "3:32: missing field 'type' (expected: bool: true makes a key "
+         "visible. additive: added to the scores)"),
         ("{head_dim: 4, q_len: 1, mask: {type: additive, fill: lowst}}", "3:61: mask.fill is the text 'lowst' "
          "(expected a number or 'lowest'; did you mean 'lowest'?)"),
         ("{head_dim: 4, q_len: 1, mask: {type: bool, shape: zz}}", "3:58: mask.shape is the text 'zz' (expected: The "
-         "axes it varies along, the last of (batch, heads, q, k): `qk`, `b11k`, `1hqk`; 1 broadcasts)"),
-        ("{head_dim: 4, q_len: 1, mask: {type: bool, fill: 1}}", "3:38: mask: fill belongs to an additive mask"),
+         "mask's axes, trailing ones of (batch, heads, q, k): `qk`, `b11k`, `1hqk`; 1 broadcasts)"),
+        ("{head_dim: 4, q_len: 1, mask: {type: bool, fill: 1}}", "3:38: mask: fill needs an additive mask"),
         ("{head_dim: 4, q_len: 1, scale_at: weights}", "3:3: scale_at weights needs an explicit scale"),
         ("{head_dim: 4, q_len: 1, sweeep: {}}", "3:32: unknown key 'sweeep' (did you mean 'sweep'?)"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_in_plain_words(problems_of, entry, problem):
+def test_a_mistake_is_described_in_plain_words(problems_of, entry, problem):
     assert problems_of(attention(entry)) == [problem]
 
 
-def test_an_overlong_text_is_told_short(problems_of):
+def test_an_overlong_text_is_abbreviated(problems_of):
     (problem,) = problems_of(attention(f"{{head_dim: 4, q_len: 1, about: {'long ' * 100}}}"))
     assert problem.startswith("3:39: about is the text 'long long ")
     assert problem.endswith("…' (expected at most 300 characters)")
@@ -111,13 +111,13 @@ def test_a_problem_of_the_defaults_is_reported_there_and_once(problems_of):
     ]
 
 
-def test_a_wrong_default_is_found_even_where_every_entry_has_its_own(problems_of):
+def test_a_wrong_default_is_reported_even_if_every_entry_overrides_it(problems_of):
     assert problems_of("kind: attention\ndefaults: {head_dim: x}\ncases:\n  a: {q_len: 1, head_dim: 4}\n") == [
         "2:22: head_dim is the text 'x' (expected a whole number)"
     ]
 
 
-def test_a_problem_of_an_entry_is_reported_there_though_the_defaults_have_the_field_too(problems_of):
+def test_a_problem_of_an_entry_is_reported_there_even_if_the_defaults_have_the_field_too(problems_of):
     assert problems_of("kind: attention\ndefaults: {head_dim: 4}\ncases:\n  a: {q_len: 1, head_dim: x}\n") == [
         "4:27: head_dim is the text 'x' (expected a whole number)"
     ]
@@ -145,13 +145,14 @@ def test_incomplete_defaults_are_no_problem(cases_of):
         ("kind: einsum\ncases: {}\n", ["2:8: cases is an empty mapping (expected a length of at least 1)"]),
         ("kind: einsum\ncases: [a]\n", ["2:8: cases is a list (expected a mapping)"]),
         ("kind: einsum\ndefaults:\ncases: {a: {}}\n", ["2:10: defaults is empty (expected a mapping)"]),
-        ("about: x\n", ["1:1: missing field 'cases' (expected: The cases, by their snake_case names)",
-                        "1:1: missing field 'kind' (expected: What the cases compute, and so which fields they have)"]),
+        ("about: x\n", ["1:1: missing field 'cases' (expected: The cases, by snake_case name)",
+                        "1:1: missing field 'kind' (expected: What the cases compute; determines which fields they "
+                        "have)"]),
         ("kind: einsum\ncases: {a: [\n", ["3:1: not valid YAML: did not find expected node content (while parsing a "
                                           "flow node)"]),
     ],
 )  # fmt: skip
-def test_what_is_no_case_file_at_all(problems_of, text, problems):
+def test_a_text_that_is_not_a_case_file(problems_of, text, problems):
     assert problems_of(text) == problems
 
 
@@ -163,7 +164,7 @@ def test_names_are_snake_case(problems_of, name):
     ]
 
 
-def test_problems_read_like_a_compilers(tmp_path):
+def test_problems_are_formatted_like_compiler_errors(tmp_path):
     file = tmp_path / "bad.yaml"
     file.write_text("kind: einsum\ncases: {a: {equation: i, sizes: {i: -1}}}\n", encoding="utf-8")
     with pytest.raises(CaseFileError) as raised:
@@ -178,7 +179,7 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path):
         load(tmp_path / "nowhere.yaml", tmp_path)
 
 
-# What a case says of itself
+# Contradictions in a case
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path):
     [
         ("{equation: 'ij,jk->ik', shapes: [[2, 3], [4, 5]]}", "size_mismatch"),
         ("{equation: 'i#->i', shapes: [[2]]}", "syntax"),
-        ("{equation: 'i->i', shapes: [[2]], expect: {error: size_mismatch}}", "the case has a meaning"),
+        ("{equation: 'i->i', shapes: [[2]], expect: {error: size_mismatch}}", "the case is valid"),
         (
             "{equation: 'i->i', operands: [[1, 2j]], dtypes: [complex64, int8]}",
             "2j is a complex number, which int8 cannot",
@@ -209,18 +210,21 @@ def test_a_case_that_contradicts_itself_is_refused_at_its_name(problems_of, entr
     ("fields", "message"),
     [
         ("past: 4", "past cannot exceed the 3 keys"),
-        ("bias_at: products", "bias_at says where a bias is added"),
-        ("sink: true, fully_masked: mean", "with a sink a query without any key yields zeros"),
+        ("bias_at: products", "bias_at needs a bias"),
+        ("sink: true, fully_masked: mean", "with a sink, a query that sees no key yields zeros"),
         ("kv_len: 0, fully_masked: mean", "without keys there is no mean"),
         ("rotary: {dims: 3}", "dims must be even, not 3"),
-        ("rotary: {dims: 6}", "cannot turn 6 of 4 features"),
-        ("rotary: {}, kv_len: 2, causal: bottom_right", "rotary needs positions from 0 on"),
-        ("layout: bsd, self_attention: true, projections: {kind: linear}, past: 1", "q_len must be kv_len, less past"),
-        ("layout: bsd, self_attention: true, projections: {kind: linear}, unseen: 'nan'", "unseen cannot go with"),
-        ("key: [[[[1.0, 2.0]]]]", "the literal key has shape (1, 1, 1, 2), but the case says (1, 3, 1, 4)"),
+        ("rotary: {dims: 6}", "cannot rotate 6 of 4 features"),
+        ("rotary: {}, kv_len: 2, causal: bottom_right", "rotary needs positions >= 0"),
+        ("layout: bsd, self_attention: true, projections: {kind: linear}, past: 1", "q_len must be kv_len - past"),
+        (
+            "layout: bsd, self_attention: true, projections: {kind: linear}, unseen: 'nan'",
+            "unseen cannot be combined with",
+        ),
+        ("key: [[[[1.0, 2.0]]]]", "the literal key has shape (1, 1, 1, 2), but the case needs (1, 3, 1, 4)"),
     ],
 )
-def test_attention_that_makes_no_sense_is_refused_with_the_reason(problems_of, fields, message):
+def test_invalid_attention_is_refused_with_the_reason(problems_of, fields, message):
     (problem,) = problems_of(attention(f"{{head_dim: 4, q_len: 3, {fields}}}"))
     assert message in problem
 
@@ -236,6 +240,6 @@ def test_members_of_a_sweep_that_contradict_themselves_are_named(problems_of):
     assert all("head_mismatch" in problem for problem in problems)
 
 
-def test_a_case_that_expects_its_own_refusal_is_valid(cases_of):
+def test_a_case_that_expects_its_own_error_is_valid(cases_of):
     (case,) = cases_of(einsum("{equation: 'i->j', shapes: [[2]], expect: {error: unknown_label}}"))
     assert case.config.expected_error == "unknown_label"

@@ -1,4 +1,4 @@
-"""A sweep becomes cases, each named by its values."""
+"""A sweep makes cases that are named by their values."""
 
 import pytest
 
@@ -26,14 +26,14 @@ def test_a_swept_mapping_is_merged_over_the_entrys_own_and_anything_else_replace
     assert [(case.config.sizes, case.config.dtypes) for case in cases] == [({"i": 2, "j": 5}, ["bool"])]
 
 
-def test_a_swept_null_takes_a_field_away(cases_of):
+def test_a_swept_null_removes_a_field(cases_of):
     cases = cases_of(attention("{q_len: 1, head_dim: 4, window: {left: 1}, sweep: {window: [null, {right: 2}]}}"))
     assert names(cases) == ["none", "2"]
     assert cases[0].config.window is None
     assert (cases[1].config.window.left, cases[1].config.window.right) == (1, 2)
 
 
-def test_a_sweep_may_come_from_the_defaults_and_an_entry_may_do_without(cases_of):
+def test_defaults_may_have_a_sweep_which_an_entry_may_remove(cases_of):
     cases = cases_of("""
         kind: attention
         defaults: {head_dim: 4, sweep: {q_len: [1, 2]}}
@@ -67,7 +67,7 @@ def test_a_sweep_may_come_from_the_defaults_and_an_entry_may_do_without(cases_of
     ],
 )
 def test_a_members_name_is_made_of_its_values_and_is_safe_in_a_test_id(cases_of, monkeypatch, field, value, label):
-    monkeypatch.setattr(loading, "find_contradiction", lambda case: None)  # the values need not mean anything
+    monkeypatch.setattr(loading, "find_contradiction", lambda case: None)  # the values need not be valid
     base = {"equation": "i->", "shapes": "[[1], [1]]"}
     if field in ("sizes", "operands"):
         del base["shapes"]
@@ -97,18 +97,18 @@ def test_two_members_with_one_name_are_a_problem(problems_of):
         ("{q_lem: [1]}", "3:40: unknown key 'q_lem' (did you mean 'q_len'?)"),
     ],
 )
-def test_a_sweep_that_makes_no_sense(problems_of, sweep, problem):
+def test_an_invalid_sweep_is_refused(problems_of, sweep, problem):
     assert problems_of(attention(f"{{head_dim: 4, q_len: 2, sweep: {sweep}}}")) == [problem]
 
 
-def test_a_sweep_that_explodes_is_refused_before_it_does(problems_of):
+def test_a_huge_sweep_is_refused_before_it_is_expanded(problems_of):
     values = list(range(1, 101))
     fields = ", ".join(f"{field}: {values}" for field in ("q_len", "kv_len", "num_heads", "batch", "head_dim"))
     (problem,) = problems_of(attention(f"{{sweep: {{{fields}}}}}"))
     assert problem == f"3:16: sweep makes 10000000000 cases (expected at most {MAX_SWEEP_CASES})"
 
 
-def test_a_wrong_value_in_a_sweep_is_reported_once_and_where_it_stands(problems_of):
+def test_a_wrong_value_in_a_sweep_is_reported_once_at_its_position(problems_of):
     assert problems_of("""
         kind: attention
         defaults: {head_dim: 4}

@@ -1,4 +1,4 @@
-"""YAML 1.2 as this project reads it: what scalars mean, where things are, and what is refused."""
+"""The YAML 1.2 parser: values of scalars, positions, and what is refused."""
 
 import math
 
@@ -11,7 +11,7 @@ from specs.case.yaml12 import Flaw, Position, YamlError, parse
 
 @pytest.fixture(params=["CSafeLoader", "SafeLoader"], autouse=True)
 def _either_parser(request, monkeypatch):
-    """Everything here holds with libyaml and with the parser written in Python, which is used where it is missing."""
+    """Run every test with libyaml and with the pure Python parser, which is used if libyaml is missing."""
     if not hasattr(yaml, request.param):
         pytest.skip("PyYAML was built without libyaml")
     monkeypatch.setattr(yaml12, "_LOADER", getattr(yaml, request.param))
@@ -56,7 +56,7 @@ def flaw(text: str | bytes) -> Flaw:
         (".inf-.infj", complex(math.inf, -math.inf)),
     ],
 )
-def test_a_plain_scalar_means_what_the_core_schema_says(text, value):
+def test_a_plain_scalar_has_the_value_defined_by_the_core_schema(text, value):
     data = parse(f"key: {text}".encode()).data
     assert data == {"key": value}
     assert type(data["key"]) is type(value)
@@ -87,7 +87,7 @@ def test_a_plain_scalar_means_what_the_core_schema_says(text, value):
         "-.nanj",
     ],
 )
-def test_what_other_versions_of_yaml_take_for_something_else_is_text(text):
+def test_what_other_versions_of_yaml_read_as_something_else_is_text(text):
     assert parse(f"key: {text}".encode()).data == {"key": text}
 
 
@@ -102,7 +102,7 @@ def test_the_parts_of_a_complex_number_keep_their_signs_and_nan():
 
 
 @pytest.mark.parametrize("text", ["'12'", '"true"', '"~"', "'1e-5'"])
-def test_what_is_quoted_is_text(text):
+def test_a_quoted_scalar_is_text(text):
     assert parse(text.encode()).data == text[1:-1]
 
 
@@ -172,13 +172,13 @@ def test_a_key_that_is_not_text_is_refused(key):
     )
 
 
-def test_anchors_and_aliases_are_refused_where_they_stand():
+def test_anchors_and_aliases_are_refused_at_their_positions():
     message = "anchors and aliases are not used here (write the value out, or state it in `defaults`)"
     assert flaws("a: &x [1]\nb: [2, *x]\n") == [Flaw(Position(1, 4), message), Flaw(Position(2, 8), message)]
 
 
 def test_a_value_that_contains_itself_is_refused():
-    assert [at for at, _ in flaws("a: &x [*x]")] == [(1, 4), (1, 8)]
+    assert [position for position, _ in flaws("a: &x [*x]")] == [(1, 4), (1, 8)]
 
 
 def test_a_bomb_of_aliases_is_not_expanded():
@@ -196,8 +196,8 @@ def test_merge_keys_are_refused():
 
 @pytest.mark.parametrize("value", ["!!str 5", "!mine [1]", "!!python/object/apply:os.getcwd []", "!!set {a}"])
 def test_tags_are_refused(value):
-    at, message = flaw(f"a: {value}")
-    assert at == (1, 4)
+    position, message = flaw(f"a: {value}")
+    assert position == (1, 4)
     assert message.startswith("the tag ")
 
 
@@ -217,7 +217,7 @@ def test_broken_syntax_is_one_flaw_with_a_position(text, position):
     assert "not valid YAML" in flaw(text).message
 
 
-def test_a_file_that_is_not_utf8_says_where():
+def test_a_file_that_is_not_utf8_is_refused_at_the_first_wrong_byte():
     assert flaw("a: 1\nb: ä".encode("latin-1")) == Flaw(
         Position(2, 4), "byte 0xe4 is not UTF-8 (expected a file saved as UTF-8)"
     )
@@ -230,14 +230,14 @@ def test_a_second_document_is_refused():
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000 + "a", "{a: " * 70 + "1" + "}" * 70])
-def test_deep_nesting_is_refused_instead_of_ending_the_process(text):
+def test_deep_nesting_is_refused_instead_of_crashing_the_process(text):
     assert "more than 64 levels of nesting" in flaw(text).message
 
 
-def test_flaws_found_before_a_syntax_error_are_told_too():
-    assert [at.line for at, _ in flaws("a: 1\na: 2\nb: }\n")] == [2, 3]
+def test_flaws_before_a_syntax_error_are_reported_too():
+    assert [position.line for position, _ in flaws("a: 1\na: 2\nb: }\n")] == [2, 3]
 
 
-def test_the_error_reads_well():
+def test_the_text_of_the_error_has_line_and_column():
     with pytest.raises(YamlError, match=r"^2:1: the key 'a' is given twice"):
         parse(b"a: 1\na: 2\n")
