@@ -71,12 +71,12 @@ def _root(id: str) -> Path:
 
 def _designed(check: Check, recipe: str) -> Check:
     """The check on designed inputs alone; ScriptError where it has none such."""
-    known = designed.recipes(check.case, check.dtype) if check.direction == "forward" else ()
+    known = designed.applicable_recipes(check.case, check.dtype) if check.direction == "forward" else ()
     if recipe not in known:
         raise ScriptError(
             f"--data {recipe}: this check is made on its case's own data and on: {', '.join(known) or 'no other'}"
         )
-    return replace(check, case=designed.under(check.case, recipe))
+    return replace(check, case=designed.with_recipe(check.case, recipe))
 
 
 def _found(folder: Path, id: str) -> list[str]:

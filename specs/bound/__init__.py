@@ -1,4 +1,4 @@
-"""How wrong correct arithmetic may be: the largest error of each element, derived, and how errors of random data stray.
+"""Error bounds: the largest error of each element in correct arithmetic, and the variance of errors of random data.
 
-`bound.py` puts value and bound of a case together.  No result of a backend is looked at here.
+`bound.py` joins the value and the bound of a case.  No result of a backend is used here.
 """

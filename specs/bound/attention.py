@@ -1,6 +1,6 @@
-"""How wrong may correct attention be?  The error of each stage, carried through to the output.
+"""The forward error bound of attention: the error of each stage, propagated to the output.
 
-Symbols (formats as `specs.arithmetic.precision` names them): scores t, shifted scores x = t - max, weights w, output O,
+Symbols (unit roundoffs as in `specs.arithmetic.precision`): scores t, shifted scores x = t - max, weights w, output O,
 D the head_dim, N the number of keys a query sees.  The error r of an exponent comes from `specs.bound.score`, those of
 projections and rotary positions from `specs.bound.projection`.
 
@@ -13,19 +13,19 @@ projections and rotary positions from `specs.bound.projection`.
 
 Subtracting the maximum cancels exactly, so naive, shifted and online softmax share this bound (Blanchard, Higham &
 Higham 2021); B = min(64, N) allows for the rescaling of as many blocks of an online softmax.  Scores stored in a
-narrower format than the accumulator (unfused attention) are what u_s stands for; a fused kernel declares
-intermediate = accumulate and u_s is 0.  A sink is one more key, whose value is 0.
+narrower format than the accumulator (unfused attention) have the unit roundoff u_s; a fused kernel declares
+intermediate = accumulate, so that u_s is 0.  A sink is one more key, whose value is 0.
 
-For random data rounding errors are independent, and D = 8 + ln(elements) / 1.5 standard deviations replace all this
-(`specs.bound.rounding.deviations`):
+For random data rounding errors are independent, and the bound is D = 8 + ln(elements) / 1.5 standard deviations
+(`specs.bound.rounding.max_deviations`):
     D sqrt(sum_j w^2 sigma^2 (v - O)^2           of each score's own error
-         + |scale|^2 sum_d sigma_q^2 C_d^2       of the query, which all its scores share: C_d = dO / d(q_d scale)
+         + |scale|^2 sum_d sigma_q^2 C_d^2       of the query, shared by all its scores: C_d = dO / d(q_d scale)
                                                  = sum_j w t' k_jd (v_j - O), with t' the slope of a softcap
          + sum_j w^2 sigma_v^2 + ...)            of projected values, of sums
-    + one shared relative error of the scale, which does not average out
+    + the relative error of the scale, which all scores share, so that it does not average out
 
-Values that are not finite have exact results (`specs.reference.attention`), except that w * inf is NaN instead of
-infinity where a weight may vanish in its format: there anything is right.
+Infinite and NaN values have exact results (`specs.reference.attention`), except where a weight may underflow to 0 and
+w * inf is NaN instead of infinity: there is no bound.
 """
 
 from __future__ import annotations
@@ -36,22 +36,28 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from specs.arithmetic.double_double import to_float64
-from specs.arithmetic.formats import FLOAT16, FLOAT32, Array, Bools, DType, Float64
+from specs.arithmetic.formats import FLOAT16, Array, Bools, DType, Float64
 from specs.arithmetic.precision import Precision
-from specs.bound.projection import entering, leaving
-from specs.bound.rounding import DEVIATIONS, grown, scatter, sum_variance
-from specs.bound.score import Exponents, exponents
-from specs.bound.stages import Stages, finite
+from specs.bound.projection import input_uncertainty, output_uncertainty
+from specs.bound.rounding import (
+    DEVIATIONS,
+    FORMS,
+    elementwise_gamma,
+    errors_average_out,
+    relative_variance,
+    sum_variance,
+)
+from specs.bound.score import Exponents, bound_exponents
+from specs.bound.stages import Stages, zero_nonfinite
 from specs.bound.uncertainty import Uncertainty
 from specs.case.attention import AttentionConfig
 from specs.case.layout import to_layout
-from specs.reference.attention import attention, weighted
+from specs.reference.attention import attention, weighted_sum
 from specs.reference.reference import Reference
-from specs.reference.working_precision import U_REFERENCE
-from specs.reference.working_precision import uses_double_double as wide_reference
+from specs.reference.working_precision import U_REFERENCE, uses_double_double
 
-BLOCKS = 64  # rescalings of an online softmax that are allowed for
-STAGNANT = 50.0  # an exponent error beyond this says nothing; exp must not overflow
+BLOCKS = 64  # of an online softmax, each of which rescales the sums once
+STAGNANT = 50.0  # cap of the exponent error, so that exp does not overflow: a larger one gives no information
 
 
 def reference(
@@ -59,14 +65,14 @@ def reference(
 ) -> Reference:
     """Reference of a case on operands of `dtype`; raises CaseError where the configuration has no meaning.
 
-    `random` says that operands hold independent random numbers.
+    `random`: operands hold independent random numbers.
     """
     exact = attention(config, operands, dtype)
     with np.errstate(all="ignore"):
         stages = Stages(config, operands, precision, exact)
-        output = _output(stages, U_REFERENCE[wide_reference(dtype)])
-        independent = random and errors_average_out(precision)
-        error = output.e_O.of_random_data() if independent else output.e_O.error
+        output = _output(stages, U_REFERENCE[uses_double_double(dtype)])
+        independent = random and errors_average_out(precision, precision.accumulate, precision.softmax)
+        error = output.e_O.random_data_limit() if independent else output.e_O.error
         error = np.where(np.isfinite(to_float64(exact.output)) | np.isinf(error), error, 0.0)
     facts = {
         "terms": config.kv_len,
@@ -74,24 +80,25 @@ def reference(
         "form": FORMS[independent],
         "saturated": _saturated(stages),
     }
-    found = Reference(dtype, exact.output, error, precision, facts)
+    bounded = Reference(dtype, exact.output, error, precision, facts)
     if not independent:
-        return found
+        return bounded
     deviation = np.where(output.linear, output.e_O.deviation, np.inf)
     return replace(
-        found, deviation=deviation, shared=output.e_O.shared, coherent=_coherent(stages), direction=output.direction
+        bounded,
+        deviation=deviation,
+        shared=output.e_O.shared,
+        correlated_elements=_correlated_elements(stages),
+        direction=output.direction,
     )
-
-
-FORMS = {False: "any data", True: "random data"}
 
 
 @dataclass(frozen=True)
 class Output:
-    """What is known of the output's error, in the case's layout.
+    """The uncertainty of the output, in the case's layout.
 
-    `linear` says where the deviation is that of a sum of small errors: where it reaches the output's own size, errors
-    are not.  `direction` is the output's derivative by log(scale), without what an output projection makes of it.
+    `linear` is where the first-order variance is valid; it is not where the deviation is as large as the output itself.
+    `direction` is the output's derivative by log(scale); None behind an output projection.
     """
 
     e_O: Uncertainty
@@ -99,151 +106,152 @@ class Output:
     direction: Float64 | None
 
 
-def _coherent(s: Stages) -> float:
-    """Elements that one rounding may enter: of a query's scores all its features, of a key all queries, too."""
+def _correlated_elements(s: Stages) -> float:
+    """Number of output elements that share one rounding: features share a query's scores, queries share the keys."""
     c = s.config
     output = bool(c.projections and c.projections.output)
     size = to_float64(s.exact.output).size
-    if c.projections and s.precision.u_m:  # weights are rounded, once for all
+    if c.projections and s.precision.u_m:  # every output element shares the rounded weights
         return float(size)
     rows = c.batch * c.q_len * (1 if output else c.num_heads)
     by_keys = bool(c.projections or c.rotary or s.precision.u_m)
     if by_keys:
         rows = c.batch * (1 if output else c.num_kv_heads)
-    if c.bias_at == "products" and c.bias is not None:  # scaled once for the whole batch
+    if c.bias_at == "products" and c.bias is not None:  # the scaled bias is shared by the batch
         rows = max(rows // c.batch, 1)
     return size / max(rows, 1)
 
 
 def _output(s: Stages, u_reference: float) -> Output:
     p, c = s.precision, s.config
-    found = exponents(s)
-    heads = weighted(s.weights, s.values)  # before a scale at the weights
-    sizes = _value_sizes(s)
-    magnitude = weighted(s.weights, sizes)
-    rho = np.expm1(np.minimum(found.r.error, STAGNANT))
-    total = (s.weights * rho).sum(axis=-1, keepdims=True)
-    along = _along_scale(s, heads)
-    from_scores = _from_scores(s, found, heads, rho, total).more(0.0, shared=max(p.u_s, 2 * p.u_a) * np.abs(along))
-    e_O = _summed(s, from_scores, heads, magnitude, total)
-    cap = (_largest(sizes) + np.abs(heads)) * (1 + 64 * p.u_a + p.u_p + 2 * p.u_m)
-    always = _flushed(s)
+    errors = bound_exponents(s)
+    heads = weighted_sum(s.weights, s.values)  # before a scale at the weights
+    magnitudes = _value_magnitudes(s)
+    magnitude = weighted_sum(s.weights, magnitudes)
+    rho = np.expm1(np.minimum(errors.r.error, STAGNANT))
+    rho_sum = (s.weights * rho).sum(axis=-1, keepdims=True)
+    scale_derivative = _scale_derivative(s, heads)
+    from_scores = _propagate_scores(s, errors, heads, rho, rho_sum).enlarge(
+        0.0, shared=max(p.u_s, 2 * p.u_a) * np.abs(scale_derivative)
+    )
+    e_O = _add_sums(s, from_scores, heads, magnitude, rho_sum)
+    cap = (_max_magnitude(magnitudes) + np.abs(heads)) * (1 + 64 * p.u_a + p.u_p + 2 * p.u_m)
+    underflow = _underflow(s)
     linear: Bools = np.broadcast_to(np.asarray(e_O.deviation <= cap / DEVIATIONS), heads.shape)
-    e_O = e_O.more(always, shared=always).capped(cap, cap / DEVIATIONS)
-    e_v = entering(s, "value").mapped(s.with_nothing)
-    if not e_v.exact:
-        carried = np.minimum(weighted(s.weights, e_v.error) * (1 + total), _largest(e_v.error))
-        e_O = e_O.more(carried, weighted(s.weights**2, e_v.variance))
-    no_limit = np.where(found.boundless | _vanishing(s), np.inf, 0.0)
-    e_O = e_O.more(no_limit, shared=no_limit)
-    own = u_reference * (s.weights.shape[-1] + 64) * magnitude
+    e_O = e_O.enlarge(underflow, shared=underflow).clip(cap, cap / DEVIATIONS)
+    e_v = input_uncertainty(s, "value").map(s.append_zero_row)
+    if not e_v.is_exact:
+        from_values = np.minimum(weighted_sum(s.weights, e_v.error) * (1 + rho_sum), _max_magnitude(e_v.error))
+        e_O = e_O.enlarge(from_values, weighted_sum(s.weights**2, e_v.variance))
+    unlimited = np.where(errors.unbounded | _may_meet_zero_weight(s), np.inf, 0.0)
+    e_O = e_O.enlarge(unlimited, shared=unlimited)
+    reference_error = u_reference * (s.weights.shape[-1] + 64) * magnitude
     if c.scale_at == "weights":
         scale = abs(c.scale or 0.0)
-        own = own + scale * (p.u_p + p.u_s + 2 * p.u_a) * magnitude
-        e_O, along = e_O.scaled(scale), scale * along
-    e_O = leaving(s, e_O.more(own, shared=own))
+        reference_error = reference_error + scale * (p.u_p + p.u_s + 2 * p.u_a) * magnitude
+        e_O, scale_derivative = e_O.scale_by(scale), scale * scale_derivative
+    e_O = output_uncertainty(s, e_O.enlarge(reference_error, shared=reference_error))
     if c.projections and c.projections.output:
-        of_tokens: Bools = np.asarray(linear.all(axis=(1, 3)))  # bq
-        return Output(e_O, of_tokens[0] if c.layout == "ds" else of_tokens[..., None], None)
-    return Output(e_O, to_layout(c, linear), to_layout(c, along))
+        token_linear: Bools = np.asarray(linear.all(axis=(1, 3)))  # bq
+        return Output(e_O, token_linear[0] if c.layout == "ds" else token_linear[..., None], None)
+    return Output(e_O, to_layout(c, linear), to_layout(c, scale_derivative))
 
 
 def _saturated(s: Stages) -> float:
-    """The share of queries that see several keys of which one has all the weight that float16 can tell."""
+    """The share of queries that see several keys but give one of them a weight that float16 cannot tell from 1."""
     several = s.allowed.sum(axis=-1) > 1
     largest = s.weights.max(axis=-1, initial=0.0)
     return float(np.mean(several & (largest > 1 - FLOAT16.unit_roundoff))) if several.size else 0.0
 
 
-def errors_average_out(p: Precision) -> bool:
-    """Not below float32, where sums stagnate, nor with truncation, which is biased."""
-    return min(p.accumulate.precision, p.softmax.precision) >= FLOAT32.precision and not p.truncates
-
-
-def _from_scores(s: Stages, found: Exponents, heads: Float64, rho: Float64, total: Float64) -> Uncertainty:
-    """What the errors of the scores make of the output; `total` is sum_j w rho."""
-    spread = np.maximum(weighted(s.weights, s.values**2) - heads**2, 0.0)
+def _propagate_scores(s: Stages, errors: Exponents, heads: Float64, rho: Float64, rho_sum: Float64) -> Uncertainty:
+    """The uncertainty of the output from that of the scores; `rho_sum` is sum_j w rho."""
+    spread = np.maximum(weighted_sum(s.weights, s.values**2) - heads**2, 0.0)
     cauchy_schwarz = np.sqrt((s.weights * rho**2).sum(axis=-1, keepdims=True) * spread)
-    triangle = weighted(s.weights * rho, np.abs(s.values)) + total * np.abs(heads)
-    scored = s.weights**2 * found.r.variance
-    variance = weighted(scored, s.values**2) - 2 * heads * weighted(scored, s.values)
-    variance = np.maximum(variance + heads**2 * scored.sum(axis=-1, keepdims=True), 0.0)
-    if not (e_q := entering(s, "query")).exact:
-        variance = variance + _along_query(s, e_q.variance, found.slope, heads)
-    return Uncertainty(np.minimum(cauchy_schwarz, triangle) / np.maximum(1 - total, 1e-9), variance)
+    triangle = weighted_sum(s.weights * rho, np.abs(s.values)) + rho_sum * np.abs(heads)
+    weighted_variance = s.weights**2 * errors.r.variance
+    variance = weighted_sum(weighted_variance, s.values**2) - 2 * heads * weighted_sum(weighted_variance, s.values)
+    variance = np.maximum(variance + heads**2 * weighted_variance.sum(axis=-1, keepdims=True), 0.0)
+    if not (e_q := input_uncertainty(s, "query")).is_exact:
+        variance = variance + _query_variance(s, e_q.variance, errors.slope, heads)
+    return Uncertainty(np.minimum(cauchy_schwarz, triangle) / np.maximum(1 - rho_sum, 1e-9), variance)
 
 
-def _summed(s: Stages, e_O: Uncertainty, heads: Float64, magnitude: Float64, total: Float64) -> Uncertainty:
-    """With the roundings of weights and of both sums; `magnitude` is sum w|v|, which errors of scores make larger."""
+def _add_sums(s: Stages, e_O: Uncertainty, heads: Float64, magnitude: Float64, rho_sum: Float64) -> Uncertainty:
+    """Add the roundings of the weights and of both sums; `magnitude` is sum w|v|, which errors of scores enlarge."""
     p, relative = s.precision, s.relative("values")
     w2, o2 = s.weights**2, heads**2
-    w2v2, parts = weighted(w2, _value_sizes(s) ** 2), o2
-    seen = _seen(s)
-    rescaled = seen + 2 * np.minimum(BLOCKS, seen)  # a block holds one key at least
-    narrow = p.u_x if p.u_x > p.u_a else 0.0
-    of_values = (1, p.u_p), (2, p.u_m), (1, narrow)
-    of_weights = (1, 4 * p.u_a), (1, narrow)  # each quotient is rounded
-    sum_values = grown(rescaled, p.u_a, *of_values)
-    sum_weights = grown(rescaled, p.u_x, *of_weights)
-    if relative is not None:  # values stored with positions, or both summed apart and added
-        plain = weighted(s.weights, s.plain("value"))
-        parts = o2 + plain**2 + (heads - plain) ** 2
+    w2v2, parts = weighted_sum(w2, _value_magnitudes(s) ** 2), o2
+    keys = _allowed_count(s)
+    rescaled = keys + 2 * np.minimum(BLOCKS, keys)  # a block has at least one key
+    u_narrow = p.u_x if p.u_x > p.u_a else 0.0
+    value_roundings = (1, p.u_p), (2, p.u_m), (1, u_narrow)
+    weight_roundings = (1, 4 * p.u_a), (1, u_narrow)  # each quotient is rounded
+    sum_values = elementwise_gamma(rescaled, p.u_a, *value_roundings)
+    sum_weights = elementwise_gamma(rescaled, p.u_x, *weight_roundings)
+    if relative is not None:  # value + position is stored, or both are summed separately and added
+        without_positions = weighted_sum(s.weights, s.without_positions("value"))
+        parts = o2 + without_positions**2 + (heads - without_positions) ** 2
         sum_values = sum_values + s.u_step + p.u_s
-    sums = scatter(*of_values) * w2v2 + sum_variance(p.u_a, seen, parts, w2v2)
-    sums = sums + sum_variance(p.u_x, seen, o2, o2 * w2.sum(axis=-1, keepdims=True)) + scatter(*of_weights) * o2
+    sums = relative_variance(*value_roundings) * w2v2 + sum_variance(p.u_a, keys, parts, w2v2)
+    sums = sums + sum_variance(p.u_x, keys, o2, o2 * w2.sum(axis=-1, keepdims=True))
+    sums = sums + relative_variance(*weight_roundings) * o2
     if relative is not None:
-        sums = sums + scatter((1, s.u_step)) * w2v2 + scatter((1, p.u_s)) * parts
-    return e_O.more(sum_values * magnitude * (1 + total), sums).more(sum_weights * np.abs(heads))
+        sums = sums + relative_variance((1, s.u_step)) * w2v2 + relative_variance((1, p.u_s)) * parts
+    return e_O.enlarge(sum_values * magnitude * (1 + rho_sum), sums).enlarge(sum_weights * np.abs(heads))
 
 
-def _along_scale(s: Stages, heads: Float64) -> Float64:
-    """The derivative by log(scale), along which one relative error of it moves the output: all scores share that."""
-    capped = s.beside(np.where(s.exact.allowed, finite(s.exact.capped), 0.0), 0.0)
-    return weighted(s.weights * capped, s.values) - heads * (s.weights * capped).sum(axis=-1, keepdims=True)
+def _scale_derivative(s: Stages, heads: Float64) -> Float64:
+    """The derivative of the output by log(scale): the direction of the scale's error, which all scores share."""
+    capped = s.append_sink(np.where(s.exact.allowed, zero_nonfinite(s.exact.capped), 0.0), 0.0)
+    return weighted_sum(s.weights * capped, s.values) - heads * (s.weights * capped).sum(axis=-1, keepdims=True)
 
 
-def _along_query(s: Stages, variance: Float64, slope: Float64, heads: Float64) -> Float64:
-    """What the variance of each query's features becomes in its output: bhqd."""
-    keys = s.with_nothing(s.keys)
+def _query_variance(s: Stages, variance: Float64, slope: Float64, heads: Float64) -> Float64:
+    """The variance of the output from that of the query's features: bhqd."""
+    keys = s.append_zero_row(s.keys)
     out = np.zeros(heads.shape)
-    for i in range(heads.shape[2]):  # one query at a time: all of them are a tensor bhqdd
+    for i in range(heads.shape[2]):  # one query at a time: together they would be a tensor bhqdd
         own_keys, values = (x if x.ndim == 4 else x[:, :, i] for x in (keys, s.values))
-        along = (s.weights * slope)[:, :, i, :, None] * own_keys
-        moved = along.swapaxes(-1, -2) @ values - along.sum(axis=-2)[..., None] * heads[:, :, i, None, :]
-        out[:, :, i] = (variance[:, :, i, :, None] * moved**2).sum(axis=-2)
+        weighted_keys = (s.weights * slope)[:, :, i, :, None] * own_keys
+        derivative = (
+            weighted_keys.swapaxes(-1, -2) @ values - weighted_keys.sum(axis=-2)[..., None] * heads[:, :, i, None, :]
+        )
+        out[:, :, i] = (variance[:, :, i, :, None] * derivative**2).sum(axis=-2)
     return np.asarray(s.config.score_scale**2 * out)
 
 
-def _value_sizes(s: Stages) -> Float64:
-    """|v|; with relative values |v| + |a|, because their sum may be stored or each be weighted apart."""
+def _value_magnitudes(s: Stages) -> Float64:
+    """|v|; with relative values |v| + |a|, because their sum may be stored, or each be weighted separately."""
     relative = s.relative("values")
     if relative is None:
         return np.abs(s.values)
-    return np.asarray(np.abs(s.plain("value"))[:, :, None] + np.abs(relative))
+    return np.asarray(np.abs(s.without_positions("value"))[:, :, None] + np.abs(relative))
 
 
-def _seen(s: Stages) -> Float64:
-    """How many keys each query sees: bhq1."""
+def _allowed_count(s: Stages) -> Float64:
+    """Number of keys that each query sees: bhq1."""
     return np.asarray(s.allowed.sum(axis=-1, keepdims=True), np.float64)
 
 
-def _flushed(s: Stages) -> Float64:
-    """Weights too small for their format, and products below the accumulator's normal range."""
+def _underflow(s: Stages) -> Float64:
+    """The loss from weights that underflow their format, and from products that underflow the accumulator."""
     p = s.precision
-    lost = p.weights.tiny if p.flushes else p.weights.smallest
+    threshold = p.weights.tiny if p.flushes else p.weights.smallest
     small = ((s.weights < 2 * p.weights.tiny) & s.allowed).astype(np.float64)
-    return weighted(small, np.abs(s.values)) * lost + _seen(s) * p.accumulate.tiny * _largest(s.values)
+    flushed = weighted_sum(small, np.abs(s.values)) * threshold
+    return flushed + _allowed_count(s) * p.accumulate.tiny * _max_magnitude(s.values)
 
 
-def _vanishing(s: Stages) -> Bools:
-    """Where an infinite value meets a weight that its format may not hold: bhqd."""
+def _may_meet_zero_weight(s: Stages) -> Bools:
+    """Where an infinite value has a weight that may underflow: bhqd."""
     infinite = np.isinf(to_float64(s.exact.values))
     small = (s.weights < 2 * s.precision.weights.tiny)[..., : s.config.kv_len] & s.exact.allowed
     if not infinite.any() or not small.any():
         return np.zeros((*small.shape[:-1], 1), bool)
-    return np.asarray(weighted(small.astype(np.float64), infinite.astype(np.float64)) > 0)
+    return np.asarray(weighted_sum(small.astype(np.float64), infinite.astype(np.float64)) > 0)
 
 
-def _largest(values: Float64) -> Float64:
+def _max_magnitude(values: Float64) -> Float64:
     """max_j |v_j| per feature: a convex combination stays within it."""
     return np.max(np.abs(values), axis=-2, keepdims=values.ndim == 4, initial=0.0)

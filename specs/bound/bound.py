@@ -1,6 +1,7 @@
-"""The reference of a case with its bound, for one dtype and declared precision: whichever kind and direction it has.
+"""The reference value and error bound of a case, for one dtype and declared precision, of any kind and direction.
 
-It is computed once and shared by all backends of a worker; one that was dear is kept on disk (`specs.reference.cache`).
+A reference is computed once and shared by all backends of a worker; an expensive one is also stored on disk
+(`specs.reference.cache`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from specs.inputs import inputs
 from specs.reference import cache
 from specs.reference.reference import Reference
 
-DEAR_SECONDS = 0.05  # cheaper references are computed again rather than read from a file
+EXPENSIVE_SECONDS = 0.05  # cheaper references are recomputed instead of read from disk
 
 
 def reference(
@@ -34,31 +35,31 @@ def reference(
     folder: Path | None = None,
     gradient_of: str | None = None,
 ) -> Reference:
-    """What the case's result must be for these operands, and how far it may be off; or the gradient of one of them.
+    """The reference of the case's result for these operands, or of the gradient of one of them.
 
-    `folder` keeps dear references between runs.  Raises CaseError where the case has no meaning, or where its literal
-    expectation contradicts the formula.
+    `folder` stores expensive references between runs.  Raises CaseError where the case has no meaning, or where its
+    literal `expect.value` contradicts the formula.
     """
     dtype = DTYPES[dtype_name]
-    if (found := cache.find(cache.key(case, dtype, precision, gradient_of), folder)) is not None:
-        return found
+    if (cached := cache.find(cache.key(case, dtype, precision, gradient_of), folder)) is not None:
+        return cached
     started = time.perf_counter()
-    made: dict[str | None, Reference]
+    references: dict[str | None, Reference]
     if gradient_of is None:
-        made = {None: _evaluate(case, dtype, operands, precision)}
+        references = {None: _evaluate(case, dtype, operands, precision)}
         if case.config.expect is not None and case.config.expect.value is not None:
-            _check_literal(case, dtype, made[None])
-    else:  # a check asks for all of them
+            _check_literal(case, dtype, references[None])
+    else:  # a check needs those of all operands
         assert precision is not None
-        made = dict(_gradients(case, dtype, operands, precision).items())
-    dear = time.perf_counter() - started > DEAR_SECONDS
-    for name, each in made.items():
-        cache.keep(cache.key(case, dtype, precision, name), each, folder if dear else None)
-    return made[gradient_of]
+        references = dict(_gradients(case, dtype, operands, precision).items())
+    is_expensive = time.perf_counter() - started > EXPENSIVE_SECONDS
+    for name, value in references.items():
+        cache.store(cache.key(case, dtype, precision, name), value, folder if is_expensive else None)
+    return references[gradient_of]
 
 
 def _evaluate(case: Case, dtype: DType, operands: Mapping[str, Array], precision: Precision | None) -> Reference:
-    random = inputs.random_terms(case)
+    random = inputs.has_random_terms(case)
     if isinstance(case.config, EinsumConfig):
         return einsum.reference(case.config, dtype, list(operands.values()), precision, random)
     assert isinstance(case.config, AttentionConfig)
@@ -68,8 +69,8 @@ def _evaluate(case: Case, dtype: DType, operands: Mapping[str, Array], precision
 
 
 def _gradients(case: Case, dtype: DType, operands: Mapping[str, Array], precision: Precision) -> dict[str, Reference]:
-    """Of every operand that has one."""
-    cotangent, random = inputs.cotangent(case, dtype.name), inputs.random_terms(case)
+    """The reference gradient of each differentiable operand, by name."""
+    cotangent, random = inputs.cotangent(case, dtype.name), inputs.has_random_terms(case)
     if isinstance(case.config, AttentionConfig):
         return attention_gradient.references(case.config, dtype, operands, cotangent, precision, random)
     arrays, names = list(operands.values()), list(operands)
@@ -80,13 +81,13 @@ def _gradients(case: Case, dtype: DType, operands: Mapping[str, Array], precisio
 
 
 def _check_literal(case: Case, dtype: DType, computed: Reference) -> None:
-    """A stated value must be what the formula gives: exactly for integers, to float64's accuracy for others.
+    """Raise CaseError unless `expect.value` equals the formula: exactly for integers, to float64 accuracy for others.
 
-    Literals are decimal, so for inexact dtypes they are held against the formula on float64 operands; the backends are
-    held against the formula on the operands that they really receive.
+    Literals are decimal, so for inexact dtypes they are compared with the formula on float64 operands; backends are
+    compared with the formula on the operands that they receive.
     """
     assert case.config.expect is not None
-    # Integers as such, for not every one of 64 bits fits a float
+    # Integers stay integers: not every one of 64 bits fits a float
     stated = np.array(case.config.expect.value, dtype.widest.numpy if dtype.inexact else object)
     if dtype.inexact:
         if dtype != dtype.widest:

@@ -1,4 +1,4 @@
-"""The quantities of which the bound of an einsum is made, for one contraction of inexact operands.
+"""The quantities of the error bound of einsum, for one contraction of inexact operands.
 
 Symbols as in `specs.bound.einsum`.
 """
@@ -20,7 +20,7 @@ from specs.arithmetic.precision import Precision
 from specs.bound.rounding import gamma
 from specs.case.equation import Contraction, Term
 from specs.reference.contraction import contract
-from specs.reference.einsum import value
+from specs.reference.einsum import evaluate
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,25 @@ class Problem:
     operands: Sequence[Array]
     dtype: DType
     precision: Precision
-    late: Term = ()
+    deferred: Term = ()
 
     @cached_property
     def value(self) -> Array | DoubleDouble:
-        return value(self.contraction, self.operands, self.dtype)
+        return evaluate(self.contraction, self.operands, self.dtype)
 
     @cached_property
     def magnitudes(self) -> list[Float64]:
-        """Of finite entries; the others make a value that is compared as it is, without a bound."""
+        """Absolute values, with 0 for infinities and NaN: what they enter is compared exactly, without a bound."""
         wide = [np.abs(operand.astype(np.complex128 if self.complex else np.float64)) for operand in self.operands]
         return [np.where(np.isfinite(magnitude), magnitude, 0.0) for magnitude in wide]
 
     @cached_property
-    def finite(self) -> bool:
+    def is_finite(self) -> bool:
         return all(bool(np.all(np.isfinite(operand.astype(np.complex128)))) for operand in self.operands)
 
     @cached_property
-    def narrowed(self) -> list[bool]:
-        """For each operand, whether a value of it is rounded when it is converted to the result's dtype."""
+    def is_rounded_on_entry(self) -> list[bool]:
+        """For each operand, whether conversion to the result's dtype rounds any of its values."""
         storage = self.precision.storage
         return [x.dtype != self.dtype.numpy and not converts_exactly(x, storage) for x in self.operands]
 
@@ -63,22 +63,22 @@ class Problem:
 
     @cached_property
     def terms(self) -> int:
-        """Real terms of one component: K, times the products that a complex product expands to."""
+        """Real terms of one component: K, times the number of real products in a complex product."""
         return self.contraction.length * (2 ** (self.n - 1) if self.complex else 1)
 
     @cached_property
     def stages(self) -> int:
-        """Intermediates that a term can pass.
+        """Number of stored intermediates that can round one term.
 
-        They are n - 2 partial products, each operand that may be summed beforehand, and one product more where it may
-        be stored before it is summed.
+        n - 2 partial products, one for each operand that may be summed before it is multiplied, and one for a product
+        that may be stored before a deferred sum.
         """
-        beforehand = sum(map(bool, self.lone_labels)) if self.n > 1 else 0
-        return max(self.n - 2, 0) + beforehand + bool(self.late)
+        summed_first = sum(map(bool, self.lone_labels)) if self.n > 1 else 0
+        return max(self.n - 2, 0) + summed_first + bool(self.deferred)
 
     @cached_property
     def lone_labels(self) -> list[set[str]]:
-        """For each operand, the summed labels that vary in no other operand: it may be summed over them beforehand."""
+        """For each operand, the summed labels that vary in no other operand, over which it may be summed first."""
         sizes = self.contraction.sizes
         varying = [
             {label for label, size in zip(term, operand.shape, strict=True) if size == sizes[label]}
@@ -89,16 +89,16 @@ class Problem:
 
     @cached_property
     def additions(self) -> int:
-        """And multiplications, one fewer where the comparison rounds to the accumulator's own format."""
+        """Additions and multiplications per term; one fewer where the comparison rounds to the accumulator's format."""
         more = self.n - 1 if self.complex else 0
         less = 1 if self.precision.accumulate == self.precision.storage and not self.complex else 0
         return max(self.terms + self.n - 2 + more - less, 0)
 
     @property
     def conversions(self) -> tuple[int, float]:
-        """Roundings of operands to the result's dtype."""
+        """(count, unit roundoff) of the roundings of operands to the result's dtype."""
         p = self.precision
-        return sum(self.narrowed), p.storage.unit_roundoff * (2 if p.truncates else 1)
+        return sum(self.is_rounded_on_entry), p.storage.unit_roundoff * (2 if p.truncates else 1)
 
     @cached_property
     def growth(self) -> float:
@@ -109,22 +109,22 @@ class Problem:
     @cached_property
     def sum_of_magnitudes(self) -> Float64:
         """S, with a trailing axis of 1 for complex values."""
-        return self._summed(self.magnitudes)
+        return self._contract_magnitudes(self.magnitudes)
 
     @cached_property
     def sum_of_squares(self) -> Float64:
-        """T2, in the same way."""
-        return self._summed([magnitude * magnitude for magnitude in self.magnitudes])
+        """T2, with the same shape."""
+        return self._contract_magnitudes([magnitude * magnitude for magnitude in self.magnitudes])
 
-    def _summed(self, magnitudes: list[Float64]) -> Float64:
-        found: Float64 = contract(self.contraction, magnitudes)
-        return found[..., None] if self.complex else found
+    def _contract_magnitudes(self, magnitudes: list[Float64]) -> Float64:
+        total: Float64 = contract(self.contraction, magnitudes)
+        return total[..., None] if self.complex else total
 
     @cached_property
-    def coherent(self) -> float:
-        """Elements that one rounding may enter: those that share an index of an intermediate, or of a rounded operand.
+    def correlated_elements(self) -> float:
+        """Number of output elements that share one rounding: of an element of an intermediate, or of a rounded operand.
 
-        What is summed afterwards may add up in the same way in all of them, as it does where operands are positive.
+        The shared error is summed alike in all of them, for example where the other operands are positive.
         """
         output = self.contraction.output
         parts = [part for group, part in self.intermediates() if len(group) < self.n]
@@ -134,9 +134,9 @@ class Problem:
         return math.prod(self.contraction.output_shape) / max(min(rows, default=math.inf), 1) if parts else 1.0
 
     def intermediates(self) -> Iterator[tuple[tuple[int, ...], Contraction]]:
-        """Every group of operands whose partial contraction may be stored, as a contraction of its own."""
+        """(operand indices, contraction) of each group of operands whose partial contraction may be stored."""
         c = self.contraction
-        for size in range(1, self.n + bool(self.late)):
+        for size in range(1, self.n + bool(self.deferred)):
             for group in combinations(range(self.n), size):
                 if size == 1 and not self.lone_labels[group[0]]:
                     continue
@@ -144,10 +144,10 @@ class Problem:
                 rest = {label for i, term in enumerate(c.operands) if i not in group for label in term}
                 labels = dict.fromkeys(label for term in terms for label in term)
                 sizes = {label: self.size_in(group, label) for label in labels}
-                soon = tuple(label for label in labels if label in rest or label in c.output)
-                late = tuple(label for label in labels if label in soon or label in self.late)
-                for visible in dict.fromkeys((soon, late) if size < self.n else (late,)):
-                    yield group, Contraction(terms, visible, sizes)
+                immediate = tuple(label for label in labels if label in rest or label in c.output)
+                with_deferred = tuple(label for label in labels if label in immediate or label in self.deferred)
+                for kept_labels in dict.fromkeys((immediate, with_deferred) if size < self.n else (with_deferred,)):
+                    yield group, Contraction(terms, kept_labels, sizes)
 
     def size_in(self, group: tuple[int, ...], label: str) -> int:
         """Size of a label within a group of operands: 1 where all of them broadcast it."""

@@ -1,4 +1,4 @@
-"""Where a contraction has no rounding at all, and what it may lose or exceed at the ends of a format's range.
+"""Contractions without any rounding, and those with overflow, underflow or infinite operands.
 
 Symbols as in `specs.bound.einsum`.
 """
@@ -15,35 +15,36 @@ from specs.arithmetic.formats import Array, Bools, Float64, round_to
 from specs.bound.einsum_problem import Problem
 from specs.case.equation import Contraction
 from specs.reference.contraction import contract
-from specs.reference.working_precision import U_REFERENCE
-from specs.reference.working_precision import uses_double_double as wide_reference
+from specs.reference.working_precision import U_REFERENCE, uses_double_double
 
 
 @dataclass(frozen=True)
 class Limits(Problem):
-    """A contraction where counting roundings is not enough: exact sums, overflow, underflow, infinite operands."""
+    """What counting roundings does not cover: exact sums, overflow, underflow, infinite operands."""
 
     def reference_error(self) -> float:
-        """The reference's own error over S; none where float64 holds every product of narrower operands."""
-        copies = self.n == 1 and wide_reference(self.dtype)
+        """The reference's own error relative to S; 0 where float64 holds every product of narrower operands exactly."""
+        copies = self.n == 1 and uses_double_double(self.dtype)
         if self.terms == 1 and (copies or sum(map(significant_bits, self.operands)) <= 53):
             return 0.0
-        return (self.terms + 2 * self.n) * U_REFERENCE[wide_reference(self.dtype)]
+        return (self.terms + 2 * self.n) * U_REFERENCE[uses_double_double(self.dtype)]
 
     # Exactness ----------------------------------------------------------------------------------------------------
 
-    def exact(self, s: Float64) -> Bools | bool:
-        """Where no partial result of any order can need rounding, in units of the operands' common quantum."""
+    def is_exact(self, s: Float64) -> Bools | bool:
+        """Where no partial result of any order needs rounding, counted in units of the operands' common quantum."""
         p = self.precision
         if self.terms == 1 and self.n == 1:
             return not p.flushes and self.reference_error() == 0.0
-        if not self.finite or any(self.narrowed) or any(np.any(self._vanishing(i)) for i in range(self.n)):
+        if not self.is_finite or any(self.is_rounded_on_entry):
+            return False
+        if any(np.any(self._input_loss(i)) for i in range(self.n)):
             return False
         if p.u_m and not all(np.array_equal(round_to(m, p.multiply), m) for m in self.magnitudes):
             return False
         quanta = [_quantum_exponent(operand) for operand in self.operands]
         quantum = sum(quanta)
-        # A partial product can have fewer of the large factors, and so be a multiple of less
+        # A partial product may lack some of the factors, and so have a smaller quantum
         finest = sum(min(q, 0) for q in quanta) if self.stages else quantum
         passed = (p.accumulate, p.intermediate) if self.stages else (p.accumulate,)
         if finest < max(f.emin if p.flushes else f.emin - f.precision + 1 for f in passed):
@@ -59,9 +60,9 @@ class Limits(Problem):
     # The ends of the range ----------------------------------------------------------------------------------------
 
     def may_overflow(self, largest_sum: Float64) -> Bools | bool:
-        """Where a partial sum, or anywhere a stored intermediate, may exceed its format: accuracy has no limit."""
+        """Where a partial sum may overflow; everywhere, if a stored intermediate may.  There is no bound there."""
         p = self.precision
-        overflows = (largest_sum >= p.accumulate.max) | self._converted_to_infinity()
+        overflows = (largest_sum >= p.accumulate.max) | self._overflows_on_entry()
         ceiling = self.terms * math.prod(max(1.0, float(np.max(m, initial=0.0))) for m in self.magnitudes)
         if self.stages and not ceiling < p.intermediate.max:
             for group, part in self.intermediates():
@@ -70,61 +71,62 @@ class Limits(Problem):
                     return True
         return overflows
 
-    def _converted_to_infinity(self) -> Bools | bool:
-        """Elements that an operand reaches which the result's dtype cannot hold."""
+    def _overflows_on_entry(self) -> Bools | bool:
+        """Elements that use a value which overflows when it is converted to the result's dtype."""
         storage = self.precision.storage
-        if not any(self.narrowed):
+        if not any(self.is_rounded_on_entry):
             return False
-        beyond = self._reached([np.isinf(round_to(m, storage)).astype(np.float64) for m in self.magnitudes]) > 0
+        overflows = [np.isinf(round_to(m, storage)).astype(np.float64) for m in self.magnitudes]
+        beyond = self._count_marked_terms(overflows) > 0
         return beyond[..., None] if self.complex else beyond
 
-    def _reached(self, special: list[Float64]) -> Float64:
-        """How many terms of each element have a factor that is marked by 1."""
+    def _count_marked_terms(self, marks: list[Float64]) -> Float64:
+        """The number of terms of each element that have a factor marked by 1."""
         ones = [np.ones(operand.shape) for operand in self.operands]
-        parts = (contract(self.contraction, [*ones[:i], one, *ones[i + 1 :]]) for i, one in enumerate(special))
+        parts = (contract(self.contraction, [*ones[:i], mark, *ones[i + 1 :]]) for i, mark in enumerate(marks))
         return sum(parts, np.zeros(self.contraction.output_shape))
 
-    def meets_infinity(self) -> Bools:
-        """Elements that an infinite operand reaches, and no NaN: with partial results the order decides their pattern.
+    def depends_on_order(self) -> Bools:
+        """Elements that use an infinite operand and no NaN: with intermediates, the order decides between inf and NaN.
 
-        Of inf * b1 * c1 + inf * b2 * c2 the sum of b * c may be taken first, which makes an infinity of inf - inf.
+        In inf * b1 * c1 + inf * b2 * c2 the sum of b * c may come first, which gives an infinity instead of inf - inf.
         """
         wide = [operand.astype(np.complex128) for operand in self.operands]
-        infinite = self._reached([(np.isinf(x) & ~np.isnan(x)).astype(np.float64) for x in wide])
-        nan = self._reached([np.isnan(x).astype(np.float64) for x in wide])
+        infinite = self._count_marked_terms([(np.isinf(x) & ~np.isnan(x)).astype(np.float64) for x in wide])
+        nan = self._count_marked_terms([np.isnan(x).astype(np.float64) for x in wide])
         meets = np.asarray((infinite > 0) & (nan == 0))
         return meets[..., None] if self.complex else meets
 
     def underflow(self) -> Float64 | float:
-        """What gradual underflow, or flushing where it is declared, can take from one element."""
+        """Absolute error of one element from gradual underflow, or from flushing where it is declared."""
         p = self.precision
         if self.terms == 1 and self.n == 1:
-            return self._vanished()
-        lost = p.accumulate.tiny if p.flushes else p.accumulate.smallest / 2
-        return self.terms * lost + self._vanished() + self._flushed_intermediates()
+            return self._propagate_input_loss()
+        loss = p.accumulate.tiny if p.flushes else p.accumulate.smallest / 2
+        return self.terms * loss + self._propagate_input_loss() + self._intermediate_underflow()
 
-    def _vanishing(self, i: int) -> Float64:
-        """Of an operand's magnitudes, what may be lost as it is read and converted."""
+    def _input_loss(self, i: int) -> Float64:
+        """Absolute error of operand `i` from flushing as it is read and from underflow as it is converted."""
         p, magnitude = self.precision, self.magnitudes[i]
-        lost = np.where(magnitude < flush_threshold(self.operands[i], p), magnitude, 0.0)
-        if self.narrowed[i]:
+        loss = np.where(magnitude < flush_threshold(self.operands[i], p), magnitude, 0.0)
+        if self.is_rounded_on_entry[i]:
             below = np.where(magnitude < p.storage.tiny, p.storage.smallest, 0.0)
-            lost = np.maximum(lost, np.minimum(magnitude, below))
-        return lost
+            loss = np.maximum(loss, np.minimum(magnitude, below))
+        return loss
 
-    def _vanished(self) -> Float64 | float:
-        """What is lost of an operand takes its products along."""
+    def _propagate_input_loss(self) -> Float64 | float:
+        """The error of the result from the input loss of each operand."""
         total: Float64 | float = 0.0
         for i in range(self.n):
-            lost = self._vanishing(i)
-            if np.any(lost):
-                total = total + contract(self.contraction, [*self.magnitudes[:i], lost, *self.magnitudes[i + 1 :]])
+            loss = self._input_loss(i)
+            if np.any(loss):
+                total = total + contract(self.contraction, [*self.magnitudes[:i], loss, *self.magnitudes[i + 1 :]])
         return total[..., None] if self.complex and isinstance(total, np.ndarray) else total
 
-    def _flushed_intermediates(self) -> Float64 | float:
-        """A stored intermediate may lose half its smallest subnormal (or, flushed, a normal number's worth)."""
+    def _intermediate_underflow(self) -> Float64 | float:
+        """Error from stored intermediates: half the smallest subnormal each; if flushed, the smallest normal number."""
         p = self.precision
-        lost = p.intermediate.tiny if p.flushes else p.intermediate.smallest / 2
+        loss = p.intermediate.tiny if p.flushes else p.intermediate.smallest / 2
         smallest = math.prod(min(1.0, _smallest_nonzero(m)) for m in self.magnitudes)
         if not self.stages or smallest > p.intermediate.tiny / p.intermediate.unit_roundoff:
             return 0.0
@@ -135,7 +137,7 @@ class Limits(Problem):
             sizes = self.contraction.sizes
             rest = Contraction(terms, self.contraction.output, sizes)
             total = total + contract(rest, [np.ones(part.output_shape), *(self.magnitudes[i] for i in others)])
-        total = lost * total
+        total = loss * total
         return total[..., None] if self.complex and isinstance(total, np.ndarray) else total
 
 

@@ -1,15 +1,15 @@
-"""How far a computed tensor may be off, and what becomes of that from step to step.
+"""The uncertainty of a computed tensor, and how operations propagate it.
 
-Every step of a derivation has one such e_X: its largest error, and for random data its variance and what is shared.
-Each operation here says what all three become, with x the exact value, e its largest error, s^2 the variance:
+Each step X of a derivation has an uncertainty e_X: its largest error and, for random data, a variance and a shared
+error.  Each operation propagates all three, with x the exact value, e its largest error, s^2 its variance:
 
     sum         e_x + e_y                      s_x^2 + s_y^2
     rounding    e_x + c u |x|                  s_x^2 + c u^2 x^2 / 4           c times, with the unit roundoff u
     factor f    |f| e_x                        f^2 s_x^2
     product     e_x (|y| + e_y) + |x| e_y      s_x^2 y^2 + x^2 s_y^2           x and y being independent
 
-What is shared goes the way of the largest error, in first order.  Where the largest error and the variance of a step
-count different things (of a long sum: `specs.bound.rounding`), both are given side by side (`more`).
+A shared error propagates as the largest error does, in first order.  Where largest error and variance of a step are
+derived separately (as for a long sum: `specs.bound.rounding`), `enlarge` adds both.
 """
 
 from __future__ import annotations
@@ -20,88 +20,92 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from specs.arithmetic.formats import Float64
-from specs.bound.rounding import ROUNDING_DEVIATION, Size, deviations, scatter
+from specs.bound.rounding import ROUNDING_DEVIATION, Size, max_deviations, relative_variance
 
-NOTHING: Float64 = np.zeros(())
+ZERO: Float64 = np.zeros(())
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Per element, how far a computed tensor may be off.
+    """The error of a computed tensor, per element.
 
-    error     at most, for any data
-    variance  where operands are random: of what is independent from element to element
-    shared    where operands are random: at most, of what does not average out (a rounded scale, underflow)
+    error     largest error, for any data
+    variance  for random operands: variance of the part that is independent per element
+    shared    for random operands: largest error of the part that does not average out (a rounded scale, underflow)
     """
 
     error: Float64
-    variance: Float64 = field(default_factory=lambda: NOTHING)
-    shared: Float64 = field(default_factory=lambda: NOTHING)
+    variance: Float64 = field(default_factory=lambda: ZERO)
+    shared: Float64 = field(default_factory=lambda: ZERO)
 
     @property
-    def exact(self) -> bool:
-        """Whether nothing is uncertain: of an operand."""
+    def is_exact(self) -> bool:
+        """Whether there is no error, as in an operand."""
         return not np.any(self.error)
 
     @property
     def deviation(self) -> Float64:
         return np.asarray(np.sqrt(self.variance))
 
-    def of_random_data(self) -> Float64:
-        """The largest error where operands are random: hardly one result in a million has an element beyond it."""
-        likely = deviations(self.variance.size) * self.deviation + self.shared
-        return np.where(np.isinf(self.error), self.error, np.minimum(self.error, likely))
+    def random_data_limit(self) -> Float64:
+        """The largest error for random operands: about one result in a million has an element beyond it."""
+        probable = max_deviations(self.variance.size) * self.deviation + self.shared
+        return np.where(np.isinf(self.error), self.error, np.minimum(self.error, probable))
 
-    def plus(self, other: Uncertainty) -> Uncertainty:
-        """Of a sum."""
-        return self.more(other.error, other.variance, other.shared)
+    def add(self, other: Uncertainty) -> Uncertainty:
+        """The uncertainty of a sum."""
+        return self.enlarge(other.error, other.variance, other.shared)
 
-    def more(self, error: Size, variance: Size = 0.0, shared: Size = 0.0) -> Uncertainty:
-        """By so much, in which the largest error and the variance may count different things."""
+    def enlarge(self, error: Size, variance: Size = 0.0, shared: Size = 0.0) -> Uncertainty:
+        """Add to each part; largest error and variance may be derived separately."""
         return Uncertainty(
             np.asarray(self.error + error), np.asarray(self.variance + variance), np.asarray(self.shared + shared)
         )
 
-    def rounded(self, value: Float64, *roundings: tuple[float, float]) -> Uncertainty:
-        """After (count, unit roundoff) roundings of `value`."""
+    def add_roundings(self, value: Float64, *roundings: tuple[float, float]) -> Uncertainty:
+        """Add (count, unit roundoff) roundings of `value`."""
         size = np.abs(value)
-        return self.more(sum(count * unit for count, unit in roundings) * size, scatter(*roundings) * size**2)
+        return self.enlarge(
+            sum(count * unit for count, unit in roundings) * size, relative_variance(*roundings) * size**2
+        )
 
-    def blurred(self, *errors: Size) -> Uncertainty:
-        """By independent errors of at most these, each as random as one rounding."""
+    def add_independent(self, *errors: Size) -> Uncertainty:
+        """Add independent errors of at most these sizes, each distributed like one rounding."""
         error = self.error
-        for each in errors:
-            error = error + each
-        return Uncertainty(error, self.variance + ROUNDING_DEVIATION**2 * sum(each**2 for each in errors), self.shared)
+        for bound in errors:
+            error = error + bound
+        return Uncertainty(
+            error, self.variance + ROUNDING_DEVIATION**2 * sum(bound**2 for bound in errors), self.shared
+        )
 
-    def scaled(self, factor: Size) -> Uncertainty:
-        """Times an exact factor, element by element."""
+    def scale_by(self, factor: Size) -> Uncertainty:
+        """The uncertainty of the product with an exact factor, elementwise."""
         size = np.abs(factor)
         return Uncertainty(size * self.error, factor**2 * self.variance, size * self.shared)
 
-    def capped(self, most: Float64, deviation: Float64) -> Uncertainty:
-        """No larger than `most` can be; the deviation no larger than `deviation`."""
+    def clip(self, limit: Float64, deviation: Float64) -> Uncertainty:
+        """Limit error and shared error to `limit`, the standard deviation to `deviation`."""
         return Uncertainty(
-            np.minimum(self.error, most), np.minimum(self.variance, deviation**2), np.minimum(self.shared, most)
+            np.minimum(self.error, limit), np.minimum(self.variance, deviation**2), np.minimum(self.shared, limit)
         )
 
-    def either(self, other: Uncertainty) -> Uncertainty:
-        """Of a tensor that may be computed in two ways."""
+    def maximum(self, other: Uncertainty) -> Uncertainty:
+        """The larger of both, elementwise: for a tensor that may be computed in two ways."""
         return Uncertainty(
             np.maximum(self.error, other.error),
             np.maximum(self.variance, other.variance),
             np.maximum(self.shared, other.shared),
         )
 
-    def mapped(self, move: Callable[[Float64], Float64]) -> Uncertainty:
-        """Of the tensor whose elements are moved, repeated or left out like this."""
-        return Uncertainty(*(move(part) if part.ndim else part for part in vars(self).values()))
+    def map(self, function: Callable[[Float64], Float64]) -> Uncertainty:
+        """Apply a function that moves, repeats or leaves out elements to each part."""
+        return Uncertainty(*(function(part) if part.ndim else part for part in vars(self).values()))
 
 
-EXACT = Uncertainty(NOTHING)
+EXACT = Uncertainty(ZERO)
 
 
-def through(
+def propagate_product(
     product: Callable[[Float64, Float64], Float64],
     x: Float64,
     e_x: Uncertainty,
@@ -109,18 +113,18 @@ def through(
     e_y: Uncertainty,
     growth: float = 0.0,
 ) -> Uncertainty:
-    """Of a product of two tensors, or a sum of products, of which `product` makes the one of magnitudes.
+    """The uncertainty of a product of two tensors, or of a sum of products; `product` computes it from magnitudes.
 
-    `growth` is the largest relative error of each term within.  What its roundings add to the variance is to be added.
+    `growth` is the largest relative error of a term from the roundings within; the caller adds their variance.
     """
 
-    def of(a: Float64, b: Float64) -> Float64:
-        return product(a, b) if a.ndim and b.ndim else NOTHING
+    def multiply(a: Float64, b: Float64) -> Float64:
+        return product(a, b) if a.ndim and b.ndim else ZERO
 
-    sizes, both = np.abs(x), np.abs(y) + e_y.error
-    error = of(e_x.error, both) + of(sizes, e_y.error)
+    sizes, enlarged_y = np.abs(x), np.abs(y) + e_y.error
+    error = multiply(e_x.error, enlarged_y) + multiply(sizes, e_y.error)
     return Uncertainty(
-        np.asarray(error + growth * of(sizes + e_x.error, both) if growth else error),
-        np.asarray(of(e_x.variance, y**2) + of(x**2, e_y.variance)),
-        np.asarray(of(e_x.shared, np.abs(y)) + of(sizes, e_y.shared)),
+        np.asarray(error + growth * multiply(sizes + e_x.error, enlarged_y) if growth else error),
+        np.asarray(multiply(e_x.variance, y**2) + multiply(x**2, e_y.variance)),
+        np.asarray(multiply(e_x.shared, np.abs(y)) + multiply(sizes, e_y.shared)),
     )

@@ -1,4 +1,4 @@
-"""Operands of an attention, before they are laid in memory."""
+"""The operands of an attention case, before they get their memory layout."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from specs.inputs import designed
 from specs.inputs.random_numbers import Stream
 from specs.inputs.recipes import draw
 
-LITERAL = ("query", "key", "value")  # what an attention case may state number by number
+LITERAL = ("query", "key", "value")  # operands that an attention case may state literally
 
 
 def operands(case: Case, config: AttentionConfig, dtype: DType) -> dict[str, Array]:
     """Operand name → array of the dtype, or of the operand's own."""
-    made: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
     for operand, shape in operands_of(config).items():
         own = DTYPES[dtype_of(operand, config) or dtype.name]
-        made[operand.name] = cast(MAKERS[operand.content](Wanted(case, config, operand.name, shape, dtype)), own)
+        arrays[operand.name] = cast(MAKERS[operand.content](Request(case, config, operand.name, shape, dtype)), own)
     if config.data == "cancelling":
-        _pair_off(config, made, dtype)
+        _pair_off(config, arrays, dtype)
     if config.unseen:
-        _fill_unseen(config, made)
-    return made
+        _fill_unseen(config, arrays)
+    return arrays
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """An operand that is to be made; its values are rounded once, afterwards."""
+class Request:
+    """An operand to be generated; its values are rounded to the dtype once, afterwards."""
 
     case: Case
     config: AttentionConfig
@@ -50,76 +50,78 @@ class Wanted:
         return Stream(self.case.rng_key, self.name)
 
 
-def _tensor(wanted: Wanted) -> Array:
-    """Stated number by number, designed, or by the case's recipe."""
-    config, name = wanted.config, wanted.name
+def _tensor(request: Request) -> Array:
+    """A literal, a designed operand, or one drawn by the case's recipe."""
+    config, name = request.config, request.name
     literal = getattr(config, name) if name in LITERAL else None
     if literal is not None:
         return np.array(literal, np.float64)
-    if (made := designed.attention(wanted.case.rng_key, config, name, wanted.dtype)) is not None:
-        return made
+    if (values := designed.attention(request.case.rng_key, config, name, request.dtype)) is not None:
+        return values
     if config.data == "large" and (name != "query" or config.projections is not None):
-        return _normal(wanted)  # scores become large by the query alone, or by the weights
-    return draw(wanted.case, name, wanted.shape, wanted.dtype)
+        return _normal(request)  # only the query makes scores large, or the projection weights
+    return draw(request.case, name, request.shape, request.dtype)
 
 
-def _normal(wanted: Wanted) -> Float64:
-    return wanted.stream.normal(wanted.shape)
+def _normal(request: Request) -> Float64:
+    return request.stream.normal(request.shape)
 
 
-def _weight(wanted: Wanted) -> Float64:
-    """Unit variance in, unit variance out; `large` leaves the weights standard normal, as seed 002 has them."""
-    shape, p = wanted.shape, wanted.config.projections
+def _weight(request: Request) -> Float64:
+    """Weights that preserve unit variance; `large` keeps them standard normal, as seed 002 has them."""
+    shape, p = request.shape, request.config.projections
     fan_in = shape[-1] if p and p.kind == "linear" else shape[-2]
-    return _normal(wanted) if wanted.config.data == "large" else _normal(wanted) / math.sqrt(fan_in)
+    return _normal(request) if request.config.data == "large" else _normal(request) / math.sqrt(fan_in)
 
 
-def _bias(wanted: Wanted) -> Float64:
-    return _alibi(wanted.shape) if wanted.config.bias == "alibi" else _normal(wanted)
+def _bias(request: Request) -> Float64:
+    return _alibi(request.shape) if request.config.bias == "alibi" else _normal(request)
 
 
-def _lengths(wanted: Wanted) -> Array:
-    return np.array(wanted.config.kv_lengths)
+def _lengths(request: Request) -> Array:
+    return np.array(request.config.kv_lengths)
 
 
-def _rotary(wanted: Wanted, function: Callable[[Float64], Float64]) -> Float64:
-    """One row for each position, one column for each pair; as float32, for libraries differ in a cosine's last bit."""
-    config = wanted.config
+def _rotary(request: Request, function: Callable[[Float64], Float64]) -> Float64:
+    """One row per position, one column per pair; float32, as libraries differ in the last bit of a cosine."""
+    config = request.config
     assert config.rotary is not None
-    positions, pairs = np.arange(wanted.shape[0])[:, None], np.arange(wanted.shape[1])
+    positions, pairs = np.arange(request.shape[0])[:, None], np.arange(request.shape[1])
     return round_to(function(positions * config.rotary.base ** (-2.0 * pairs / config.rotary_dims)), FLOAT32)
 
 
-def _pair_off(config: AttentionConfig, made: dict[str, Array], dtype: DType) -> None:
+def _pair_off(config: AttentionConfig, arrays: dict[str, Array], dtype: DType) -> None:
     """The second half of the keys repeats the first; their values are negated, and off by one part in 64."""
-    if "key" not in made or config.new_len < 2:
+    if "key" not in arrays or config.new_len < 2:
         raise CaseError("syntax", "cancelling data needs two keys of its own: no self_attention, new keys beyond past")
     axis, half = config.layout.index("s"), config.new_len // 2
     for name, factor in (("key", 1.0), ("value", -1.0 - 2.0**-6)):
-        along = np.moveaxis(made[name], axis, 0)  # a view: the operand is changed
+        along = np.moveaxis(arrays[name], axis, 0)  # a view: changes the operand
         along[half : 2 * half] = cast(factor * along[:half].astype(np.float64), dtype)
 
 
-def _fill_unseen(config: AttentionConfig, made: dict[str, Array]) -> None:
-    """NaN or infinity in keys and values, past ones included, where no query of any head may see them."""
-    seen = np.broadcast_to(allowed_keys(config, made), (config.batch, config.num_heads, config.q_len, config.kv_len))
-    hidden = np.asarray(~seen.any(axis=(1, 2)))
+def _fill_unseen(config: AttentionConfig, arrays: dict[str, Array]) -> None:
+    """Write NaN or infinity into the keys and values, past ones included, that no query of any head may see."""
+    visible = np.broadcast_to(
+        allowed_keys(config, arrays), (config.batch, config.num_heads, config.q_len, config.kv_len)
+    )
+    hidden = np.asarray(~visible.any(axis=(1, 2)))
     if not hidden.any():
-        raise CaseError("syntax", "unseen needs a key that no query may see: every key is seen")
+        raise CaseError("syntax", "unseen needs a key that no query may see: here every key is seen")
     past, layout = config.past or 0, config.layout if "b" in config.layout else f"b{config.layout}"
     for name in ("key", "value"):
         for operand, at in ((f"past_{name}", slice(past)), (name, slice(past, None))):
-            if operand in made:
-                batched = made[operand] if "b" in config.layout else made[operand][None]
+            if operand in arrays:
+                batched = arrays[operand] if "b" in config.layout else arrays[operand][None]
                 by_key = np.moveaxis(batched, (layout.index("b"), layout.index("s")), (0, 1))  # a view
                 by_key[hidden[:, at]] = float(str(config.unseen))
 
 
-def _mask(wanted: Wanted) -> Array:
-    """True where a key takes part; the additive form of the same, or random numbers where no fill is stated."""
-    mask, stream, shape, format = wanted.config.mask, wanted.stream, wanted.shape, wanted.dtype.format
+def _mask(request: Request) -> Array:
+    """True where a key is allowed; or the additive form of that; or random numbers where no fill is stated."""
+    mask, stream, shape, format = request.config.mask, request.stream, request.shape, request.dtype.format
     assert mask is not None
-    allowed = ~stream.chosen(0.3, shape)
+    allowed = ~stream.draw_true(0.3, shape)
     if mask.pattern == "padding":
         allowed[...] = np.arange(shape[-1]) < shape[-1] - max(1, shape[-1] // 5)
     else:
@@ -137,19 +139,19 @@ def _mask(wanted: Wanted) -> Array:
 def _alibi(shape: Shape) -> Float64:
     """Attention with linear biases (Press et al. 2022): -slope_h * |distance|, aligned at the last query."""
     heads, q_len, kv_len = shape
-    # As float32, for the last bit of a power may differ between mathematical libraries
+    # Rounded to float32, as mathematical libraries differ in the last bit of a power
     slopes = round_to(2.0 ** (-8.0 * np.arange(1, heads + 1) / heads), FLOAT32)
     distance = np.abs(np.arange(q_len)[:, None] + (kv_len - q_len) - np.arange(kv_len))
     return np.asarray(-slopes[:, None, None] * distance)
 
 
-MAKERS: Mapping[Content, Callable[[Wanted], Array]] = {
+MAKERS: Mapping[Content, Callable[[Request], Array]] = {
     "tensor": _tensor,
     "weight": _weight,
     "normal": _normal,
     "bias": _bias,
-    "cosine": lambda wanted: _rotary(wanted, np.cos),
-    "sine": lambda wanted: _rotary(wanted, np.sin),
+    "cosine": lambda request: _rotary(request, np.cos),
+    "sine": lambda request: _rotary(request, np.sin),
     "mask": _mask,
     "lengths": _lengths,
 }

@@ -1,16 +1,16 @@
-"""Inputs that are designed so that a class of faults cannot hide, whatever the case computes.
+"""Designed inputs that reveal a class of faults, whatever the case computes.
 
-Random numbers show most faults, but some only a little: one key too many among hundreds, operands rounded to eight bits
-where the sum's bound is as wide as that.  A case of normal data is therefore checked under these recipes too, as far as
-they have a meaning for it:
+Random numbers reveal most faults, but some only faintly: one key too many among hundreds, or operands rounded to eight
+bits where the bound of the sum is as wide.  A case with normal data is therefore also checked with those of these
+recipes that apply to it:
 
-exact   einsum.  One operand holds odd integers with as many digits as the dtype and the sum leave room for, the others
+exact   einsum.  One operand holds odd integers with as many bits as the dtype and the sum have room for, the others
         hold 1 and -1.  No partial sum of any order needs rounding, so a right result is the rounded exact one, bit for
-        bit, and any lost digit of the operand shows.
-ramp    attention.  Scores grow or fall by so much from key to key that all weight is on the last or the first key that
-        a query may see: a mask, window or length that is off by one shows as the value of another key.
-equal   attention.  Every score is 0 before bias and mask, and values are 1 or -1: a key that is lost or leaks has the
-        weight of any other.
+        bit, and any lost bit of the operand changes it.
+ramp    attention.  Scores rise or fall so steeply from key to key that all weight is on the last or the first key that
+        a query may see: a mask, window or length that is off by one returns the value of another key.
+equal   attention.  Every score is 0 before bias and mask, and values are 1 or -1: a lost or leaked key has the same
+        weight as any other.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from specs.case.layout import to_layout
 from specs.case.shapes import attention_output_shape, attention_shapes, einsum_shapes
 from specs.inputs.random_numbers import Stream
 
-STEP, WIDE_STEP = 24.0, 48.0  # of a ramp, beyond which exp leaves nothing of float32, or of float64
-DIGIT = 32  # positions are counted in two digits, which all formats hold, where keys have two features
+STEP, WIDE_STEP = 24.0, 48.0  # of scores on a ramp: exp(-step) is negligible in float32, or in float64
+DIGIT = 32  # base of positions that are written in two digits, which all formats hold, if keys have two features
 
 
-def recipes(case: Case, dtype_name: str) -> tuple[str, ...]:
-    """The recipes under which a result is checked beside the case's own data; CaseError for a meaningless case."""
+def applicable_recipes(case: Case, dtype_name: str) -> tuple[str, ...]:
+    """The designed recipes that a case is checked with besides its own data; raises CaseError if it has no meaning."""
     config, dtype = case.config, DTYPES[dtype_name]
     if config.data != "normal" or config.probe or config.expected_error or not dtype.inexact:
         return ()
     if isinstance(config, EinsumConfig):
-        return ("exact",) if config.operands is None and _digits(config, dtype) > 0 else ()
+        return ("exact",) if config.operands is None and _count_digits(config, dtype) > 0 else ()
     literal = any(getattr(config, name) is not None for name in ("query", "key", "value"))
     if literal or not all(attention_output_shape(config)):
         return ()
-    found = {"ramp": _lacks_ramp(config, dtype), "equal": _lacks_equal(config)}
-    return tuple(recipe for recipe, lacking in found.items() if lacking is None)
+    reasons = {"ramp": _why_no_ramp(config, dtype), "equal": _why_not_equal(config)}
+    return tuple(recipe for recipe, reason in reasons.items() if reason is None)
 
 
-@lru_cache(maxsize=64)  # operands and references are kept by case, and a case is equal to itself alone
-def under(case: Case, recipe: str) -> Case:
-    """The case as if it had asked for the recipe."""
+@lru_cache(maxsize=64)  # operands and references are cached by case, and cases are compared by identity
+def with_recipe(case: Case, recipe: str) -> Case:
+    """The same case with the recipe as its data."""
     return replace(case, config=case.config.model_copy(update={"data": recipe}))
 
 
@@ -59,25 +59,27 @@ def under(case: Case, recipe: str) -> Case:
 
 
 def exact(case: Case, dtype: DType) -> dict[str, Array]:
-    """Operand name → values; which operand has the wide integers depends on case and dtype."""
+    """Operand name → values; case and dtype decide which operand has the wide integers."""
     config = case.config
     assert isinstance(config, EinsumConfig)
-    digits = _digits(config, dtype)
+    digits = _count_digits(config, dtype)
     if digits <= 0:
         raise CaseError("dtype", f"{config.equation!r} has no sums of {dtype.name} that are exact in every order")
     shapes = einsum_shapes(config)
     wide = int(Stream(case.rng_key, dtype.name, "wide").integers(0, len(shapes) - 1, ()))
-    made: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
     for index, (name, shape) in enumerate(shapes.items()):
-        own = digits if index == wide else 1
-        real, imaginary = (_odd(Stream(case.rng_key, name, "exact", part), shape, own) for part in ("real", "imag"))
-        # Of size 1 at most, so that a narrower format rounds and does not overflow
-        made[name] = (real + 1j * imaginary if dtype.kind == "complex" else real) * 2.0 ** (1 - own)
-    return made
+        operand_digits = digits if index == wide else 1
+        real, imaginary = (
+            _odd(Stream(case.rng_key, name, "exact", part), shape, operand_digits) for part in ("real", "imag")
+        )
+        # Scaled to at most 2, so that a narrower format rounds instead of overflowing
+        arrays[name] = (real + 1j * imaginary if dtype.kind == "complex" else real) * 2.0 ** (1 - operand_digits)
+    return arrays
 
 
 def _odd(stream: Stream, shape: Shape, digits: int) -> Float64:
-    """Odd integers of so many digits; of one, 1 and -1."""
+    """Odd integers of this many bits, of either sign; 1 and -1 for one bit."""
     sign = 2 * stream.integers(0, 1, shape) - 1
     return sign * (2 * stream.integers(0, 2 ** (digits - 1) - 1, shape) + 1)
 
@@ -86,39 +88,39 @@ def _contraction(config: EinsumConfig) -> Contraction:
     return bind(config.equation, list(einsum_shapes(config).values()))
 
 
-def _spare(contraction: Contraction, dtype: DType) -> int:
-    """Digits that a sum of all terms may have more than one of them; complex products are sums themselves."""
+def _carry_digits(contraction: Contraction, dtype: DType) -> int:
+    """Bits that a sum of all terms may need beyond those of one term; complex products are sums themselves."""
     complex_products = 2 * len(contraction.operands) - 1 if dtype.kind == "complex" else 0
     return math.ceil(math.log2(contraction.length)) + complex_products
 
 
-def _digits(config: EinsumConfig, dtype: DType) -> int:
-    """Of the wide integers, so that no order rounds; 0 where there are none, or nothing is computed but copies."""
+def _count_digits(config: EinsumConfig, dtype: DType) -> int:
+    """Bits of the wide integers with which no order rounds; 0 where there are none, or where values are only copied."""
     contraction, format = _contraction(config), dtype.format
     assert format is not None
     nothing = contraction.length == 0 or 0 in contraction.output_shape
     if nothing or config.operand_dtypes or (len(contraction.operands) == 1 and not contraction.summed_labels):
         return 0
-    # Two operands are summed in the accumulator; more of them pass through what is stored in between
+    # Two operands are summed in the accumulator; more have stored intermediates
     room = format if len(contraction.operands) > 2 or format.precision > FLOAT32.precision else FLOAT32
-    return max(0, min(format.precision, room.precision - _spare(contraction, dtype)))
+    return max(0, min(format.precision, room.precision - _carry_digits(contraction, dtype)))
 
 
 # Attention --------------------------------------------------------------------------------------------------------
 
 
 def attention(stream: str, config: AttentionConfig, name: str, dtype: DType) -> Float64 | None:
-    """Values of an operand under the case's recipe, in its layout; None where they are random as ever.
+    """Values of a designed operand, in its layout; None where the recipe leaves it random.
 
-    Raises CaseError where the recipe has no meaning for the case.
+    Raises CaseError where the recipe does not apply to the case.
     """
     if config.data == "ramp":
-        if lacking := _lacks_ramp(config, dtype):
-            raise CaseError("syntax", f"data ramp: {lacking}")
+        if reason := _why_no_ramp(config, dtype):
+            raise CaseError("syntax", f"data ramp: {reason}")
         return _ramp(config, name, dtype)
     if config.data == "equal":
-        if lacking := _lacks_equal(config):
-            raise CaseError("syntax", f"data equal: {lacking}")
+        if reason := _why_not_equal(config):
+            raise CaseError("syntax", f"data equal: {reason}")
         if name == "query":
             return np.zeros(attention_shapes(config)[name])
         if name in ("value", "past_value"):
@@ -126,12 +128,12 @@ def attention(stream: str, config: AttentionConfig, name: str, dtype: DType) -> 
     return None
 
 
-def _lacks_equal(config: AttentionConfig) -> str | None:
+def _why_not_equal(config: AttentionConfig) -> str | None:
     return "projections turn a query of zeros into another" if config.projections else None
 
 
-def _lacks_ramp(config: AttentionConfig, dtype: DType) -> str | None:
-    """Why scores cannot grow from key to key, or None."""
+def _why_no_ramp(config: AttentionConfig, dtype: DType) -> str | None:
+    """Why scores cannot rise from key to key, or None."""
     assert dtype.format is not None
     changing = [name for name in ("projections", "relative", "rotary", "softcap") if getattr(config, name) is not None]
     if changing:
@@ -146,28 +148,28 @@ def _lacks_ramp(config: AttentionConfig, dtype: DType) -> str | None:
 
 
 def _unit_score(config: AttentionConfig, dtype: DType) -> float:
-    """Product of a query and a key, before the scale, by which neighbours differ: a power of two."""
+    """The step between the unscaled scores of neighbouring keys: a power of two."""
     assert dtype.format is not None
     step = STEP if dtype.format.precision <= FLOAT32.precision else WIDE_STEP
     return 2.0 ** math.ceil(math.log2(step / abs(config.score_scale)))
 
 
 def _ramp(config: AttentionConfig, name: str, dtype: DType) -> Float64 | None:
-    """The last key wins where query, head and item are even together, the first one where they are odd."""
+    """Query or keys: the last key wins where batch item + head + query is even, the first where it is odd."""
     c, digits = config, 1 if config.head_dim == 1 else 2
     if name == "query":
         parity = np.indices((c.batch, c.num_heads, c.q_len)).sum(axis=0) % 2
-        made = np.zeros((*parity.shape, c.head_dim))
+        array = np.zeros((*parity.shape, c.head_dim))
         unit = math.copysign(_unit_score(config, dtype), c.score_scale)
         for feature in range(digits):
-            made[..., feature] = np.where(parity, -unit, unit) * DIGIT**feature
+            array[..., feature] = np.where(parity, -unit, unit) * DIGIT**feature
     elif name in ("key", "past_key"):
         past = c.past or 0
         positions = np.arange(past) if name == "past_key" else np.arange(past, c.kv_len)
-        made = np.zeros((c.batch, c.num_kv_heads, len(positions), c.head_dim))
-        made[..., 0] = positions if digits == 1 else positions % DIGIT
+        array = np.zeros((c.batch, c.num_kv_heads, len(positions), c.head_dim))
+        array[..., 0] = positions if digits == 1 else positions % DIGIT
         if digits == 2:
-            made[..., 1] = positions // DIGIT
+            array[..., 1] = positions // DIGIT
     else:
         return None
-    return np.asarray(to_layout(c, made))
+    return np.asarray(to_layout(c, array))

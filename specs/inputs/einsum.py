@@ -1,4 +1,4 @@
-"""Operands of an einsum, before they are laid in memory."""
+"""The operands of an einsum case, before they get their memory layout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from specs.inputs.recipes import draw
 
 
 def operands(case: Case, config: EinsumConfig, dtype: DType) -> dict[str, Array]:
-    """Operand name → array of the dtype, or of the one that the case gives to that operand."""
+    """Operand name → array of the dtype, or of the operand's own dtype where the case has one."""
     shapes = einsum_shapes(config)
     own = [DTYPES[name] for name in config.operand_dtypes] if config.operand_dtypes else [dtype] * len(shapes)
     dtypes = dict(zip(shapes, own, strict=True))
@@ -32,7 +32,7 @@ def operands(case: Case, config: EinsumConfig, dtype: DType) -> dict[str, Array]
 
 
 def _literal(literal: Numbers, dtype: DType) -> Array:
-    """As the number is written: beside a smaller one, an integer of 64 bits would make NumPy choose float64."""
+    """The literal as an array; a 64-bit integer keeps its digits where NumPy would choose float64 for mixed ones."""
     array = np.array(literal)
     if dtype.kind == "integer" and array.dtype.kind == "f" and array.size:
         modulo = [int(number) % 2**64 for number in np.array(literal, object).flat]
@@ -45,7 +45,7 @@ def _cancel(equation: str, masters: dict[str, Array]) -> None:
     try:
         contraction = bind(equation, [master.shape for master in masters.values()])
     except CaseError:
-        return  # an invalid case: its values are never used
+        return  # an invalid case, whose values are never used
     label = max(contraction.summed_labels, key=contraction.sizes.__getitem__, default=None)
     if label is None or contraction.sizes[label] < 2:
         raise CaseError("syntax", f"cancelling data needs a summed label of size 2 or more in {equation!r}")
@@ -53,6 +53,6 @@ def _cancel(equation: str, masters: dict[str, Array]) -> None:
     sign = -1.0 - 2.0**-6
     for term, name in zip(contraction.operands, masters, strict=True):
         if label in term and masters[name].shape[axis := term.index(label)] > 1:
-            along = np.moveaxis(masters[name], axis, 0)  # a view: the master is changed
+            along = np.moveaxis(masters[name], axis, 0)  # a view: changes the master
             along[half : 2 * half] = sign * along[:half]
             sign = 1.0  # only the first operand that has the label is negated

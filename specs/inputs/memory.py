@@ -1,4 +1,4 @@
-"""How operands lie in memory."""
+"""The memory layout of operands."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from specs.arithmetic.formats import Array
 from specs.case.common import Memory
 
 
-def in_memory(array: Array, memory: Memory) -> Array:
+def lay_out(array: Array, memory: Memory) -> Array:
     """The same values, with the strides that `Common.memory` describes."""
     if array.ndim == 0:
         return array
-    if memory == "contiguous":  # which an array that was made in another layout is not
+    if memory == "contiguous":  # an array built in another layout is not
         return np.ascontiguousarray(array)
     if memory == "transposed":
         return np.asfortranarray(array)
@@ -22,7 +22,7 @@ def in_memory(array: Array, memory: Memory) -> Array:
 
 
 def unaligned(array: Array) -> Array:
-    """The same values where a vector of the processor would never begin: one element beyond a multiple of 64 bytes."""
+    """The same values, one element beyond a multiple of 64 bytes: never aligned for vector instructions."""
     buffer = np.zeros(array.nbytes + array.itemsize + 64, np.uint8)
     offset = -buffer.ctypes.data % 64 + array.itemsize
     own: Array = np.ndarray(array.shape, array.dtype, buffer, offset)

@@ -17,7 +17,7 @@ from specs.case.equation import Shape
 
 
 class Stream:
-    """Reproducible random numbers of one operand: Philox counter bits under a hashed key."""
+    """Reproducible random numbers of one operand: Philox bits with a hashed key."""
 
     def __init__(self, *names: str) -> None:
         key = hashlib.sha256("/".join(names).encode()).digest()[:16]
@@ -39,5 +39,5 @@ class Stream:
         """Uniform integers of [low, high]."""
         return np.floor(self.uniform(shape) * (high - low + 1)) + low
 
-    def chosen(self, probability: float, shape: Shape) -> npt.NDArray[np.bool_]:
+    def draw_true(self, probability: float, shape: Shape) -> npt.NDArray[np.bool_]:
         return self.uniform(shape) < probability

@@ -1,4 +1,4 @@
-"""The recipes by which the values of an operand are drawn: what `data` of a case names."""
+"""The recipes that draw the values of an operand: the field `data` of a case names one."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from specs.inputs.random_numbers import Stream
 
 
 def _wide(stream: Stream, shape: Shape) -> Float64:
-    """Magnitudes over twelve binary orders, few enough for float16 to hold products of two."""
+    """Magnitudes over twelve binary orders; float16 still holds products of two."""
     return stream.normal(shape) * 2.0 ** stream.integers(-6, 6, shape)
 
 
 def _sparse(stream: Stream, shape: Shape) -> Float64:
-    """Nine in ten are zero, with either sign."""
-    return stream.normal(shape) * np.where(stream.chosen(0.9, shape), 0.0, 1.0)
+    """Nine in ten are zeros, of either sign."""
+    return stream.normal(shape) * np.where(stream.draw_true(0.9, shape), 0.0, 1.0)
 
 
 def _nonfinite(stream: Stream, shape: Shape) -> Float64:
     """About one in sixteen is an infinity or NaN, and the first element is +inf."""
     values = stream.normal(shape)
     special = np.array([np.inf, -np.inf, np.nan])[stream.integers(0, 2, shape).astype(int)]
-    values = np.where(stream.chosen(1 / 16, shape), special, values)
+    values = np.where(stream.draw_true(1 / 16, shape), special, values)
     if values.size:
         values.flat[0] = np.inf
     return values
@@ -46,12 +46,12 @@ RECIPES: Mapping[str, Callable[[Stream, Shape], Float64]] = {
 
 
 def draw(case: Case, name: str, shape: Shape, dtype: DType, recipe: Recipe | None = None) -> Array:
-    """Values of one operand before rounding, as a recipe (the case's own) makes them for this kind of dtype."""
+    """Values of one operand before rounding, drawn by a recipe (by default the case's) for this kind of dtype."""
 
     def component(part: str) -> Float64:
         stream = Stream(case.rng_key, name, part)
         if dtype.kind == "boolean":
-            return stream.chosen(0.5, shape).astype(np.float64)
+            return stream.draw_true(0.5, shape).astype(np.float64)
         if dtype.kind == "integer":
             return stream.integers(0 if dtype.name.startswith("u") else -8, 8, shape)
         return RECIPES.get(recipe or case.config.data, Stream.normal)(stream, shape)

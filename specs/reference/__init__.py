@@ -1,4 +1,4 @@
-"""What a case's result is, and its gradients are, in higher precision; and the store that keeps them.
+"""Reference values of a case's result and gradients, in higher precision, and their cache.
 
-`Reference` also holds a bound, which only `specs.bound` computes.
+`Reference` also has an error bound, which only `specs.bound` computes.
 """

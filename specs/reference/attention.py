@@ -1,7 +1,7 @@
-"""Reference attention, written as the formula reads, in float64 or double-double.
+"""Reference attention: the formula, in float64 or double-double.
 
     q, k, v = projections of the inputs                       (or the inputs themselves)
-    q, k    = turned by their positions                       if rotary
+    q, k    = rotated by their positions                      if rotary
     k, v    = past keys, k;  past values, v                   if past, along the sequence
     scores  = scale * q (k + a_keys)^T + bias                 grouped heads: query head h reads kv head h // group
               or scale * (q (k + a_keys)^T + bias)            if bias_at products
@@ -10,13 +10,13 @@
     weights = softmax(scores)                                 over the keys, and over a sink's logit if there is one
     output  = weights (v + a_values)                          then merged heads are projected
 
-A value that is not finite follows IEEE arithmetic: w * inf = inf, inf - inf and 0 * inf are NaN; where its key is
-masked it counts for nothing, or as 0 times it (`masked_values`).  A score that is not finite makes NaN of its row,
-unless it is -inf beside others.
+An infinite or NaN value follows IEEE arithmetic: w * inf = inf, inf - inf and 0 * inf are NaN; where its key is masked
+it is ignored, or multiplied by 0 (`masked_values`).  A score that is not finite makes its row NaN, except for -inf
+among other scores.
 
 Inside, tensors are (batch, heads, sequence, features), whatever the case's layout.  Sources: Vaswani et al. 2017;
 Shaw et al. 2018 (relative positions); Su et al. 2021 (rotary); Ainslie et al. 2023 (grouped queries); Xiao et al. 2023
-and OpenAI's gpt-oss (sinks: a learned logit in the denominator alone).
+and OpenAI's gpt-oss (sinks: a learned logit in the denominator only).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from specs.case.attention import AttentionConfig
 from specs.case.layout import to_heads, to_layout
 from specs.case.semantics import reject_heads
 from specs.case.visibility import allowed_keys
-from specs.reference.working_precision import high
+from specs.reference.working_precision import to_working_precision
 
 Real = Any  # float64 array or DoubleDouble
 
@@ -45,11 +45,11 @@ Real = Any  # float64 array or DoubleDouble
 class Attention:
     """Every intermediate of one attention; shapes over (b)atch, (h)eads, (q)ueries, (k)eys, (d)im.
 
-    A query without any allowed key has `scores` of 0 and equal weights where the case holds the mean to be right;
-    otherwise weights of zero, which make its output zero.
+    A query without any allowed key has `scores` of 0 and equal weights where the case expects the mean; otherwise
+    weights of zero, and so an output of zero.
     """
 
-    query: Real  # bhqd, projected and turned
+    query: Real  # bhqd, projected, with rotary positions
     keys: Real  # bhkd, past and new, or bhqkd with relative keys
     values: Real  # bhkd, past and new, or bhqkd with relative values
     raw: Real  # bhqk, scaled products
@@ -66,83 +66,84 @@ class Attention:
 def attention(config: AttentionConfig, operands: Mapping[str, Array], dtype: DType) -> Attention:
     """Evaluate the formula on operands of `dtype`; raises CaseError where the configuration has no meaning."""
     reject_heads(config)
-    given = {
-        name: array if array.dtype in (np.bool_, np.int32) else high(array, dtype) for name, array in operands.items()
+    tensors = {
+        name: array if array.dtype in (np.bool_, np.int32) else to_working_precision(array, dtype)
+        for name, array in operands.items()
     }
     group = config.num_heads // config.num_kv_heads
-    query = turned(config, given, projected(config, given, "query"), config.query_offset)
-    key = turned(config, given, projected(config, given, "key"), config.past or 0)
-    keys = repeated(with_past(config, given, "key", key), group)
-    values = repeated(with_past(config, given, "value", projected(config, given, "value")), group)
-    if "relative_keys" in given:
-        keys = _with_relative(keys, given["relative_keys"])
-    if "relative_values" in given:
-        values = _with_relative(values, given["relative_values"])
+    query = apply_rotary(config, tensors, project(config, tensors, "query"), config.query_offset)
+    key = apply_rotary(config, tensors, project(config, tensors, "key"), config.past or 0)
+    keys = repeat_heads(concat_past(config, tensors, "key", key), group)
+    values = repeat_heads(concat_past(config, tensors, "value", project(config, tensors, "value")), group)
+    if "relative_keys" in tensors:
+        keys = _add_relative_positions(keys, tensors["relative_keys"])
+    if "relative_values" in tensors:
+        values = _add_relative_positions(values, tensors["relative_values"])
 
-    raw = products(query, keys) * config.score_scale
+    raw = score_products(query, keys) * config.score_scale
     biased = raw
-    if "bias" in given:
-        biased = raw + (given["bias"] * config.score_scale if config.bias_at == "products" else given["bias"])
+    if "bias" in tensors:
+        biased = raw + (tensors["bias"] * config.score_scale if config.bias_at == "products" else tensors["bias"])
     capped = tanh(biased / config.softcap) * config.softcap if config.softcap else biased
     additive = config.mask is not None and config.mask.type == "additive"
-    scores = capped + given["mask"] if additive else capped
+    scores = capped + tensors["mask"] if additive else capped
     allowed = np.broadcast_to(allowed_keys(config, operands), scores.shape)
 
-    fully_masked: str = config.fully_masked  # no case holds it right that such a row is unmasked, but it is observed
+    fully_masked: str = config.fully_masked  # no case expects such a row to be unmasked, but frameworks do it
     if fully_masked in ("mean", "unmasked"):
         nothing = ~allowed.any(axis=-1, keepdims=True)
         allowed, scores = allowed | nothing, where(nothing, 0.0 if fully_masked == "mean" else capped, scores)
-    weights = softmax(scores, allowed, given["sink"].reshape((-1, 1, 1)) if config.sink else None)
-    heads = weighted(weights, values, allowed if config.masked_values == "ignored" else None)
+    weights = softmax(scores, allowed, tensors["sink"].reshape((-1, 1, 1)) if config.sink else None)
+    heads = weighted_sum(weights, values, allowed if config.masked_values == "ignored" else None)
     if config.scale_at == "weights":
         heads = heads * config.scale
     if config.fully_masked == "nan":
         heads = where(allowed.any(axis=-1, keepdims=True), heads, np.nan)
     output = to_layout(config, heads)
     if config.projections and config.projections.output:
-        output = _linear(config, output, given["output_weight"], given["output_bias"])
+        output = _linear(config, output, tensors["output_weight"], tensors["output_bias"])
     return Attention(query, keys, values, raw, biased, capped, scores, allowed, weights, heads, output)
 
 
 def softmax(scores: Real, allowed: Bools, sink: Real | None = None) -> Real:
-    """Over the last axis, with each row's own maximum subtracted; keys that are not allowed weigh 0.
+    """Softmax over the last axis, with each row's maximum subtracted; the weight of a key that is not allowed is 0.
 
-    `sink` broadcasts to (..., 1): a logit that takes part in the sum, and whose own weight is left out.
+    `sink` broadcasts to (..., 1): a logit that enters the sum, and whose own weight is not returned.
     """
     masked = where(allowed, scores, -np.inf)
-    some = allowed.any(axis=-1, keepdims=True)
+    has_key = allowed.any(axis=-1, keepdims=True)
     if sink is not None:
-        beside = sink + np.zeros(some.shape)
-        masked, some = concat([masked, beside], axis=-1), np.ones(some.shape, bool)
+        sink_logit = sink + np.zeros(has_key.shape)
+        masked, has_key = concat([masked, sink_logit], axis=-1), np.ones(has_key.shape, bool)
     if masked.shape[-1] == 0:
         return scores
-    shifted = masked - where(some, masked.max(axis=-1, keepdims=True), 0.0)
+    shifted = masked - where(has_key, masked.max(axis=-1, keepdims=True), 0.0)
     numerator = exp(shifted)
     total = numerator.sum(axis=-1, keepdims=True)
-    weights = numerator / where(some, total, 1.0)
+    weights = numerator / where(has_key, total, 1.0)
     return where(allowed, weights[..., : scores.shape[-1]], 0.0)
 
 
-def products(query: Real, keys: Real) -> Real:
-    """query . key for every pair: bhqk."""
+def score_products(query: Real, keys: Real) -> Real:
+    """query . key for each pair: bhqk."""
     if keys.ndim == query.ndim:
         return matmul(query, keys.swapaxes(-1, -2))
     return matmul(keys, query.reshape((*query.shape, 1)))[..., 0]
 
 
-def weighted(weights: Real, values: Real, seen: Bools | None = None) -> Real:
+def weighted_sum(weights: Real, values: Real, allowed: Bools | None = None) -> Real:
     """Sum over keys of weight times value: bhqd.
 
-    Values that are not finite count where their key is `seen` (bhqk, None: everywhere), and for nothing elsewhere.
+    Infinite and NaN values count where their key is `allowed` (bhqk, None: everywhere), and are ignored elsewhere.
     """
-    finite = np.isfinite(to_float64(values))
-    if not finite.all():
-        apart = np.where(finite, 0.0, to_float64(values))
-        if apart.ndim == weights.ndim:
-            apart, finite = apart[:, :, None], finite[:, :, None]
-        counts = ~finite if seen is None else ~finite & seen[..., None]
-        infinite = np.where(counts, to_float64(weights)[..., None] * apart, 0.0).sum(axis=-2)
-        return weighted(weights, where(np.isfinite(to_float64(values)), values, 0.0)) + infinite
+    is_finite = np.isfinite(to_float64(values))
+    if not is_finite.all():
+        nonfinite = np.where(is_finite, 0.0, to_float64(values))
+        if nonfinite.ndim == weights.ndim:
+            nonfinite, is_finite = nonfinite[:, :, None], is_finite[:, :, None]
+        is_counted = ~is_finite if allowed is None else ~is_finite & allowed[..., None]
+        nonfinite_sum = np.where(is_counted, to_float64(weights)[..., None] * nonfinite, 0.0).sum(axis=-2)
+        return weighted_sum(weights, where(np.isfinite(to_float64(values)), values, 0.0)) + nonfinite_sum
     if values.ndim == weights.ndim:
         return matmul(weights, values)
     rows = weights.reshape((*weights.shape[:-1], 1, weights.shape[-1]))
@@ -152,21 +153,21 @@ def weighted(weights: Real, values: Real, seen: Bools | None = None) -> Real:
 # Positions and cache ----------------------------------------------------------------------------------------------
 
 
-def turned(config: AttentionConfig, given: Mapping[str, Real], tensor: Real, first: int) -> Real:
-    """Rotary positions from `first` on, applied to bhsd: (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin)."""
+def apply_rotary(config: AttentionConfig, tensors: Mapping[str, Real], tensor: Real, offset: int) -> Real:
+    """Apply rotary positions from `offset` on to bhsd: (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin)."""
     if config.rotary is None:
         return tensor
-    at = slice(first, first + tensor.shape[-2])
-    cos, sin = given["rotary_cos"][at], given["rotary_sin"][at]
-    one, two = rotary_pairs(config)
-    x1, x2 = tensor[..., one], tensor[..., two]
+    positions = slice(offset, offset + tensor.shape[-2])
+    cos, sin = tensors["rotary_cos"][positions], tensors["rotary_sin"][positions]
+    first_of_pair, second_of_pair = rotary_pairs(config)
+    x1, x2 = tensor[..., first_of_pair], tensor[..., second_of_pair]
     parts = [x1 * cos - x2 * sin, x2 * cos + x1 * sin, tensor[..., config.rotary_dims :]]
-    back = np.argsort(np.concatenate([one, two, np.arange(config.rotary_dims, config.head_dim)]))
-    return concat(parts, axis=-1)[..., back]
+    order = np.argsort(np.concatenate([first_of_pair, second_of_pair, np.arange(config.rotary_dims, config.head_dim)]))
+    return concat(parts, axis=-1)[..., order]
 
 
 def rotary_pairs(config: AttentionConfig) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Indices of the features that turn together: the first of each pair, and the second."""
+    """Indices of the features that are rotated as pairs: the first of each pair, and the second."""
     features = np.arange(config.rotary_dims)
     assert config.rotary is not None
     if config.rotary.pairing == "interleaved":
@@ -174,23 +175,23 @@ def rotary_pairs(config: AttentionConfig) -> tuple[npt.NDArray[np.intp], npt.NDA
     return features[: len(features) // 2], features[len(features) // 2 :]
 
 
-def with_past(config: AttentionConfig, given: Mapping[str, Real], name: str, tensor: Real) -> Real:
-    """Keys or values, bhsd, behind those that come from a cache."""
+def concat_past(config: AttentionConfig, tensors: Mapping[str, Real], name: str, tensor: Real) -> Real:
+    """Keys or values, bhsd, after those from the cache."""
     if config.past is None:
         return tensor
-    return concat([to_heads(config, given[f"past_{name}"], config.num_kv_heads), tensor], axis=-2)
+    return concat([to_heads(config, tensors[f"past_{name}"], config.num_kv_heads), tensor], axis=-2)
 
 
 # Layouts and projections ------------------------------------------------------------------------------------------
 
 
-def projected(config: AttentionConfig, given: Mapping[str, Real], name: str) -> Real:
-    """Query, key or value of the attention itself, bhsd with its own number of heads."""
-    tensor = given["input"] if config.self_attention else given[name]
+def project(config: AttentionConfig, tensors: Mapping[str, Real], name: str) -> Real:
+    """Query, key or value after its projection, bhsd with its own number of heads."""
+    tensor = tensors["input"] if config.self_attention else tensors[name]
     heads = config.num_heads if name == "query" else config.num_kv_heads
     if config.projections is None:
         return to_heads(config, tensor, heads)
-    weight, bias = given[f"{name}_weight"], given.get(f"{name}_bias")
+    weight, bias = tensors[f"{name}_weight"], tensors.get(f"{name}_bias")
     if config.projections.kind == "linear":
         return to_heads(config, _linear(config, tensor, weight, bias), heads)
     product = matmul(to_heads(config, tensor, heads), weight)
@@ -198,7 +199,7 @@ def projected(config: AttentionConfig, given: Mapping[str, Real], name: str) -> 
 
 
 def _linear(config: AttentionConfig, tensor: Real, weight: Real, bias: Real | None) -> Real:
-    """x W^T + b on the last axis, or W x + b on columns."""
+    """x W^T + b on the last axis, or W x + b in layout ds."""
     if config.layout == "ds":
         product = matmul(weight, tensor)
         return product if bias is None else product + bias.reshape((-1, 1))
@@ -206,12 +207,12 @@ def _linear(config: AttentionConfig, tensor: Real, weight: Real, bias: Real | No
     return product if bias is None else product + bias
 
 
-def repeated(tensor: Real, group: int) -> Real:
-    """Each key/value head serves `group` consecutive query heads."""
+def repeat_heads(tensor: Real, group: int) -> Real:
+    """Repeat each key/value head for `group` consecutive query heads."""
     return tensor if group == 1 else tensor[:, np.repeat(np.arange(tensor.shape[1]), group)]
 
 
-def _with_relative(tensor: Real, relative: Real) -> Real:
-    """bhkd plus a vector for each (query, key) pair and head: bhqkd.  `relative` is qkhd."""
+def _add_relative_positions(tensor: Real, relative: Real) -> Real:
+    """Add to bhkd a vector for each (query, key) pair and head: bhqkd.  `relative` is qkhd."""
     batch, heads, length, features = tensor.shape
     return tensor.reshape((batch, heads, 1, length, features)) + relative.transpose((2, 0, 1, 3))

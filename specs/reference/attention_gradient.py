@@ -1,9 +1,9 @@
-"""Reference gradients of attention: the vector-Jacobian product, written as the formulas read.
+"""Reference gradients of attention: the formulas of the vector-Jacobian product.
 
 For a cotangent c of the output's shape, the gradient of each operand x is d/dx sum(c * output).  With P the weights, V
 the values, dX the gradient of X, and all tensors (batch, heads, sequence, features):
 
-    dO      = c, taken back through the output projection; times the scale where that applies to the weights
+    dO      = c, propagated back through the output projection; times the scale where that applies to the weights
     dV      = P^T dO
     dP      = dO V^T
     delta   = rowsum(P * dP)
@@ -11,21 +11,22 @@ the values, dX the gradient of X, and all tensors (batch, heads, sequence, featu
     dB      = dS * (1 - tanh^2(B / softcap))     of the biased scores B, and of a bias
     dQ, dK  = scale * dB K,  scale * dB^T Q
 
-A head that serves a group of query heads gets the sum over the group, an operand that broadcasts the sum over the axes
-along which it does.  From Q, K and V gradients go back through the projections to weights, biases and inputs.
+A key/value head that serves a group of query heads gets the sum over the group, an operand that broadcasts gets the sum
+over the axes along which it does.  From Q, K and V gradients go back through the projections to weights, biases and
+inputs.
 
-Q and K that positions have turned (rotary) are turned back: a rotation's transpose is that by the opposite angle.  Keys
-and values that come from a cache take their share of dK and dV.  A sink is one more key whose value is nothing and
-whose score is the operand itself, so that its gradient is the sum of -P_sink * delta.
+Rotary positions are undone on dQ and dK: the transpose of a rotation is the rotation by the opposite angle.  Keys and
+values from a cache get their part of dK and dV.  A sink is one more key whose value is 0 and whose score is the operand
+itself, so its gradient is the sum of -P_sink * delta.
 
-A key that is not allowed has P = 0, and every gradient through it is exactly 0: also that of a mask of -inf, for no
-small change of it lets the key take part.  So is every gradient of a query without any key that yields zeros.  Where
-such a query yields the mean, its weights are constants: values get dO / N, scores nothing.
+A key that is not allowed has P = 0, and every gradient through it is exactly 0, also that of a mask of -inf: no small
+change of it makes the key allowed.  So is every gradient of a query without keys whose output is zeros.  Where the
+output of such a query is the mean, its weights are constants: the gradient of values is dO / N, that of scores 0.
 
-A query whose output or scores are not finite (the case holds that a query without keys yields NaN, or an operand that
-it reads is infinite or NaN) has no derivative.  It enters all gradients as 0 here, and
-`specs.bound.attention_gradient_error` sets no limit to those that it enters.  An operand that no result depends on has
-a gradient all the same: zeros, of the operand's shape, which a backend must return.
+A query whose output or scores are not finite (the case expects NaN for a query without keys, or an operand is infinite
+or NaN) has no derivative.  It contributes 0 to all gradients here, and `specs.bound.attention_gradient_error` sets no
+bound for those that depend on it.  An operand that no result depends on still has a gradient: zeros of its shape, which
+a backend must return.
 
 Sources: Dao et al. 2022, appendix B.2 (dS by delta); Shaw et al. 2018 and Ainslie et al. 2023 as in
 `specs.reference.attention`.
@@ -46,61 +47,61 @@ from specs.arithmetic.matrix_product import matmul
 from specs.case.attention import AttentionConfig
 from specs.case.equation import Shape
 from specs.case.layout import to_heads, to_layout
-from specs.reference.attention import Attention, Real, products, rotary_pairs, softmax, weighted
+from specs.reference.attention import Attention, Real, rotary_pairs, score_products, softmax, weighted_sum
 
 Operands = Mapping[str, Real]
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """Of the steps of one attention, as `Attention` names them; a bound holds errors in this form too."""
+    """Gradients of the intermediates of one attention, named as in `Attention`; bounds use it for uncertainties too."""
 
     output: Real  # the cotangent, in the case's layout
-    heads: Real  # bhqd, of the weighted values; of those before the scale if it applies to the weights
+    heads: Real  # bhqd, of the weighted values, before the scale if that applies to the weights
     weights: Real  # bhqk, 0 where not allowed
-    row: Real  # bhq1, delta
+    delta: Real  # bhq1, delta
     scores: Real  # bhqk
-    sink: Real  # bhq1, of the sink's logit as each query sees it; 0 without a sink
+    sink: Real  # bhq1, of the sink logit per query; 0 without a sink
     biased: Real  # bhqk
     query: Real  # bhqd
     keys: Real  # bhkd, or bhqkd with relative keys
     values: Real  # bhkd, or bhqkd with relative values
 
 
-def of_steps(
-    config: AttentionConfig, given: Operands, forward: Attention, variable: Bools, cotangent: Real
+def step_gradients(
+    config: AttentionConfig, tensors: Operands, forward: Attention, variable: Bools, cotangent: Real
 ) -> Gradients:
     """From the cotangent back to the query, keys and values as attention uses them.
 
-    `given` are the operands; `variable`, bhqk, says which scores the weights depend on: those of allowed keys.
+    `tensors` are the operands; `variable`, bhqk, marks the scores that the weights depend on: those of allowed keys.
     """
-    usable = finite_rows(forward)
-    d_heads = where(usable, to_heads(config, merged(config, given, cotangent), config.num_heads), 0.0)
+    usable = find_differentiable_rows(forward)
+    d_heads = where(usable, to_heads(config, project_back(config, tensors, cotangent), config.num_heads), 0.0)
     if config.scale_at == "weights":
         d_heads = d_heads * (config.scale or 0.0)
-    query, keys, values = (finite(x) for x in (forward.query, forward.keys, forward.values))
+    query, keys, values = (zero_nonfinite(x) for x in (forward.query, forward.keys, forward.values))
     weights = where(usable, forward.weights, 0.0)
-    d_weights = where(forward.allowed, products(d_heads, values), 0.0)
-    row = (weights * d_weights).sum(axis=-1, keepdims=True)
-    d_scores = where(variable, weights * (d_weights - row), 0.0)
+    d_weights = where(forward.allowed, score_products(d_heads, values), 0.0)
+    delta = (weights * d_weights).sum(axis=-1, keepdims=True)
+    d_scores = where(variable, weights * (d_weights - delta), 0.0)
     d_biased = d_scores * softcap_slope(config.softcap, forward) if config.softcap else d_scores
     d_products = d_biased * config.score_scale
     return Gradients(
         output=cotangent,
         heads=d_heads,
         weights=d_weights,
-        row=row,
+        delta=delta,
         scores=d_scores,
-        sink=where(usable, sink_weights(config, given, forward) * row * -1.0, 0.0),
+        sink=where(usable, sink_weights(config, tensors, forward) * delta * -1.0, 0.0),
         biased=d_biased,
-        query=weighted(d_products, keys),
-        keys=over_queries(d_products, query, keys.ndim),
-        values=over_queries(weights, d_heads, values.ndim),
+        query=weighted_sum(d_products, keys),
+        keys=sum_over_queries(d_products, query, keys.ndim),
+        values=sum_over_queries(weights, d_heads, values.ndim),
     )
 
 
-def finite_rows(forward: Attention) -> Bools:
-    """The queries whose scores and output are finite, which therefore have a derivative: bhq1."""
+def find_differentiable_rows(forward: Attention) -> Bools:
+    """bhq1: the queries that have a derivative, as their scores and output are finite."""
     scores = np.where(forward.allowed, to_float64(forward.raw), 0.0)
     return np.asarray(
         np.isfinite(scores).all(axis=-1, keepdims=True)
@@ -108,17 +109,17 @@ def finite_rows(forward: Attention) -> Bools:
     )
 
 
-def finite(tensor: Real) -> Real:
-    """With 0 for what is not: a query that reads it has no derivative, and to all others it does not count."""
+def zero_nonfinite(tensor: Real) -> Real:
+    """0 for infinities and NaN: queries that use them have no derivative, the others do not depend on them."""
     return where(np.isfinite(to_float64(tensor)), tensor, 0.0)
 
 
-def sink_weights(config: AttentionConfig, given: Operands, forward: Attention) -> Real:
-    """The weight that each query gives to its head's sink: bhq1."""
+def sink_weights(config: AttentionConfig, tensors: Operands, forward: Attention) -> Real:
+    """The weight of the sink for each query: bhq1."""
     nothing = np.zeros((*forward.allowed.shape[:-1], 1))
     if not config.sink:
         return nothing
-    scores = concat([forward.scores, given["sink"].reshape((-1, 1, 1)) + nothing], axis=-1)
+    scores = concat([forward.scores, tensors["sink"].reshape((-1, 1, 1)) + nothing], axis=-1)
     return softmax(scores, np.concatenate([forward.allowed, nothing == 0], axis=-1))[..., -1:]
 
 
@@ -128,73 +129,73 @@ def softcap_slope(cap: float, forward: Attention) -> Real:
     return where(forward.allowed, small * 4.0 / ((small + 1.0) * (small + 1.0)), 0.0)
 
 
-def over_queries(pairs: Real, rows: Real, ndim: int) -> Real:
-    """Sum over queries of a number for each pair times the query's row: bhkd; each by itself, bhqkd, if ndim is 5."""
+def sum_over_queries(pairs: Real, rows: Real, ndim: int) -> Real:
+    """Sum over queries of pairs (bhqk) times rows (bhqd): bhkd; without the sum, bhqkd, if `ndim` is 5."""
     if ndim == 4:
         return matmul(pairs.swapaxes(-1, -2), rows)
     batch, heads, queries, features = rows.shape
     return pairs.reshape((*pairs.shape, 1)) * rows.reshape((batch, heads, queries, 1, features))
 
 
-# From the steps to the operands: linear, so that magnitudes and errors take the same way ------------------------------
+# From the steps to the operands: linear, so that magnitudes and errors propagate alike ------------------------------
 
 
-def merged(config: AttentionConfig, given: Operands, d_output: Real) -> Real:
-    """Of the merged heads, in the case's layout: back through the output projection."""
+def project_back(config: AttentionConfig, tensors: Operands, d_output: Real) -> Real:
+    """The gradient of the merged heads, in the case's layout: back through the output projection."""
     if not (config.projections and config.projections.output):
         return d_output
-    return linear_input(config, d_output, given["output_weight"])
+    return linear_input_gradient(config, d_output, tensors["output_weight"])
 
 
-def of_operands(
-    config: AttentionConfig, given: Operands, heads: Real, d: Gradients, minus: float = -1.0
+def operand_gradients(
+    config: AttentionConfig, tensors: Operands, heads: Real, d: Gradients, sine_sign: float = -1.0
 ) -> dict[str, Real]:
-    """The gradient of every operand; `heads` are those of the forward computation.
+    """The gradient of each differentiable operand, by name; `heads` are those of the forward computation.
 
-    With `minus` 1, and magnitudes for `given` and `heads`, the same map of magnitudes.
+    With `sine_sign` 1, and magnitudes for `tensors` and `heads`, it maps magnitudes.
     """
     group, past = config.num_heads // config.num_kv_heads, config.past or 0
-    d_keys, d_values = (over_group(x.sum(axis=2) if x.ndim == 5 else x, group) for x in (d.keys, d.values))
-    found: dict[str, Real] = {}
+    d_keys, d_values = (sum_over_group(x.sum(axis=2) if x.ndim == 5 else x, group) for x in (d.keys, d.values))
+    gradients: dict[str, Real] = {}
     if config.past is not None:
-        found["past_key"], found["past_value"] = (to_layout(config, x[:, :, :past]) for x in (d_keys, d_values))
+        gradients["past_key"], gradients["past_value"] = (to_layout(config, x[:, :, :past]) for x in (d_keys, d_values))
     steps = {
-        "query": turned_back(config, given, d.query, config.query_offset, minus),
-        "key": turned_back(config, given, d_keys[:, :, past:], past, minus),
+        "query": undo_rotary(config, tensors, d.query, config.query_offset, sine_sign),
+        "key": undo_rotary(config, tensors, d_keys[:, :, past:], past, sine_sign),
         "value": d_values[:, :, past:],
     }
     for name, d_projected in steps.items():
-        for operand, gradient in _projection(config, given, name, d_projected).items():
-            found[operand] = found[operand] + gradient if operand in found else gradient
-    if "output_weight" in given:
-        found |= linear_parameters(config, "output", d.output, to_layout(config, heads))
-    if "relative_keys" in given:
-        found["relative_keys"] = d.keys.sum(axis=0).transpose((1, 2, 0, 3))
-    if "relative_values" in given:
-        found["relative_values"] = d.values.sum(axis=0).transpose((1, 2, 0, 3))
+        for operand, gradient in _projection(config, tensors, name, d_projected).items():
+            gradients[operand] = gradients[operand] + gradient if operand in gradients else gradient
+    if "output_weight" in tensors:
+        gradients |= linear_parameter_gradients(config, "output", d.output, to_layout(config, heads))
+    if "relative_keys" in tensors:
+        gradients["relative_keys"] = d.keys.sum(axis=0).transpose((1, 2, 0, 3))
+    if "relative_values" in tensors:
+        gradients["relative_values"] = d.values.sum(axis=0).transpose((1, 2, 0, 3))
     if config.bias is not None:
-        found["bias"] = d.biased.sum(axis=0) * (config.score_scale if config.bias_at == "products" else 1.0)
+        gradients["bias"] = d.biased.sum(axis=0) * (config.score_scale if config.bias_at == "products" else 1.0)
     if config.mask is not None and config.mask.type == "additive":
-        found["mask"] = over_broadcast(d.scores, given["mask"].shape)
+        gradients["mask"] = sum_to_shape(d.scores, tensors["mask"].shape)
     if config.sink:
-        found["sink"] = d.sink.sum(axis=(0, 2, 3))
-    return {name: found[name] for name in given if name in found}
+        gradients["sink"] = d.sink.sum(axis=(0, 2, 3))
+    return {name: gradients[name] for name in tensors if name in gradients}
 
 
-def turned_back(config: AttentionConfig, given: Operands, d: Real, first: int, minus: float) -> Real:
-    """Of what was turned by rotary positions from `first` on, bhsd: (d1 cos + d2 sin, d2 cos - d1 sin)."""
+def undo_rotary(config: AttentionConfig, tensors: Operands, d: Real, offset: int, sine_sign: float) -> Real:
+    """The gradient before rotary positions from `offset` on, bhsd: (d1 cos + d2 sin, d2 cos - d1 sin)."""
     if config.rotary is None:
         return d
-    at = slice(first, first + d.shape[-2])
-    cos, sin = given["rotary_cos"][at], given["rotary_sin"][at]
-    one, two = rotary_pairs(config)
-    d1, d2 = d[..., one], d[..., two]
-    parts = [d1 * cos + d2 * sin, d2 * cos + d1 * sin * minus, d[..., config.rotary_dims :]]
-    back = np.argsort(np.concatenate([one, two, np.arange(config.rotary_dims, config.head_dim)]))
-    return concat(parts, axis=-1)[..., back]
+    positions = slice(offset, offset + d.shape[-2])
+    cos, sin = tensors["rotary_cos"][positions], tensors["rotary_sin"][positions]
+    first_of_pair, second_of_pair = rotary_pairs(config)
+    d1, d2 = d[..., first_of_pair], d[..., second_of_pair]
+    parts = [d1 * cos + d2 * sin, d2 * cos + d1 * sin * sine_sign, d[..., config.rotary_dims :]]
+    order = np.argsort(np.concatenate([first_of_pair, second_of_pair, np.arange(config.rotary_dims, config.head_dim)]))
+    return concat(parts, axis=-1)[..., order]
 
 
-def over_group(d: Real, group: int) -> Real:
+def sum_over_group(d: Real, group: int) -> Real:
     """Sum over the consecutive query heads that one key/value head serves."""
     if group == 1:
         return d
@@ -202,43 +203,47 @@ def over_group(d: Real, group: int) -> Real:
     return d.reshape((batch, heads // group, group, *rest)).sum(axis=2)
 
 
-def over_broadcast(d: Real, shape: Shape) -> Real:
+def sum_to_shape(d: Real, shape: Shape) -> Real:
     """Sum over the axes along which an operand of `shape` was broadcast."""
-    thin = (1,) * (d.ndim - len(shape)) + shape
-    axes = tuple(axis for axis, size in enumerate(thin) if size == 1)
+    padded = (1,) * (d.ndim - len(shape)) + shape
+    axes = tuple(axis for axis, size in enumerate(padded) if size == 1)
     return d.sum(axis=axes).reshape(shape) if axes else d.reshape(shape)
 
 
-def _projection(config: AttentionConfig, given: Operands, name: str, d: Real) -> dict[str, Real]:
-    """From the projected query, key or value, bhsd, to its input, weight and bias."""
+def _projection(config: AttentionConfig, tensors: Operands, name: str, d: Real) -> dict[str, Real]:
+    """From the gradient of the projected query, key or value, bhsd, to those of its input, weight and bias."""
     source = "input" if config.self_attention else name
     p = config.projections
     if p is None:
         return {source: to_layout(config, d)}
-    weight, tensor = given[f"{name}_weight"], given[source]
+    weight, tensor = tensors[f"{name}_weight"], tensors[source]
     if p.kind == "linear":
         d = to_layout(config, d)
-        return {source: linear_input(config, d, weight)} | linear_parameters(config, name, d, tensor, bias=p.bias)
+        return {source: linear_input_gradient(config, d, weight)} | linear_parameter_gradients(
+            config, name, d, tensor, bias=p.bias
+        )
     of_input = to_layout(config, matmul(d, weight.swapaxes(-1, -2)))
     heads = d.shape[1]
     front = (1, math.prod((d.shape[0], heads, d.shape[2]))) if p.shared else (heads, d.shape[0] * d.shape[2])
     order = (0, 1, 2, 3) if p.shared else (1, 0, 2, 3)
     rows, d_rows = (x.transpose(order).reshape((*front, x.shape[-1])) for x in (to_heads(config, tensor, heads), d))
-    found = {source: of_input, f"{name}_weight": matmul(rows.swapaxes(-1, -2), d_rows).reshape(weight.shape)}
+    gradients = {source: of_input, f"{name}_weight": matmul(rows.swapaxes(-1, -2), d_rows).reshape(weight.shape)}
     if p.bias:
-        found[f"{name}_bias"] = d_rows.sum(axis=1).reshape(given[f"{name}_bias"].shape)
-    return found
+        gradients[f"{name}_bias"] = d_rows.sum(axis=1).reshape(tensors[f"{name}_bias"].shape)
+    return gradients
 
 
-def linear_input(config: AttentionConfig, d: Real, weight: Real) -> Real:
-    """Of x, from that of x W^T + b (W x + b in columns)."""
+def linear_input_gradient(config: AttentionConfig, d: Real, weight: Real) -> Real:
+    """The gradient of x, from that of x W^T + b (W x + b in layout ds)."""
     return matmul(weight.swapaxes(-1, -2), d) if config.layout == "ds" else matmul(d, weight)
 
 
-def linear_parameters(config: AttentionConfig, name: str, d: Real, x: Real, bias: bool = True) -> dict[str, Real]:
-    """Of W and b, from that of x W^T + b (W x + b in columns): sums over all tokens."""
+def linear_parameter_gradients(
+    config: AttentionConfig, name: str, d: Real, x: Real, bias: bool = True
+) -> dict[str, Real]:
+    """The gradients of W and b, from that of x W^T + b (W x + b in layout ds): sums over all tokens."""
     if config.layout == "ds":
         d, x = d.swapaxes(0, 1), x.swapaxes(0, 1)
     d, x = d.reshape((-1, d.shape[-1])), x.reshape((-1, x.shape[-1]))
-    found = {f"{name}_weight": matmul(d.swapaxes(0, 1), x)}
-    return found | {f"{name}_bias": d.sum(axis=0)} if bias else found
+    gradients = {f"{name}_weight": matmul(d.swapaxes(0, 1), x)}
+    return gradients | {f"{name}_bias": d.sum(axis=0)} if bias else gradients

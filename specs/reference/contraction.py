@@ -1,6 +1,6 @@
-"""The reference's own contraction: labelled arrays are multiplied pair by pair, each pair as one batched matmul.
+"""The contraction of the reference: operands are multiplied pair by pair, each pair as one batched matmul.
 
-Works on float64 arrays, on `DoubleDouble` (for float64 cases) and on integer arrays (exact modulo 2**64): whatever
+It works on float64 arrays, on `DoubleDouble` (for float64 cases) and on integer arrays (exact modulo 2**64): whatever
 `matrix_product.matmul` multiplies.  No framework's einsum is called.
 """
 
@@ -22,10 +22,10 @@ Real = Any  # a float64 or integer array, or DoubleDouble; one kind throughout a
 
 @ignore_float_errors
 def contract(contraction: Contraction, operands: Sequence[Real]) -> Real:
-    """The sum of products that `contraction` states; its shape is `contraction.output_shape`."""
+    """The sum of products that `contraction` defines, of shape `contraction.output_shape`."""
     parts = [
-        _reduced(
-            _labelled(term, operand, contraction),
+        _sum_lone_labels(
+            _with_distinct_labels(term, operand, contraction),
             contraction.operands[:i] + contraction.operands[i + 1 :],
             contraction.output,
         )
@@ -34,26 +34,26 @@ def contract(contraction: Contraction, operands: Sequence[Real]) -> Real:
     while len(parts) > 1:
         first, second = _cheapest_pair(parts, contraction)
         rest = [part for i, part in enumerate(parts) if i not in (first, second)]
-        kept = set(contraction.output).union(*(term for term, _ in rest))
-        parts = [*rest, _multiply(parts[first], parts[second], kept)]
+        needed = set(contraction.output).union(*(term for term, _ in rest))
+        parts = [*rest, _multiply(parts[first], parts[second], needed)]
     term, result = parts[0]
-    # Of size 1, or in no operand at all (a gradient is constant along labels that only its own operand has)
+    # Labels of size 1, or of no operand (a gradient is constant along labels that only its own operand has)
     missing = tuple(label for label in contraction.output if label not in term)
     result = result.reshape((*result.shape, *(1 for _ in missing)))
     order = [(*term, *missing).index(label) for label in contraction.output]
     return broadcast_to(result.transpose(order), contraction.output_shape)
 
 
-def _labelled(term: Term, operand: Real, contraction: Contraction) -> tuple[Term, Real]:
-    """The operand with distinct labels only: diagonals taken, axes that broadcast dropped."""
+def _with_distinct_labels(term: Term, operand: Real, contraction: Contraction) -> tuple[Term, Real]:
+    """The operand with distinct labels: diagonals taken, axes that broadcast dropped."""
     for label in dict.fromkeys(term):
         axes = [axis for axis, other in enumerate(term) if other == label]
         for axis in reversed(axes[1:]):
             operand = _diagonal(operand, axes[0], axis)
             term = term[:axis] + term[axis + 1 :]
-    kept = [axis for axis, label in enumerate(term) if operand.shape[axis] == contraction.sizes[label]]
-    operand = operand.reshape(tuple(operand.shape[axis] for axis in kept))
-    return tuple(term[axis] for axis in kept), operand
+    varying_axes = [axis for axis, label in enumerate(term) if operand.shape[axis] == contraction.sizes[label]]
+    operand = operand.reshape(tuple(operand.shape[axis] for axis in varying_axes))
+    return tuple(term[axis] for axis in varying_axes), operand
 
 
 def _diagonal(operand: Real, first: int, second: int) -> Real:
@@ -65,7 +65,7 @@ def _diagonal(operand: Real, first: int, second: int) -> Real:
     return diagonal.transpose([*range(1, first + 1), 0, *range(first + 1, diagonal.ndim)])
 
 
-def _reduced(part: tuple[Term, Real], others: Sequence[Term], output: Term) -> tuple[Term, Real]:
+def _sum_lone_labels(part: tuple[Term, Real], others: Sequence[Term], output: Term) -> tuple[Term, Real]:
     """Sum over labels that neither the output nor any other operand has."""
     term, operand = part
     needed = set(output).union(*others)
@@ -86,13 +86,13 @@ def _cheapest_pair(parts: Sequence[tuple[Term, Real]], contraction: Contraction)
     return min(combinations(range(len(parts)), 2), key=cost)
 
 
-def _multiply(left: tuple[Term, Real], right: tuple[Term, Real], kept: set[str]) -> tuple[Term, Real]:
-    """Product of two labelled arrays, summed over shared labels that are not kept: one batched matmul."""
-    left_term, a = _reduced(left, (right[0],), tuple(kept))
-    right_term, b = _reduced(right, (left[0],), tuple(kept))
+def _multiply(left: tuple[Term, Real], right: tuple[Term, Real], needed: set[str]) -> tuple[Term, Real]:
+    """Product of two operands, summed over shared labels that are not `needed`: one batched matmul."""
+    left_term, a = _sum_lone_labels(left, (right[0],), tuple(needed))
+    right_term, b = _sum_lone_labels(right, (left[0],), tuple(needed))
     shared = [label for label in left_term if label in right_term]
-    batch = [label for label in shared if label in kept]
-    inner = [label for label in shared if label not in kept]
+    batch = [label for label in shared if label in needed]
+    inner = [label for label in shared if label not in needed]
     rows = [label for label in left_term if label not in shared]
     columns = [label for label in right_term if label not in shared]
     sizes = dict(zip((*left_term, *right_term), (*a.shape, *b.shape), strict=True))

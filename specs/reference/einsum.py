@@ -1,6 +1,6 @@
-"""What an einsum is, as closely as the reference can say it: double-double for float64, float64 for what is narrower.
+"""The reference value of an einsum: in double-double for float64, in float64 for narrower dtypes.
 
-Operands may have dtypes of their own; `dtype` is always the result's.
+Operands may have their own dtypes; `dtype` is always the result's.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ from specs.arithmetic.double_double import DoubleDouble, concat
 from specs.arithmetic.formats import Array, DType
 from specs.case.equation import Contraction
 from specs.reference.contraction import contract
-from specs.reference.working_precision import high
+from specs.reference.working_precision import to_working_precision
 
 
-def value(contraction: Contraction, operands: Sequence[Array], dtype: DType) -> Array | DoubleDouble:
-    """The exact result as closely as the reference knows it (complex: real and imaginary part in a last axis).
+def evaluate(contraction: Contraction, operands: Sequence[Array], dtype: DType) -> Array | DoubleDouble:
+    """The result in the reference's precision (complex: real and imaginary part in a last axis).
 
-    Operands enter as they are, whatever their conversion to `dtype` may lose.
+    Operands are not converted to `dtype` first, which might round them.
     """
     if dtype.kind != "complex":
-        return contract(contraction, [high(operand, dtype) for operand in operands])
-    parts = _complex_parts(contraction, [(high(x.real, dtype), high(x.imag, dtype)) for x in operands])
+        return contract(contraction, [to_working_precision(operand, dtype) for operand in operands])
+    parts = _complex_parts(
+        contraction, [(to_working_precision(x.real, dtype), to_working_precision(x.imag, dtype)) for x in operands]
+    )
     return concat([part.reshape((*part.shape, 1)) for part in parts], axis=-1)
 
 
-def exact_value(contraction: Contraction, operands: Sequence[Array], dtype: DType) -> Array:
-    """Integers modulo 2**bits; for bool, whether any term has all its factors true."""
+def evaluate_exactly(contraction: Contraction, operands: Sequence[Array], dtype: DType) -> Array:
+    """The result of an exact dtype: integers modulo 2**bits; for bool, whether any term has only true factors."""
     wide = np.uint64 if dtype.name.startswith("u") else np.int64
     total = contract(contraction, [operand.astype(wide) for operand in operands])
     return (total != 0) if dtype.kind == "boolean" else total.astype(dtype.numpy)

@@ -11,14 +11,14 @@ from specs.arithmetic.double_double import DoubleDouble
 from specs.arithmetic.formats import Array, DType
 from specs.case.error import CaseError
 
-# The reference's own arithmetic: float64 for narrower dtypes, double-double (with margin) for float64.
+# Unit roundoff by `uses_double_double`; that of double-double has a margin
 U_REFERENCE = {False: 2.0**-53, True: 2.0**-100}
 
 
-def high(values: Array, dtype: DType) -> Any:
-    """Operand values in the arithmetic of the dtype's reference (for complex ones call with a component).
+def to_working_precision(values: Array, dtype: DType) -> Any:
+    """Convert operand values to the arithmetic of the dtype's reference (complex ones one component at a time).
 
-    Raises CaseError for integers whose digits double-double would hold, and float64 does not.
+    Raises CaseError for integers beyond 2**53 in a float64 case, as conversion to float64 would round them.
     """
     wide = np.asarray(values).astype(np.float64)
     if not uses_double_double(dtype):

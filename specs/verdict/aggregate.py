@@ -13,8 +13,9 @@ sqrt(2 / m).  More than
     1.2 (1 + 8 sqrt(2 / m))
 is coarser arithmetic than was declared.  Correlated errors change how far a mean strays and not what it is: where one
 rounding enters a whole group of elements, the groups are what is independent, and m is their number (of covariances C
-the mean's variance is 2 |C|^2 / T^2, and a group of c adds at most c^2 to |C|^2).  Hence c = `Reference.coherent`, a
-query's features in attention; elements with equal reference values, which have equal errors, count as one.
+the mean's variance is 2 |C|^2 / T^2, and a group of c adds at most c^2 to |C|^2).  Hence c =
+`Reference.correlated_elements`, a query's features in attention; elements with equal reference values, which have
+equal errors, count as one.
 
 Matched filter.  The best estimate of how far the result moved along a direction d is
     beta = sum(e d / s^2) / sum(d^2 / s^2),  of standard error sqrt(c / sum(d^2 / s^2))
@@ -95,7 +96,7 @@ def aggregate(difference: Float64, got: Float64, reference: Reference) -> Aggreg
         return None
     y, off, shared = value[used], -difference[used], shared[used]
     repeated = tested / np.unique(np.abs(y)).size
-    independent = tested / (reference.coherent + repeated - 1)
+    independent = tested / (reference.correlated_elements + repeated - 1)
     if independent < FEWEST:
         return None
     weight = 1 / (deviation[used] ** 2 + spacing(y, format) ** 2 / 12)

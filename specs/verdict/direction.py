@@ -83,9 +83,9 @@ class Forward(Direction):
         return True
 
     def outputs(self, check: Check) -> list[Output]:
-        recipes = designed.recipes(check.case, check.dtype)
+        recipes = designed.applicable_recipes(check.case, check.dtype)
         own = Output(RESULT, check.case)
-        return [own, *(Output(RESULT, designed.under(check.case, name), recipe=name) for name in recipes)]
+        return [own, *(Output(RESULT, designed.with_recipe(check.case, name), recipe=name) for name in recipes)]
 
     def run(self, backend: Computes, check: Check, outputs: list[Output]) -> dict[Output, Array]:
         found = {}

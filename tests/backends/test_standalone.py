@@ -70,7 +70,7 @@ def ran(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_a_program_shows_the_worst_number_and_the_verdict_of_the_record(id: str, tmp_path: Path) -> None:
     record, check = judged(id), find(id, ROOT)
     if recipe := record.measurement.bound.get("data"):
-        check = replace(check, case=designed.under(check.case, recipe))
+        check = replace(check, case=designed.with_recipe(check.case, recipe))
     ended = ran(script(check, id), tmp_path)
     assert ended.returncode == (0 if record.verdict == "pass" else 1), ended.stderr
     worst = record.measurement.worst

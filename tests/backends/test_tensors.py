@@ -13,7 +13,7 @@ from specs.arithmetic.formats import DTYPES, Array
 from specs.case.case import Case
 from specs.case.common import Memory
 from specs.case.einsum import EinsumConfig
-from specs.inputs.memory import in_memory
+from specs.inputs.memory import lay_out
 from tests.support.checks import check_of, framework
 
 SHAPES = [(), (0,), (3, 0, 2), (1,), (7,), (2, 3, 4)]
@@ -86,7 +86,7 @@ def test_any_memory_layout(name: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("memory", ["contiguous", "transposed", "strided"])
 def test_tensors_lie_in_memory_as_their_arrays_do_where_they_have_strides(memory: Memory, dtype: str) -> None:
-    array = in_memory(telling(dtype, (2, 3, 4)), memory)
+    array = lay_out(telling(dtype, (2, 3, 4)), memory)
     elements = tuple(stride // array.itemsize for stride in array.strides)
     if dtype in framework("numpy").dtypes("cpu"):
         assert framework("numpy").from_numpy(array, "cpu").strides == array.strides

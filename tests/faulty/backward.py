@@ -16,8 +16,8 @@ from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from specs.case.layout import to_heads, to_layout
 from specs.case.visibility import allowed_keys
-from specs.reference.attention import repeated, turned
-from specs.reference.attention_gradient import over_broadcast, over_group
+from specs.reference.attention import apply_rotary, repeat_heads
+from specs.reference.attention_gradient import sum_over_group, sum_to_shape
 from specs.verdict.check import Check
 
 
@@ -31,10 +31,10 @@ class Backward(Numpy):
         assert isinstance(c, AttentionConfig)
         group = c.num_heads // c.num_kv_heads
         query, key = (
-            turned(c, operands, to_heads(c, operands[name], heads), first)
+            apply_rotary(c, operands, to_heads(c, operands[name], heads), first)
             for name, heads, first in (("query", c.num_heads, c.query_offset), ("key", c.num_kv_heads, 0))
         )
-        keys, values = (repeated(x, group) for x in (key, to_heads(c, operands["value"], c.num_kv_heads)))
+        keys, values = (repeat_heads(x, group) for x in (key, to_heads(c, operands["value"], c.num_kv_heads)))
         with np.errstate(all="ignore"):
             products = query @ keys.swapaxes(-1, -2) * query.dtype.type(c.score_scale)
             biased = products + operands["bias"] if c.bias else products
@@ -55,7 +55,7 @@ class Backward(Numpy):
             if c.bias:
                 found["bias"] = self.of_bias(d_biased)
             if c.mask and c.mask.type == "additive":
-                found["mask"] = over_broadcast(d_scores, operands["mask"].shape)
+                found["mask"] = sum_to_shape(d_scores, operands["mask"].shape)
         return {name: d.astype(query.dtype) for name, d in self.returned(c, found).items()}
 
     # Steps, one of which a fault replaces ---------------------------------------------------------------------------
@@ -102,14 +102,14 @@ class Backward(Numpy):
         return np.asarray(weights.swapaxes(-1, -2) @ d_heads)
 
     def of_shared(self, d: Array, group: int) -> Array:
-        return np.asarray(over_group(d, group))
+        return np.asarray(sum_over_group(d, group))
 
     def turned_back(self, c: AttentionConfig, operands: Mapping[str, Array], d: Array, first: int) -> Array:
         """Of what rotary positions from `first` on have turned: by the opposite angle."""
         if c.rotary is None:
             return d
         opposite = {"rotary_cos": operands["rotary_cos"], "rotary_sin": -operands["rotary_sin"]}
-        return np.asarray(turned(c, opposite, d, first))
+        return np.asarray(apply_rotary(c, opposite, d, first))
 
     def of_bias(self, d_biased: Array) -> Array:
         return np.asarray(d_biased.sum(axis=0))

@@ -99,7 +99,7 @@ def _of_correct(share: tuple[int, int, int]) -> list[Count]:
     known = registry.deviations("numpy")
     for check in _every_check()[part::parts]:
         case = check.case
-        if not DTYPES[check.dtype].inexact or not inputs.random_terms(case) or _has_own_dtypes(case):
+        if not DTYPES[check.dtype].inexact or not inputs.has_random_terms(case) or _has_own_dtypes(case):
             continue
         if any(entry.deviation.applies(check) for entry in known):  # NumPy itself is not right there
             continue

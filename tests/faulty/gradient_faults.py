@@ -11,7 +11,7 @@ import numpy as np
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from specs.case.visibility import allowed_keys
-from specs.reference.attention import turned
+from specs.reference.attention import apply_rotary
 from tests.faulty.backward import Backward
 from tests.faulty.fault import fault
 
@@ -269,7 +269,7 @@ class TurnedTheWrongWay(Backward):
     """Gradients of query and key are turned by their positions once more, instead of back."""
 
     def turned_back(self, c: AttentionConfig, operands: Mapping[str, Array], d: Array, first: int) -> Array:
-        return np.asarray(turned(c, operands, d, first))
+        return np.asarray(apply_rotary(c, operands, d, first))
 
 
 @fault(

@@ -1,4 +1,4 @@
-"""Attention as slowly and plainly as possible, in loops of Python: what the backends' attention is held against."""
+"""Attention in plain Python loops: the oracle for the backends' attention."""
 
 from __future__ import annotations
 
@@ -34,10 +34,15 @@ def by_loops(c: AttentionConfig, operands: Mapping[str, Array]) -> Array:
 
 
 def attend(
-    c: AttentionConfig, operands: Mapping[str, Array], query: Array, key: Array, value: Array, at: tuple[int, int, int]
+    c: AttentionConfig,
+    operands: Mapping[str, Array],
+    query: Array,
+    key: Array,
+    value: Array,
+    index: tuple[int, int, int],
 ) -> Any:
     """One query."""
-    b, h, i = at
+    b, h, i = index
     group = c.num_heads // c.num_kv_heads
     keys, values = key[b, h // group].copy(), value[b, h // group].copy()
     if "relative_keys" in operands:
@@ -91,25 +96,25 @@ def sees(c: AttentionConfig, operands: Mapping[str, Array], b: int, i: int, j: i
 
 
 def heads_of(c: AttentionConfig, operands: Mapping[str, Array], name: str) -> Array:
-    """Query, key or value, projected, turned, behind those of the cache, as (batch, heads, sequence, features)."""
-    x, past = projected(c, operands, name), operands.get(f"past_{name}")
+    """Query, key or value, projected, with rotary positions, after those of the cache: bhsd."""
+    x, past = project(c, operands, name), operands.get(f"past_{name}")
     if c.rotary and name != "value":
-        x = turned(c, operands, x, c.query_offset if name == "query" else c.past or 0)
-    return x if past is None else np.concatenate([apart(c, past, c.num_kv_heads), x], axis=2)
+        x = apply_rotary(c, operands, x, c.query_offset if name == "query" else c.past or 0)
+    return x if past is None else np.concatenate([split_heads(c, past, c.num_kv_heads), x], axis=2)
 
 
-def turned(c: AttentionConfig, operands: Mapping[str, Array], x: Array, first: int) -> Array:
-    out, pairs = x.copy(), c.rotary_dims // 2
+def apply_rotary(c: AttentionConfig, operands: Mapping[str, Array], x: Array, first: int) -> Array:
+    rotated, pairs = x.copy(), c.rotary_dims // 2
     for s, pair in np.ndindex(x.shape[2], pairs):
         cos, sin = (operands[f"rotary_{name}"][first + s, pair] for name in ("cos", "sin"))
         assert c.rotary is not None
         i, j = (pair, pair + pairs) if c.rotary.pairing == "half" else (2 * pair, 2 * pair + 1)
-        out[:, :, s, i] = x[:, :, s, i] * cos - x[:, :, s, j] * sin
-        out[:, :, s, j] = x[:, :, s, j] * cos + x[:, :, s, i] * sin
-    return out
+        rotated[:, :, s, i] = x[:, :, s, i] * cos - x[:, :, s, j] * sin
+        rotated[:, :, s, j] = x[:, :, s, j] * cos + x[:, :, s, i] * sin
+    return rotated
 
 
-def apart(c: AttentionConfig, x: Array, heads: int) -> Array:
+def split_heads(c: AttentionConfig, x: Array, heads: int) -> Array:
     """From the case's layout to (batch, heads, sequence, features)."""
     if c.layout == "ds":
         return x.T[None, None]
@@ -118,18 +123,18 @@ def apart(c: AttentionConfig, x: Array, heads: int) -> Array:
     return {"bshd": x.swapaxes(1, -2), "sbhd": np.moveaxis(x, 0, -2), "bhsd": x}[c.layout]
 
 
-def projected(c: AttentionConfig, operands: Mapping[str, Array], name: str) -> Array:
+def project(c: AttentionConfig, operands: Mapping[str, Array], name: str) -> Array:
     heads = c.num_heads if name == "query" else c.num_kv_heads
     x = operands["input" if c.self_attention else name]
     p, weight, bias = c.projections, operands.get(f"{name}_weight"), operands.get(f"{name}_bias")
     if p and p.kind == "linear":
         assert weight is not None
         x = linear(c, x, weight, bias)
-    x = apart(c, x, heads)
+    x = split_heads(c, x, heads)
     if p and p.kind == "per_head":
         assert weight is not None
-        each = [weight if p.shared else weight[h] for h in range(heads)]
-        x = np.stack([x[:, h] @ each[h] for h in range(heads)], axis=1)
+        weights = [weight if p.shared else weight[h] for h in range(heads)]
+        x = np.stack([x[:, h] @ weights[h] for h in range(heads)], axis=1)
         if bias is not None:
             x = np.stack([x[:, h] + (bias if p.shared else bias[h]) for h in range(heads)], axis=1)
     return np.asarray(x)

@@ -1,6 +1,6 @@
 """Correct arithmetic of low precision, simulated: every operation is exact and then rounded to a format.
 
-It is what the bounds of einsum, of its gradients and of attention must hold for.
+The bounds of einsum, of its gradients and of attention must cover it.
 """
 
 from collections.abc import Callable
@@ -48,17 +48,17 @@ ORDERS = {
 
 
 class Simulated:
-    """Contracts pair by pair in a random order, storing what lies between two steps."""
+    """Contracts pair by pair in a random order, and stores the intermediates."""
 
-    def __init__(self, p: Precision, order: str, seed: int = 0, fused: bool = False, beforehand: bool = False) -> None:
-        self.p, self.order, self.fused, self.beforehand = p, order, fused, beforehand
+    def __init__(self, p: Precision, order: str, seed: int = 0, fused: bool = False, sums_first: bool = False) -> None:
+        self.p, self.order, self.fused, self.sums_first = p, order, fused, sums_first
         self.random = np.random.default_rng(seed)
 
-    def rnd(self, values: Array) -> Array:
+    def round(self, values: Array) -> Array:
         return round_to(values, self.p.accumulate)
 
     def sum(self, terms: Array) -> Array:
-        return ORDERS[self.order](terms, self.rnd) if len(terms) else np.zeros(terms.shape[1:])
+        return ORDERS[self.order](terms, self.round) if len(terms) else np.zeros(terms.shape[1:])
 
     def __call__(self, equation: str, operands: list[Array]) -> Array:
         contraction = bind(equation, [o.shape for o in operands])
@@ -69,55 +69,57 @@ class Simulated:
             labels = list(dict.fromkeys(term))
             diagonal = np.einsum("".join(letter[x] for x in term) + "->" + "".join(letter[x] for x in labels), operand)
             shape = [
-                sizes[x] if not self.beforehand or n > 1 else n for x, n in zip(labels, diagonal.shape, strict=True)
+                sizes[x] if not self.sums_first or n > 1 else n for x, n in zip(labels, diagonal.shape, strict=True)
             ]
             parts.append((labels, np.broadcast_to(diagonal, shape)))
-        if self.beforehand and len(parts) > 1:
+        if self.sums_first and len(parts) > 1:
             for i, (labels, operand) in enumerate(parts):
                 others = {
                     x for j, (ls, o) in enumerate(parts) if j != i for x, n in zip(ls, o.shape, strict=True) if n > 1
                 }
                 if not others.union(output).issuperset(labels):
-                    parts[i] = self.stored(self.summed(labels, operand, others.union(output)))
+                    parts[i] = self.store(self.sum_labels(labels, operand, others.union(output)))
         while len(parts) > 1:
             i, j = sorted(self.random.choice(len(parts), 2, replace=False))
             second, first = parts.pop(j), parts.pop(i)
-            kept = set(output).union(*(labels for labels, _ in parts))
-            product = self.multiplied(first, second, kept)
-            parts.append(self.stored(product) if parts else product)
-        labels, result = self.summed(*parts[0], set(output))
+            needed = set(output).union(*(labels for labels, _ in parts))
+            product = self.multiply(first, second, needed)
+            parts.append(self.store(product) if parts else product)
+        labels, result = self.sum_labels(*parts[0], set(output))
         result = np.broadcast_to(result, [sizes[x] for x in labels])
         return round_to(result.transpose([labels.index(x) for x in output]), self.p.storage)
 
-    def stored(self, part: tuple[list[str], Array]) -> tuple[list[str], Array]:
+    def store(self, part: tuple[list[str], Array]) -> tuple[list[str], Array]:
         return part[0], round_to(part[1], self.p.intermediate)
 
-    def summed(self, labels: list[str], values: Array, kept: set[str]) -> tuple[list[str], Array]:
-        axes = [i for i, label in enumerate(labels) if label not in kept]
+    def sum_labels(self, labels: list[str], values: Array, needed: set[str]) -> tuple[list[str], Array]:
+        axes = [i for i, label in enumerate(labels) if label not in needed]
         if not axes:
             return labels, values
         front = values.transpose([*axes, *(i for i in range(len(labels)) if i not in axes)])
         terms = front.reshape((-1, *front.shape[len(axes) :]))
-        return [label for label in labels if label in kept], self.sum(terms)
+        return [label for label in labels if label in needed], self.sum(terms)
 
-    def multiplied(self, a: tuple[list[str], Array], b: tuple[list[str], Array], kept: set[str]) -> Any:
+    def multiply(self, a: tuple[list[str], Array], b: tuple[list[str], Array], needed: set[str]) -> Any:
         labels = list(dict.fromkeys([*a[0], *b[0]]))
 
-        def spread(part: tuple[list[str], Array]) -> Array:
-            own = round_to(part[1], self.p.multiply) if self.p.u_m else part[1]
+        def expand(part: tuple[list[str], Array]) -> Array:
+            values = round_to(part[1], self.p.multiply) if self.p.u_m else part[1]
             order = [part[0].index(x) for x in labels if x in part[0]]
-            return own.transpose(order).reshape([own.shape[part[0].index(x)] if x in part[0] else 1 for x in labels])
+            return values.transpose(order).reshape(
+                [values.shape[part[0].index(x)] if x in part[0] else 1 for x in labels]
+            )
 
-        left, right = spread(a), spread(b)
+        left, right = expand(a), expand(b)
         if self.fused:  # one rounding for a product and its addition
-            axes = [i for i, label in enumerate(labels) if label not in kept]
+            axes = [i for i, label in enumerate(labels) if label not in needed]
             exact = (left * right).transpose([*axes, *(i for i in range(len(labels)) if i not in axes)])
             terms = exact.reshape((-1, *exact.shape[len(axes) :]))
             total = np.zeros(terms.shape[1:])
             for term in terms:
-                total = self.rnd(total + term)
-            return [x for x in labels if x in kept], total
-        return self.summed(labels, self.rnd(left * right), kept)
+                total = self.round(total + term)
+            return [x for x in labels if x in needed], total
+        return self.sum_labels(labels, self.round(left * right), needed)
 
 
 def normal(shapes: list[tuple[int, ...]], dtype: str, seed: int = 0) -> list[Array]:
@@ -125,10 +127,10 @@ def normal(shapes: list[tuple[int, ...]], dtype: str, seed: int = 0) -> list[Arr
     return [cast(generator.standard_normal(s), DTYPES[dtype]) for s in shapes]
 
 
-def worst(result: Array, expected: Reference) -> float:
-    got = components(np.asarray(result))
+def worst_ratio(result: Array, expected: Reference) -> float:
+    values = components(np.asarray(result))
     assert expected.precision is not None
-    return float(np.max(error_ratio(got, expected.value, expected.error, expected.precision), initial=0.0))
+    return float(np.max(error_ratio(values, expected.value, expected.error, expected.precision), initial=0.0))
 
 
 PRECISIONS = {

@@ -1,6 +1,6 @@
 """Correct attention of low precision, simulated: every operation is exact and then rounded to a format.
 
-It is what the bound of attention must hold for, in each of the ways in which people and kernels write it.
+The bound of attention must cover it, in each form in which people and kernels write it.
 """
 
 from collections.abc import Mapping
@@ -18,19 +18,19 @@ from specs.case.case import Case
 from specs.case.layout import to_heads, to_layout
 from specs.case.visibility import allowed_keys
 from specs.inputs import inputs
-from specs.reference.attention import rotary_pairs, with_past
+from specs.reference.attention import concat_past, rotary_pairs
 from specs.reference.reference import Reference
-from tests.support.narrow_arithmetic import Rounding, pairwise, sequential, worst
+from tests.support.narrow_arithmetic import Rounding, pairwise, sequential, worst_ratio
 
 
 @dataclass(frozen=True)
-class Computed:
-    """Attention in the declared precision, written in one of the ways in which people and kernels write it.
+class SimulatedAttention:
+    """Attention in the declared precision, in one of the forms in which people and kernels write it.
 
     fused       scores are never stored; the softmax runs online over blocks of this many keys
     prescaled   the query is multiplied by the scale and stored, instead of the scores
     constants   the scale is rounded to the dtype before it is used
-    apart       relative positions are contracted apart and the results added, instead of added to keys and values
+    separate    relative positions are contracted separately and the results added, instead of added to keys and values
     pairs       sums are pairwise instead of sequential
     """
 
@@ -38,18 +38,18 @@ class Computed:
     fused: int = 0
     prescaled: bool = False
     constants: bool = False
-    apart: bool = False
+    separate: bool = False
     pairs: bool = False
 
     def rounding(self, format: Format) -> Rounding:
         return lambda values: round_to(values, format)
 
     @property
-    def kept(self) -> Rounding:
-        """What is stored between two steps of the attention proper."""
+    def store_intermediate(self) -> Rounding:
+        """The rounding of intermediates of the attention itself."""
         return self.rounding(self.p.intermediate)
 
-    def stored(self, values: Array) -> Array:
+    def store(self, values: Array) -> Array:
         return round_to(values, self.p.storage)
 
     def total(self, terms: Array, format: Format) -> Array:
@@ -63,88 +63,92 @@ class Computed:
         terms = np.stack([a[..., i, None] * b[..., i, None, :] for i in range(a.shape[-1])])
         return self.total(round_to(terms, self.p.accumulate), self.p.accumulate)
 
-    def projected(self, c: AttentionConfig, given: Mapping[str, Array], name: str) -> Array:
-        x, heads = given["input" if c.self_attention else name], c.num_heads if name == "query" else c.num_kv_heads
+    def project(self, c: AttentionConfig, tensors: Mapping[str, Array], name: str) -> Array:
+        x, heads = tensors["input" if c.self_attention else name], c.num_heads if name == "query" else c.num_kv_heads
         if c.projections is None:
             return to_heads(c, x, heads)
-        weight, bias = given[f"{name}_weight"], given.get(f"{name}_bias")
+        weight, bias = tensors[f"{name}_weight"], tensors.get(f"{name}_bias")
         if c.projections.kind == "linear":
             return to_heads(c, self.linear(x, weight, bias), heads)
-        product = self.stored(self.matmul(to_heads(c, x, heads), weight))
-        return product if bias is None else self.stored(product + bias[..., None, :])
+        product = self.store(self.matmul(to_heads(c, x, heads), weight))
+        return product if bias is None else self.store(product + bias[..., None, :])
 
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
-        product = self.stored(self.matmul(x, weight.T))
-        return product if bias is None else self.stored(product + bias)
+        product = self.store(self.matmul(x, weight.T))
+        return product if bias is None else self.store(product + bias)
 
-    def turned(self, c: AttentionConfig, given: Mapping[str, Array], x: Array, first: int) -> Array:
-        """Rotary positions as they are written by hand: every product stored, and their sum."""
+    def apply_rotary(self, c: AttentionConfig, tensors: Mapping[str, Array], x: Array, first: int) -> Array:
+        """Rotary positions as written by hand: each product and their sum are stored."""
         if c.rotary is None:
             return x
-        at, (one, two), out = slice(first, first + x.shape[2]), rotary_pairs(c), x.copy()
-        cos, sin = given["rotary_cos"][at], given["rotary_sin"][at]
-        out[..., one] = self.stored(self.stored(x[..., one] * cos) - self.stored(x[..., two] * sin))
-        out[..., two] = self.stored(self.stored(x[..., two] * cos) + self.stored(x[..., one] * sin))
+        at, (first_features, second_features), out = slice(first, first + x.shape[2]), rotary_pairs(c), x.copy()
+        cos, sin = tensors["rotary_cos"][at], tensors["rotary_sin"][at]
+        out[..., first_features] = self.store(
+            self.store(x[..., first_features] * cos) - self.store(x[..., second_features] * sin)
+        )
+        out[..., second_features] = self.store(
+            self.store(x[..., second_features] * cos) + self.store(x[..., first_features] * sin)
+        )
         return out
 
     def attend(self, c: AttentionConfig, operands: Mapping[str, Array]) -> Array:
-        given = {name: array.astype(np.float64) for name, array in operands.items()}
-        query = self.turned(c, given, self.projected(c, given, "query"), c.query_offset)
-        key = self.turned(c, given, self.projected(c, given, "key"), c.past or 0)
+        tensors = {name: array.astype(np.float64) for name, array in operands.items()}
+        query = self.apply_rotary(c, tensors, self.project(c, tensors, "query"), c.query_offset)
+        key = self.apply_rotary(c, tensors, self.project(c, tensors, "key"), c.past or 0)
         group = c.num_heads // c.num_kv_heads
         keys, values = (
-            np.repeat(with_past(c, given, name, x), group, axis=1)
-            for name, x in (("key", key), ("value", self.projected(c, given, "value")))
+            np.repeat(concat_past(c, tensors, name, x), group, axis=1)
+            for name, x in (("key", key), ("value", self.project(c, tensors, "value")))
         )
         relative_keys, relative_values = (
-            given[f"relative_{name}"].transpose(2, 0, 1, 3) if f"relative_{name}" in given else None
+            tensors[f"relative_{name}"].transpose(2, 0, 1, 3) if f"relative_{name}" in tensors else None
             for name in ("keys", "values")
         )
-        scores = self.scores(c, given, query, keys, relative_keys)
+        scores = self.scores(c, tensors, query, keys, relative_keys)
         allowed = np.broadcast_to(allowed_keys(c, operands), scores.shape)
         if c.fully_masked == "mean":
             nothing = ~allowed.any(axis=-1, keepdims=True)
             scores, allowed = np.where(nothing, 0.0, scores), allowed | nothing
-        sink = given["sink"][:, None, None] if c.sink else None
+        sink = tensors["sink"][:, None, None] if c.sink else None
         heads = self.heads(c, scores, allowed, values, relative_values, sink)
         if c.fully_masked == "nan":
             heads = np.where(allowed.any(axis=-1, keepdims=True), heads, np.nan)
         output = to_layout(c, heads)
         if c.projections and c.projections.output:
-            output = self.linear(output, given["output_weight"], given["output_bias"])
+            output = self.linear(output, tensors["output_weight"], tensors["output_bias"])
         return output
 
     def scores(
-        self, c: AttentionConfig, given: Mapping[str, Array], q: Array, k: Array, relative: Array | None
+        self, c: AttentionConfig, tensors: Mapping[str, Array], q: Array, k: Array, relative: Array | None
     ) -> Array:
-        kept = self.kept
+        store = self.store_intermediate
         scale = round_to(c.score_scale, self.p.storage) if self.constants else c.score_scale
         if self.prescaled:
-            q = self.stored(q * scale)
+            q = self.store(q * scale)
         if relative is None:
-            raw = kept(self.matmul(q, k.swapaxes(-1, -2)))
-        elif self.apart:
-            raw = kept(self.matmul(q, k.swapaxes(-1, -2)))
-            raw = kept(raw + kept(self.matmul(q[..., None, :], relative.swapaxes(-1, -2))[..., 0, :]))
+            raw = store(self.matmul(q, k.swapaxes(-1, -2)))
+        elif self.separate:
+            raw = store(self.matmul(q, k.swapaxes(-1, -2)))
+            raw = store(raw + store(self.matmul(q[..., None, :], relative.swapaxes(-1, -2))[..., 0, :]))
         else:
-            own = self.stored(k[:, :, None] + relative)
-            raw = kept(self.matmul(q[..., None, :], own.swapaxes(-1, -2))[..., 0, :])
+            keys = self.store(k[:, :, None] + relative)
+            raw = store(self.matmul(q[..., None, :], keys.swapaxes(-1, -2))[..., 0, :])
         if c.bias_at == "products":
-            scores = kept(raw + self.stored(given["bias"] * scale)) if self.prescaled else raw
-            scores = scores if self.prescaled else kept(kept(raw + given["bias"]) * scale)
+            scores = store(raw + self.store(tensors["bias"] * scale)) if self.prescaled else raw
+            scores = scores if self.prescaled else store(store(raw + tensors["bias"]) * scale)
         else:
-            scores = raw if self.prescaled else kept(raw * scale)
+            scores = raw if self.prescaled else store(raw * scale)
         if c.bias and c.bias_at == "scores":
-            scores = kept(scores + given["bias"])
+            scores = store(scores + tensors["bias"])
         if c.softcap:
-            bounded = kept(self.unsure(np.tanh(kept(scores / c.softcap)), self.p.accumulate))
-            scores = kept(c.softcap * bounded)
+            bounded = store(self.add_ulp_noise(np.tanh(store(scores / c.softcap)), self.p.accumulate))
+            scores = store(c.softcap * bounded)
         if c.mask and c.mask.type == "additive":
-            scores = kept(scores + given["mask"])
+            scores = store(scores + tensors["mask"])
         return scores
 
-    def unsure(self, values: Array, format: Format) -> Array:
-        """Off by up to an ulp more than rounding, as exp and tanh of libraries are."""
+    def add_ulp_noise(self, values: Array, format: Format) -> Array:
+        """Add an error of up to one ulp before rounding, as exp and tanh of libraries have."""
         noise = np.random.default_rng(0).uniform(-1, 1, values.shape)
         return round_to(values * (1 + 2 * noise * format.unit_roundoff), format)
 
@@ -158,34 +162,34 @@ class Computed:
         sink: Array | None,
     ) -> Array:
         p, factor = self.p, c.scale if c.scale_at == "weights" else None
-        if relative is not None and not self.apart:
-            values, relative = self.stored(values[:, :, None] + relative), None
+        if relative is not None and not self.separate:
+            values, relative = self.store(values[:, :, None] + relative), None
         if self.fused and values.ndim == 4:
             heads = self.online(scores, allowed, values, sink)
-            return self.stored(heads if factor is None else self.rounding(p.accumulate)(heads * factor))
+            return self.store(heads if factor is None else self.rounding(p.accumulate)(heads * factor))
         narrow = self.rounding(p.softmax)
         masked = narrow(np.where(allowed, scores, -np.inf))
         if sink is not None:
             masked = np.concatenate([masked, np.broadcast_to(narrow(sink), (*masked.shape[:-1], 1))], axis=-1)
         largest = np.max(masked, axis=-1, keepdims=True, initial=-np.inf)
         shifted = narrow(masked - np.where(np.isneginf(largest), 0.0, largest))
-        numerator = self.unsure(np.exp(shifted), p.softmax)
+        numerator = self.add_ulp_noise(np.exp(shifted), p.softmax)
         denominator = self.total(np.moveaxis(numerator, -1, 0), p.softmax)[..., None]
         weights = narrow(numerator / np.where(denominator == 0, 1.0, denominator))
         weights = round_to(weights, p.weights)[..., : c.kv_len]
         if factor is not None:
             weights = round_to(weights * factor, p.weights)
         if values.ndim == 5:
-            return self.stored(self.matmul(weights[..., None, :], values)[..., 0, :])
+            return self.store(self.matmul(weights[..., None, :], values)[..., 0, :])
         heads = self.matmul(weights, values)
         if relative is None:
-            return self.stored(heads)
-        return self.stored(self.stored(heads) + self.stored(self.matmul(weights[..., None, :], relative)[..., 0, :]))
+            return self.store(heads)
+        return self.store(self.store(heads) + self.store(self.matmul(weights[..., None, :], relative)[..., 0, :]))
 
     def online(self, scores: Array, allowed: Array, values: Array, sink: Array | None) -> Array:
         """Milakov & Gimelshein 2018: the running sum and output are rescaled whenever the maximum grows.
 
-        A sink is where the running maximum and sum begin.
+        A sink logit initializes the running maximum and sum.
         """
         p, rnd = self.p, self.rounding(self.p.softmax)
         shape = (*scores.shape[:-1], 1)
@@ -201,7 +205,7 @@ class Computed:
             rescale = np.where(
                 np.isfinite(largest), rnd(np.exp(rnd(np.where(np.isfinite(largest), largest, 0) - base))), 0
             )
-            part = self.unsure(np.exp(rnd(masked - base)), p.softmax)
+            part = self.add_ulp_noise(np.exp(rnd(masked - base)), p.softmax)
             total = rnd(rnd(total * rescale) + self.total(np.moveaxis(part, -1, 0), p.softmax)[..., None])
             product = self.matmul(round_to(part, p.weights), values[..., block, :])
             output = round_to(round_to(output * rescale, p.accumulate) + product, p.accumulate)
@@ -263,10 +267,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "wide": BASE | {"data": "wide"},
     "sparse": BASE | {"data": "sparse"},
 }
-WRITTEN: dict[str, dict[str, Any]] = {
+FORMULATIONS: dict[str, dict[str, Any]] = {
     "by hand": {},
     "by hand, query scaled": {"prescaled": True, "pairs": True},
-    "by hand, constants rounded": {"constants": True, "apart": True},
+    "by hand, constants rounded": {"constants": True, "separate": True},
     "fused": {"fused": 8, "pairs": True},
     "fused, query scaled": {"fused": 3, "prescaled": True},
 }
@@ -282,21 +286,21 @@ PRECISIONS: dict[str, tuple[str, dict[str, str | bool]]] = {
 }
 
 
-def made(name: str, seed: int = 0, **changes: Any) -> tuple[AttentionConfig, Case]:
+def make_case(name: str, seed: int = 0, **changes: Any) -> tuple[AttentionConfig, Case]:
     config = AttentionConfig.model_validate(CONFIGS[name] | changes)
     return config, Case(id=f"attention/{name}/{seed}", name=name, file=Path("x.yaml"), line=1, config=config)
 
 
-def expectation(case: Case, p: Precision, dtype: str) -> Reference:
+def reference_of(case: Case, p: Precision, dtype: str) -> Reference:
     assert isinstance(case.config, AttentionConfig)
-    random = inputs.random_terms(case)
+    random = inputs.has_random_terms(case)
     return reference(case.config, DTYPES[dtype], inputs.operands(case, dtype), p, random)
 
 
-def ratio_of(case: Case, dtype: str, formats: Mapping[str, str | bool], written: Mapping[str, Any]) -> float:
+def error_ratio_of(case: Case, dtype: str, formats: Mapping[str, str | bool], options: Mapping[str, Any]) -> float:
     p = declared_precision(DTYPES[dtype], **formats)
-    if written.get("fused"):
+    if options.get("fused"):
         p = p.replace(intermediate=p.accumulate.name)
     with np.errstate(invalid="ignore", over="ignore"):
-        output = Computed(p, **written).attend(case.config, inputs.operands(case, dtype))
-    return worst(output, expectation(case, p, dtype))
+        output = SimulatedAttention(p, **options).attend(case.config, inputs.operands(case, dtype))
+    return worst_ratio(output, reference_of(case, p, dtype))

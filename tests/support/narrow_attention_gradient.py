@@ -9,16 +9,16 @@ from specs.arithmetic.formats import Array, round_to
 from specs.case.attention import AttentionConfig
 from specs.case.layout import to_heads, to_layout
 from specs.case.visibility import allowed_keys
-from specs.reference.attention import repeated, with_past
-from tests.support.narrow_attention import Computed
+from specs.reference.attention import concat_past, repeat_heads
+from tests.support.narrow_attention import SimulatedAttention
 
 
 @dataclass(frozen=True)
-class Backpropagated(Computed):
-    """Gradients in the declared precision; relative positions and projections of single heads are left out.
+class SimulatedAttentionGradient(SimulatedAttention):
+    """Gradients in the declared precision; relative positions and per-head projections are not supported.
 
-    by_output   delta is the sum of dO * O with O as it is stored, instead of that of P * dP
-    recomputed  weights are exp(score - lse), with lse as it is kept by the accumulator
+    by_output   delta is the sum of dO * O with the stored O, instead of the sum of P * dP
+    recomputed  weights are exp(score - lse), with lse in the accumulator's format
     expanded    dS is P dP - P delta, instead of P (dP - delta)
     """
 
@@ -26,119 +26,124 @@ class Backpropagated(Computed):
     recomputed: bool = False
     expanded: bool = False
 
-    def narrow(self, values: Array) -> Array:
+    def round_in_softmax(self, values: Array) -> Array:
         return round_to(values, self.p.softmax)
 
-    def summed(self, values: Array, axes: tuple[int, ...]) -> Array:
-        """In the accumulator, stored."""
+    def reduce(self, values: Array, axes: tuple[int, ...]) -> Array:
+        """Sum over axes in the accumulator, and store the result."""
         terms = np.moveaxis(values, axes, range(len(axes)))
-        return self.stored(self.total(terms.reshape((-1, *terms.shape[len(axes) :])), self.p.accumulate))
+        return self.store(self.total(terms.reshape((-1, *terms.shape[len(axes) :])), self.p.accumulate))
 
     def gradients(self, c: AttentionConfig, operands: Mapping[str, Array], cotangent: Array) -> dict[str, Array]:
-        given = {name: array.astype(np.float64) for name, array in operands.items()}
-        group, past, kept = c.num_heads // c.num_kv_heads, c.past or 0, self.kept
-        q = self.turned(c, given, self.projected(c, given, "query"), c.query_offset)
-        k = with_past(c, given, "key", self.turned(c, given, self.projected(c, given, "key"), past))
-        k, v = (repeated(x, group) for x in (k, with_past(c, given, "value", self.projected(c, given, "value"))))
+        tensors = {name: array.astype(np.float64) for name, array in operands.items()}
+        group, past, store = c.num_heads // c.num_kv_heads, c.past or 0, self.store_intermediate
+        q = self.apply_rotary(c, tensors, self.project(c, tensors, "query"), c.query_offset)
+        k = concat_past(c, tensors, "key", self.apply_rotary(c, tensors, self.project(c, tensors, "key"), past))
+        k, v = (
+            repeat_heads(x, group) for x in (k, concat_past(c, tensors, "value", self.project(c, tensors, "value")))
+        )
         factor = c.scale if c.scale_at == "weights" else None
 
-        biased = self.scores(c.model_copy(update={"softcap": None, "mask": None}), given, q, k, None)
+        biased = self.scores(c.model_copy(update={"softcap": None, "mask": None}), tensors, q, k, None)
         scores, tanh = biased, np.zeros(())
         if c.softcap:
-            tanh = kept(self.unsure(np.tanh(kept(biased / c.softcap)), self.p.accumulate))
-            scores = kept(c.softcap * tanh)
+            tanh = store(self.add_ulp_noise(np.tanh(store(biased / c.softcap)), self.p.accumulate))
+            scores = store(c.softcap * tanh)
         if c.mask and c.mask.type == "additive":
-            scores = kept(scores + given["mask"])
+            scores = store(scores + tensors["mask"])
         allowed = np.broadcast_to(allowed_keys(c, operands), scores.shape)
         variable = allowed
         if c.fully_masked == "mean":
             nothing = ~allowed.any(axis=-1, keepdims=True)
             scores, allowed = np.where(nothing, 0.0, scores), allowed | nothing
-        p, sink = self.softmax(scores, allowed, given["sink"][:, None, None] if c.sink else None)
+        p, sink = self.softmax(scores, allowed, tensors["sink"][:, None, None] if c.sink else None)
         weights = round_to(p if factor is None else p * factor, self.p.weights)
 
-        found: dict[str, Array] = {}
+        gradients: dict[str, Array] = {}
         d_output, d_merged = cotangent.astype(np.float64), cotangent.astype(np.float64)
-        if "output_weight" in given:
-            merged = to_layout(c, self.stored(self.matmul(weights, v)))
-            found |= self.parameters("output", d_output, merged)
-            d_merged = self.stored(self.matmul(d_output, given["output_weight"]))
+        if "output_weight" in tensors:
+            merged = to_layout(c, self.store(self.matmul(weights, v)))
+            gradients |= self.parameter_gradients("output", d_output, merged)
+            d_merged = self.store(self.matmul(d_output, tensors["output_weight"]))
         d_heads = to_heads(c, d_merged, c.num_heads)
-        d_weights = kept(self.matmul(d_heads, v.swapaxes(-1, -2)))
-        d_weights = np.where(allowed, d_weights if factor is None else kept(d_weights * factor), 0.0)
+        d_weights = store(self.matmul(d_heads, v.swapaxes(-1, -2)))
+        d_weights = np.where(allowed, d_weights if factor is None else store(d_weights * factor), 0.0)
         if self.by_output:
-            output = self.stored(self.matmul(weights, v))
+            output = self.store(self.matmul(weights, v))
             terms = round_to(d_heads * output, self.p.accumulate)
             delta = self.total(np.moveaxis(terms, -1, 0), self.p.accumulate)[..., None]
         else:
-            delta = self.total(np.moveaxis(self.narrow(p * d_weights), -1, 0), self.p.softmax)[..., None]
+            delta = self.total(np.moveaxis(self.round_in_softmax(p * d_weights), -1, 0), self.p.softmax)[..., None]
         if self.expanded:
-            d_scores = self.narrow(self.narrow(p * d_weights) - self.narrow(p * delta))
+            d_scores = self.round_in_softmax(self.round_in_softmax(p * d_weights) - self.round_in_softmax(p * delta))
         else:
-            d_scores = self.narrow(p * self.narrow(d_weights - delta))
-        d_scores = kept(np.where(variable, d_scores, 0.0))
+            d_scores = self.round_in_softmax(p * self.round_in_softmax(d_weights - delta))
+        d_scores = store(np.where(variable, d_scores, 0.0))
         if c.sink:
-            found["sink"] = self.summed(kept(self.narrow(-sink * delta)), (0, 2, 3))
+            gradients["sink"] = self.reduce(store(self.round_in_softmax(-sink * delta)), (0, 2, 3))
         if c.mask and c.mask.type == "additive":
-            thin = (1,) * (4 - given["mask"].ndim) + given["mask"].shape
+            thin = (1,) * (4 - tensors["mask"].ndim) + tensors["mask"].shape
             axes = tuple(axis for axis, size in enumerate(thin) if size == 1)
-            found["mask"] = (self.summed(d_scores, axes) if axes else d_scores).reshape(given["mask"].shape)
-        d_biased = kept(d_scores * kept(1 - kept(tanh * tanh))) if c.softcap else d_scores
+            gradients["mask"] = (self.reduce(d_scores, axes) if axes else d_scores).reshape(tensors["mask"].shape)
+        d_biased = store(d_scores * store(1 - store(tanh * tanh))) if c.softcap else d_scores
         scale = round_to(c.score_scale, self.p.storage) if self.constants else c.score_scale
-        d_products = d_biased if self.prescaled else kept(d_biased * scale)
+        d_products = d_biased if self.prescaled else store(d_biased * scale)
         if c.bias:
-            found["bias"] = self.summed(kept(d_biased * scale) if c.bias_at == "products" else d_biased, (0,))
+            gradients["bias"] = self.reduce(store(d_biased * scale) if c.bias_at == "products" else d_biased, (0,))
         if self.fused:
             d_products = round_to(d_products, self.p.weights)
-        d_query = self.stored(self.matmul(d_products, k))
+        d_query = self.store(self.matmul(d_products, k))
         if self.prescaled:
-            d_query, q = self.stored(d_query * scale), self.stored(q * scale)
-        d_key = self.over_group(self.stored(self.matmul(d_products.swapaxes(-1, -2), q)), group)
-        d_value = self.over_group(self.stored(self.matmul(weights.swapaxes(-1, -2), d_heads)), group)
+            d_query, q = self.store(d_query * scale), self.store(q * scale)
+        d_key = self.sum_over_group(self.store(self.matmul(d_products.swapaxes(-1, -2), q)), group)
+        d_value = self.sum_over_group(self.store(self.matmul(weights.swapaxes(-1, -2), d_heads)), group)
         if c.past is not None:
-            found |= {"past_key": to_layout(c, d_key[:, :, :past]), "past_value": to_layout(c, d_value[:, :, :past])}
+            gradients |= {
+                "past_key": to_layout(c, d_key[:, :, :past]),
+                "past_value": to_layout(c, d_value[:, :, :past]),
+            }
         steps = {
-            "query": self.turned_back(c, given, d_query, c.query_offset),
-            "key": self.turned_back(c, given, d_key[:, :, past:], past),
+            "query": self.undo_rotary(c, tensors, d_query, c.query_offset),
+            "key": self.undo_rotary(c, tensors, d_key[:, :, past:], past),
             "value": d_value[:, :, past:],
         }
         for name, d in steps.items():
             source, d_projected = "input" if c.self_attention else name, to_layout(c, d)
             if c.projections:
-                found |= self.parameters(name, d_projected, given[source], c.projections.bias)
-                d_projected = self.stored(self.matmul(d_projected, given[f"{name}_weight"]))
-            found[source] = self.stored(found[source] + d_projected) if source in found else d_projected
-        return found
+                gradients |= self.parameter_gradients(name, d_projected, tensors[source], c.projections.bias)
+                d_projected = self.store(self.matmul(d_projected, tensors[f"{name}_weight"]))
+            gradients[source] = self.store(gradients[source] + d_projected) if source in gradients else d_projected
+        return gradients
 
     def softmax(self, scores: Array, allowed: Array, sink: Array | None) -> tuple[Array, Array]:
-        """The weights, and those of the sink."""
-        masked = self.narrow(np.where(allowed, scores, -np.inf))
-        beside = (
+        """The weights of the keys, and those of the sink."""
+        masked = self.round_in_softmax(np.where(allowed, scores, -np.inf))
+        sink_logit = (
             np.full((*masked.shape[:-1], 1), -np.inf)
             if sink is None
             else np.broadcast_to(sink, (*masked.shape[:-1], 1))
         )
-        both = np.concatenate([masked, beside], axis=-1)
+        both = np.concatenate([masked, sink_logit], axis=-1)
         largest = both.max(axis=-1, keepdims=True)
         largest = np.where(np.isfinite(largest), largest, 0.0)
-        numerator = self.unsure(np.exp(self.narrow(both - largest)), self.p.softmax)
+        numerator = self.add_ulp_noise(np.exp(self.round_in_softmax(both - largest)), self.p.softmax)
         denominator = self.total(np.moveaxis(numerator, -1, 0), self.p.softmax)[..., None]
         denominator = np.where(denominator == 0, 1.0, denominator)
         if self.recomputed:
             lse = round_to(largest + round_to(np.log(denominator), self.p.accumulate), self.p.accumulate)
-            weights = self.unsure(np.exp(self.narrow(both - lse)), self.p.softmax)
+            weights = self.add_ulp_noise(np.exp(self.round_in_softmax(both - lse)), self.p.softmax)
         else:
-            weights = round_to(self.narrow(numerator / denominator), self.p.weights)
+            weights = round_to(self.round_in_softmax(numerator / denominator), self.p.weights)
         return weights[..., :-1], weights[..., -1:]
 
-    def over_group(self, d: Array, group: int) -> Array:
+    def sum_over_group(self, d: Array, group: int) -> Array:
         batch, heads, length, features = d.shape
-        return d if group == 1 else self.summed(d.reshape((batch, heads // group, group, length, features)), (2,))
+        return d if group == 1 else self.reduce(d.reshape((batch, heads // group, group, length, features)), (2,))
 
-    def turned_back(self, c: AttentionConfig, given: dict[str, Array], d: Array, first: int) -> Array:
-        return self.turned(c, given | {"rotary_sin": -given["rotary_sin"]}, d, first) if c.rotary else d
+    def undo_rotary(self, c: AttentionConfig, tensors: dict[str, Array], d: Array, first: int) -> Array:
+        return self.apply_rotary(c, tensors | {"rotary_sin": -tensors["rotary_sin"]}, d, first) if c.rotary else d
 
-    def parameters(self, name: str, d: Array, x: Array, bias: bool = True) -> dict[str, Array]:
+    def parameter_gradients(self, name: str, d: Array, x: Array, bias: bool = True) -> dict[str, Array]:
         d, x = d.reshape((-1, d.shape[-1])), x.reshape((-1, x.shape[-1]))
-        found = {f"{name}_weight": self.stored(self.matmul(d.T, x))}
-        return found | {f"{name}_bias": self.summed(d, (0,))} if bias else found
+        gradients = {f"{name}_weight": self.store(self.matmul(d.T, x))}
+        return gradients | {f"{name}_bias": self.reduce(d, (0,))} if bias else gradients

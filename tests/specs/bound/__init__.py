@@ -1,1 +1,1 @@
-"""Tests of bounds, against simulated arithmetic that is right and that is wrong."""
+"""Tests of error bounds, with simulated arithmetic, correct and incorrect."""

@@ -1,8 +1,8 @@
-"""The attention bound: correct attention stays within it however it is written."""
+"""Correct attention is within its error bound, however it is written."""
 
 import pytest
 
-from tests.support.narrow_attention import CONFIGS, PRECISIONS, WRITTEN, made, ratio_of
+from tests.support.narrow_attention import CONFIGS, FORMULATIONS, PRECISIONS, error_ratio_of, make_case
 
 
 @pytest.mark.parametrize("name", CONFIGS, ids=lambda n: n.replace(" ", "_"))
@@ -11,6 +11,6 @@ def test_correct_attention_stays_within_the_bound_however_it_is_written(name: st
     dtype, formats = PRECISIONS[precision]
     ratios = {}
     for seed in range(2):
-        for how, written in WRITTEN.items():
-            ratios[how, seed] = ratio_of(made(name, seed)[1], dtype, formats, written)
+        for formulation, options in FORMULATIONS.items():
+            ratios[formulation, seed] = error_ratio_of(make_case(name, seed)[1], dtype, formats, options)
     assert max(ratios.values()) <= 1, ratios

@@ -1,4 +1,4 @@
-"""The einsum bound: correct arithmetic in any order stays within it, arithmetic that cuts corners does not."""
+"""Correct arithmetic in any order is within the error bound of einsum; faulty or less precise arithmetic is not."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from specs.bound import einsum
 from specs.case.einsum import EinsumConfig
 from specs.reference.reference import Reference
 from specs.verdict.comparison import compare
-from tests.support.narrow_arithmetic import ORDERS, PRECISIONS, Simulated, normal, sequential, worst
+from tests.support.narrow_arithmetic import ORDERS, PRECISIONS, Simulated, normal, sequential, worst_ratio
 
 
 def reference(equation: str, operands: list[Array], p: Precision, dtype: str, random: bool) -> Reference:
@@ -42,7 +42,7 @@ def evaluations(p: Precision, equation: str, operands: list[Array], seed: int) -
     """Results of correct backends that differ in order, pairing, fused operations and sums beforehand."""
     wide = [o.astype(np.float64) for o in operands]
     variants = {order: Simulated(p, order, seed) for order in ORDERS}
-    variants["sums beforehand"] = Simulated(p, "sequential", seed, beforehand=True)
+    variants["sums beforehand"] = Simulated(p, "sequential", seed, sums_first=True)
     if p.accumulate.precision <= FLOAT32.precision:
         variants["fused"] = Simulated(p, "sequential", seed, fused=True)
     return {name: backend(equation, wide) for name, backend in variants.items()}
@@ -56,7 +56,7 @@ def test_random_data_in_any_order_stays_within_the_bound(name: str, equation: st
     for seed in range(2):
         operands = normal(shapes, dtype, seed)
         expected = reference(equation, operands, p, dtype, random=True)
-        ratios = {k: worst(r, expected) for k, r in evaluations(p, equation, operands, seed).items()}
+        ratios = {k: worst_ratio(r, expected) for k, r in evaluations(p, equation, operands, seed).items()}
         assert max(ratios.values()) <= 1, ratios
 
 
@@ -79,13 +79,13 @@ def test_structured_data_in_any_order_stays_within_the_bound_for_any_data(name: 
         generator = np.random.default_rng(len(equation))
         operands = [cast(DATA[data](generator, s), DTYPES[dtype]) for s in shapes]
         expected = reference(equation, operands, p, dtype, random=False)
-        ratios = {k: worst(r, expected) for k, r in evaluations(p, equation, operands, 0).items()}
+        ratios = {k: worst_ratio(r, expected) for k, r in evaluations(p, equation, operands, 0).items()}
         assert max(ratios.values()) <= 1, (equation, ratios)
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 @pytest.mark.parametrize("random", [True, False], ids=["random_data", "any_data"])
-def test_complex_products_stay_within_the_bound_summed_together_or_apart(dtype: str, random: bool) -> None:
+def test_complex_products_stay_within_the_bound_summed_jointly_or_separately(dtype: str, random: bool) -> None:
     p = declared_precision(DTYPES[dtype])
     for seed in range(5):
         generator = np.random.default_rng(seed)
@@ -97,15 +97,15 @@ def test_complex_products_stay_within_the_bound_summed_together_or_apart(dtype: 
         (ar, ai), (br, bi) = ((x.real.astype(np.float64), x.imag.astype(np.float64)) for x in (a, b))
         for order in ORDERS:
             real = Simulated(p, order)
-            apart = (
+            separate = (
                 round_to(real("ij,jk->ik", [ar, br]) - real("ij,jk->ik", [ai, bi]), p.storage)
                 + 1j * round_to(real("ij,jk->ik", [ar, bi]) + real("ij,jk->ik", [ai, br]), p.storage)
             )  # fmt: skip
-            together = (
+            joint = (
                 real("ij,jk->ik", [np.hstack([ar, -ai]), np.vstack([br, bi])])
                 + 1j * real("ij,jk->ik", [np.hstack([ar, ai]), np.vstack([bi, br])])
             )  # fmt: skip
-            assert max(worst(apart, expected), worst(together, expected)) <= 1
+            assert max(worst_ratio(separate, expected), worst_ratio(joint, expected)) <= 1
 
 
 # Usefulness ---------------------------------------------------------------------------------------------------------
@@ -138,16 +138,16 @@ FAULTS: dict[str, Callable[[Array, Array], Array]] = {
 def test_a_fault_behind_float32_is_outside_the_bound(fault: str, terms: int, seed: int) -> None:
     operands, expected = product_of(16, terms, 16, seed=seed)
     a, b = (o.astype(np.float64) for o in operands)
-    assert worst(round_to(a @ b, FLOAT32), expected) <= 1
-    assert worst(round_to(FAULTS[fault](a, b), FLOAT32), expected) > 1
+    assert worst_ratio(round_to(a @ b, FLOAT32), expected) <= 1
+    assert worst_ratio(round_to(FAULTS[fault](a, b), FLOAT32), expected) > 1
 
 
 @pytest.mark.parametrize(("dtype", "accumulate"), [("float32", FLOAT16), ("float64", FLOAT32)])
 def test_a_narrow_accumulator_is_outside_the_bound(dtype: str, accumulate: Format) -> None:
     operands, expected = product_of(4, 1024, 4, dtype)
     p = declared_precision(DTYPES[dtype]).replace(accumulate=accumulate.name)
-    got = Simulated(p, "sequential")("ij,jk->ik", [o.astype(np.float64) for o in operands])
-    assert worst(got, expected) > 1
+    result = Simulated(p, "sequential")("ij,jk->ik", [o.astype(np.float64) for o in operands])
+    assert worst_ratio(result, expected) > 1
 
 
 def test_the_bound_for_random_data_is_tighter_than_the_one_for_any_data() -> None:
@@ -177,7 +177,7 @@ def test_small_integers_are_exact_and_one_ulp_off_is_refused(dtype: str, equatio
     assert compare(wrong, expected).measurement.error_ratio == np.inf
 
 
-def test_sums_with_too_many_digits_are_not_taken_for_exact() -> None:
+def test_sums_with_too_many_digits_are_not_treated_as_exact() -> None:
     numbers = np.array([[2.0**24, 1.0, 1.0]], np.float32)
     assert reference("ij->i", [numbers], declared_precision(DTYPES["float32"]), "float32", random=False).error > 0
     assert (
@@ -200,7 +200,7 @@ def test_copies_and_single_products_are_correctly_rounded(dtype: str) -> None:
 # The ends of the range ----------------------------------------------------------------------------------------------
 
 
-def test_sums_beyond_the_accumulator_have_no_bound_and_others_keep_theirs() -> None:
+def test_only_sums_beyond_the_accumulator_have_no_bound() -> None:
     operand = np.array([[60000, 60000, -60000], [1, 2, 3.5]], np.float16)
     summed = declared_precision(DTYPES["float16"], accumulate="float16")
     assert np.isinf(reference("ij->i", [operand], summed, "float16", random=False).error).tolist() == [True, False]
@@ -221,12 +221,12 @@ def test_a_stored_intermediate_beyond_float16_leaves_no_bound() -> None:
     operands = [np.array([300.0], np.float16), np.array([300.0], np.float16), np.array([0.001], np.float16)]
     p = declared_precision(DTYPES["float16"])
     assert np.isinf(reference("i,i,i->i", operands, p, "float16", random=False).error).all()
-    kept = p.replace(intermediate="float32")
-    assert np.isfinite(reference("i,i,i->i", operands, kept, "float16", random=False).error).all()
+    wide = p.replace(intermediate="float32")
+    assert np.isfinite(reference("i,i,i->i", operands, wide, "float16", random=False).error).all()
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
-def test_subnormals_are_kept_unless_flushing_is_declared(dtype: str) -> None:
+def test_flushed_subnormals_are_a_finding_unless_flushing_is_declared(dtype: str) -> None:
     tiny = DTYPES[dtype].format.tiny
     operands = [cast([1.5 * tiny, tiny / 4, 1.0], DTYPES[dtype]), cast([0.5, 1.0, 1.0], DTYPES[dtype])]
     right, flushed = cast([0.75 * tiny, tiny / 4, 1.0], DTYPES[dtype]), cast([0, 0, 1.0], DTYPES[dtype])
@@ -254,10 +254,10 @@ def test_a_sum_truncated_at_every_step_is_within_a_declaration_that_truncates() 
     expected = reference("ij,jk->ik", operands, truncating, "float32", random=True)
     a, b = (o.astype(np.float64) for o in operands)
     terms = truncated(a.T[:, :, None] * b[:, None, :], FLOAT32)
-    assert worst(sequential(terms, lambda x: truncated(x, FLOAT32)), expected) <= 1
+    assert worst_ratio(sequential(terms, lambda x: truncated(x, FLOAT32)), expected) <= 1
 
 
-def test_a_flushed_operand_takes_its_product_along_even_where_that_is_exact() -> None:
+def test_a_flushed_operand_makes_even_an_exact_product_zero() -> None:
     operands = [np.array([2.0**-149], np.float32), np.array([2.0**60], np.float32)]
     flushes = reference(
         "i,i->i", operands, declared_precision(DTYPES["float32"], flushes=True), "float32", random=False
@@ -277,13 +277,13 @@ def test_a_partial_product_may_be_lost_though_the_result_is_a_normal_number(
     first = -100 if dtype == "float32" else -14
     operands = [cast(np.array(2.0**e), DTYPES[dtype]) for e in (first, small, -small)]
     expected = reference(",,->", operands, declared_precision(DTYPES[dtype], flushes=flushes), dtype, random=False)
-    for got in (0.0, 2.0**first):
-        assert compare(cast(np.array(got), DTYPES[dtype]), expected).problem == ""
+    for value in (0.0, 2.0**first):
+        assert compare(cast(np.array(value), DTYPES[dtype]), expected).problem == ""
     assert compare(cast(np.array(1.0), DTYPES[dtype]), expected).problem
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
-def test_the_order_of_contraction_decides_what_becomes_of_an_infinity(dtype: str) -> None:
+def test_the_order_of_contraction_decides_between_infinity_and_nan(dtype: str) -> None:
     # inf * (1 * 2 + 1 * -1) is inf, inf * 1 * 2 + inf * 1 * -1 is NaN; the other row has neither, the last a NaN
     operands = [cast(values, DTYPES[dtype]) for values in ([[np.inf], [1], [np.nan]], [[1, 1]], [[2], [-1]])]
     expected = reference("ij,jk,kl->il", operands, declared_precision(DTYPES[dtype]), dtype, random=False)
@@ -300,7 +300,7 @@ def test_a_single_sum_of_products_has_one_pattern_of_infinities() -> None:
     assert compare(np.array([[np.nan]], np.float32), expected).problem
 
 
-def test_so_many_roundings_that_nothing_is_certain_are_a_wide_bound_and_no_error() -> None:
+def test_very_many_roundings_give_a_huge_bound_without_overflow() -> None:
     ones = np.ones(2**20, np.float32)
     narrow = declared_precision(DTYPES["float32"], accumulate="bfloat16")
     assert reference("i,i->", [ones, ones], narrow, "float32", random=False).error > 1e300

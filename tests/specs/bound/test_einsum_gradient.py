@@ -1,4 +1,4 @@
-"""The bound of einsum's gradients: simulated backpropagation stays within it, faults do not."""
+"""Simulated backpropagation is within the error bound of einsum's gradients; faults are not."""
 
 from collections.abc import Callable
 
@@ -8,15 +8,15 @@ import pytest
 from specs.arithmetic.formats import BFLOAT16, DTYPES, FLOAT32, TF32, Array, cast, round_to
 from specs.arithmetic.precision import declared_precision
 from specs.case.equation import bind
-from tests.support.narrow_arithmetic import ORDERS, PRECISIONS, normal, worst
+from tests.support.narrow_arithmetic import ORDERS, PRECISIONS, normal, worst_ratio
 from tests.support.narrow_einsum_gradient import (
     Backpropagation,
+    DeferredSum,
     Expanded,
     Shapes,
-    SummedLate,
-    late_labels,
+    deferred_labels,
+    make_inputs,
     reference,
-    setting,
 )
 
 BACKWARD: list[tuple[str, Shapes]] = [
@@ -45,7 +45,7 @@ def test_backpropagation_in_any_order_stays_within_the_bound(
     dtype, formats = PRECISIONS[name]
     p = declared_precision(DTYPES[dtype], **formats)
     contraction = bind(equation, list(shapes))
-    broadcasts = any(late_labels(equation, shapes, i) for i in range(len(shapes)))
+    broadcasts = any(deferred_labels(equation, shapes, i) for i in range(len(shapes)))
     operands = normal([*shapes, contraction.output_shape], dtype, 3)
     if not random:
         operands = [cast(np.abs(o.astype(np.float64)) + 1, DTYPES[dtype]) for o in operands]
@@ -53,11 +53,11 @@ def test_backpropagation_in_any_order_stays_within_the_bound(
     wide = [o.astype(np.float64) for o in operands]
     expected = [reference(equation, operands, cotangent, i, dtype, p, random=random) for i in range(len(operands))]
     for seed, order in enumerate(ORDERS):
-        for kind in (Backpropagation, Expanded, SummedLate) if broadcasts else (Backpropagation,):
-            got = kind(p, order, seed).gradients(equation, wide, cotangent.astype(np.float64))
-            for i, (result, right) in enumerate(zip(got, expected, strict=True)):
-                stored_late = kind is Expanded and not late_labels(equation, shapes, i)
-                assert stored_late or worst(result, right) <= 1, (order, kind.__name__, i)
+        for kind in (Backpropagation, Expanded, DeferredSum) if broadcasts else (Backpropagation,):
+            gradients = kind(p, order, seed).gradients(equation, wide, cotangent.astype(np.float64))
+            for i, (result, right) in enumerate(zip(gradients, expected, strict=True)):
+                defers_sum = kind is Expanded and not deferred_labels(equation, shapes, i)
+                assert defers_sum or worst_ratio(result, right) <= 1, (order, kind.__name__, i)
 
 
 # Usefulness -----------------------------------------------------------------------------------------------------------
@@ -76,16 +76,16 @@ FAULTS: dict[str, Callable[[Array, Array], Array]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("terms", [4, 64, 512])
 def test_a_fault_behind_float32_is_outside_the_bound(fault: str, terms: int) -> None:
-    operands, cotangent = setting("ij,jk->ik", [(16, 16), (16, terms)], "float32")
+    operands, cotangent = make_inputs("ij,jk->ik", [(16, 16), (16, terms)], "float32")
     expected = reference("ij,jk->ik", operands, cotangent, 0, "float32")
     c, b = cotangent.astype(np.float64), operands[1].astype(np.float64)
-    assert worst(round_to(c @ b.T, FLOAT32), expected) <= 1
-    assert worst(round_to(FAULTS[fault](c, b), FLOAT32), expected) > 1
+    assert worst_ratio(round_to(c @ b.T, FLOAT32), expected) <= 1
+    assert worst_ratio(round_to(FAULTS[fault](c, b), FLOAT32), expected) > 1
 
 
 def test_products_stored_in_bfloat16_are_a_finding_where_nothing_was_broadcast() -> None:
-    operands, cotangent = setting("i,j->ij", [(32,), (32,)], "bfloat16")
+    operands, cotangent = make_inputs("i,j->ij", [(32,), (32,)], "bfloat16")
     expected = reference("i,j->ij", operands, cotangent, 0, "bfloat16")
     products = cotangent.astype(np.float64) * operands[1].astype(np.float64)
-    assert worst(round_to(products.sum(axis=1), BFLOAT16), expected) <= 1
-    assert worst(round_to(round_to(products, BFLOAT16).sum(axis=1), BFLOAT16), expected) > 1
+    assert worst_ratio(round_to(products.sum(axis=1), BFLOAT16), expected) <= 1
+    assert worst_ratio(round_to(round_to(products, BFLOAT16).sum(axis=1), BFLOAT16), expected) > 1

@@ -1,4 +1,4 @@
-"""A stated value is held against the formula, for every kind of dtype."""
+"""`expect.value` is compared with the formula, for every kind of dtype."""
 
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,18 @@ STATED = [
 ]
 
 
-def state(dtype: str, operands: list[Any], value: Any) -> None:
+def check_stated(dtype: str, operands: list[Any], value: Any) -> None:
     config = EinsumConfig.model_validate(
         {"equation": "i,i->i", "operands": operands, "expect": {"value": value}, "dtypes": [dtype]}
     )
     case = Case("test::stated", "stated", Path("x.yaml"), 1, config)
-    known = DTYPES[dtype]
-    reference(case, dtype, inputs.operands(case, dtype), declared_precision(known) if known.inexact else None)
+    target = DTYPES[dtype]
+    reference(case, dtype, inputs.operands(case, dtype), declared_precision(target) if target.inexact else None)
 
 
 @pytest.mark.parametrize(("dtype", "operands", "right", "wrong"), STATED)
 def test_a_stated_value_must_be_what_the_formula_gives(dtype: str, operands: Any, right: Any, wrong: Any) -> None:
-    state(dtype, operands, right)
+    check_stated(dtype, operands, right)
     if wrong is not None:
         with pytest.raises(CaseError, match="but the formula gives"):
-            state(dtype, operands, wrong)
+            check_stated(dtype, operands, wrong)

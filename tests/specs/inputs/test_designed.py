@@ -1,4 +1,4 @@
-"""Designed inputs show what they are designed to show, and every check of normal data has them."""
+"""Designed inputs reveal the faults they are designed for, and every check with normal data uses them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ from specs.case.error import CaseError
 from specs.case.layout import to_heads
 from specs.case.visibility import allowed_keys
 from specs.inputs import inputs
-from specs.inputs.designed import recipes, under
+from specs.inputs.designed import applicable_recipes, with_recipe
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
 from specs.verdict.comparison import compare
@@ -47,11 +47,11 @@ def expected(case: Case, dtype: str) -> Reference:
     return reference(case, dtype, inputs.operands(case, dtype), declared_precision(DTYPES[dtype]))
 
 
-# Which cases have which -----------------------------------------------------------------------------------------------
+# Which recipes apply --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("case", "found"),
+    ("case", "names"),
     [
         (einsum("ij,jk->ik", [3, 4], [4, 2]), ("exact",)),
         (einsum("ij,jk->ik", [3, 4], [4, 2], data="uniform"), ()),
@@ -71,15 +71,15 @@ def expected(case: Case, dtype: str) -> Reference:
     ],
     ids=lambda x: "" if isinstance(x, Case) else "-".join(x) or "none",
 )
-def test_a_case_of_normal_data_has_what_fits_it_beside_them(case: Case, found: tuple[str, ...]) -> None:
-    assert recipes(case, "float32") == found
+def test_a_case_of_normal_data_has_the_designed_recipes_that_apply(case: Case, names: tuple[str, ...]) -> None:
+    assert applicable_recipes(case, "float32") == names
 
 
 def test_arithmetic_of_integers_is_exact_on_any_data() -> None:
-    assert recipes(einsum("i,i->", [4], [4], dtypes=["int32"]), "int32") == ()
+    assert applicable_recipes(einsum("i,i->", [4], [4], dtypes=["int32"]), "int32") == ()
 
 
-def test_a_recipe_that_is_asked_for_where_it_has_no_meaning_is_refused() -> None:
+def test_a_recipe_that_does_not_apply_is_refused() -> None:
     with pytest.raises(CaseError, match="projections turn a query"):
         inputs.operands(attention(layout="bsd", projections={"kind": "linear"}, data="equal"), "float32")
     with pytest.raises(CaseError, match="holds no 300 positions in one feature"):
@@ -103,34 +103,38 @@ CONTRACTIONS: dict[str, list[list[int]]] = {
 @pytest.mark.parametrize("dtype", [*FLOATS, "complex64", "complex128"])
 @pytest.mark.parametrize("equation", CONTRACTIONS)
 def test_a_contraction_of_exact_inputs_has_one_right_result(equation: str, dtype: str) -> None:
-    case = under(einsum(equation, *CONTRACTIONS[equation]), "exact")
+    case = with_recipe(einsum(equation, *CONTRACTIONS[equation]), "exact")
     assert not np.any(expected(case, dtype).error)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("total", [sequential, pairwise])
-def test_every_order_of_summation_makes_it(dtype: str, total: Callable[..., Array]) -> None:
-    case = under(einsum("i,i->", [1000], [1000]), "exact")
+def test_every_order_of_summation_gives_the_exact_result(dtype: str, total: Callable[..., Array]) -> None:
+    case = with_recipe(einsum("i,i->", [1000], [1000]), "exact")
     a, b = (x.astype(np.float64) for x in inputs.operands(case, dtype).values())
     accumulator = declared_precision(DTYPES[dtype]).accumulate
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(1000)
-        got = total((a * b)[order], lambda x: round_to(x, accumulator))
-        assert not compare(cast(np.asarray(got), DTYPES[dtype]), expected(case, dtype)).problem
+        result = total((a * b)[order], lambda x: round_to(x, accumulator))
+        assert not compare(cast(np.asarray(result), DTYPES[dtype]), expected(case, dtype)).problem
 
 
 @pytest.mark.parametrize("equation", ["ij,jk->ik", "ij,ij->i"])
-def test_one_lost_digit_of_an_operand_shows(equation: str) -> None:
-    case = under(einsum(equation, *CONTRACTIONS[equation]), "exact")
+def test_one_lost_digit_of_an_operand_is_outside_the_bound(equation: str) -> None:
+    case = with_recipe(einsum(equation, *CONTRACTIONS[equation]), "exact")
     operands = [round_to(x, TF32) for x in inputs.operands(case, "float32").values()]
-    got = np.einsum(equation, *operands).astype(np.float32)
-    assert compare(got, expected(case, "float32")).problem
+    result = np.einsum(equation, *operands).astype(np.float32)
+    assert compare(result, expected(case, "float32")).problem
 
 
 def test_the_wide_operand_is_not_always_the_same() -> None:
     cases = [replace(einsum("ij,jk->ik", [3, 8], [8, 3]), id=f"c{number}") for number in range(20)]
     wide = {
-        int(np.argmax([len(np.unique(np.abs(x))) for x in inputs.operands(under(case, "exact"), "float32").values()]))
+        int(
+            np.argmax(
+                [len(np.unique(np.abs(x))) for x in inputs.operands(with_recipe(case, "exact"), "float32").values()]
+            )
+        )
         for case in cases
     }
     assert wide == {0, 1}
@@ -154,23 +158,23 @@ def test_the_wide_operand_is_not_always_the_same() -> None:
     ids=lambda fields: "-".join(fields) or "plain",
 )
 def test_on_a_ramp_each_query_takes_the_first_or_the_last_key_that_it_sees(dtype: str, fields: dict[str, Any]) -> None:
-    case = under(attention(**fields), "ramp")
+    case = with_recipe(attention(**fields), "ramp")
     c, operands = case.config, inputs.operands(case, dtype)
     assert isinstance(c, AttentionConfig)
     value = np.concatenate(
         [to_heads(c, operands[name], c.num_kv_heads) for name in ("past_value", "value") if name in operands], axis=2
     ).astype(np.float64)
     allowed = np.broadcast_to(allowed_keys(c, operands), (c.batch, c.num_heads, c.q_len, c.kv_len))
-    got = to_heads(c, to_float64(expected(case, dtype).value), c.num_heads)
+    output = to_heads(c, to_float64(expected(case, dtype).value), c.num_heads)
     for b, h, i in np.ndindex(allowed.shape[:3]):
-        seen = np.flatnonzero(allowed[b, h, i])
-        taken = seen[0 if (b + h + i) % 2 else -1]
-        if taken or not c.sink:  # the first key of all has a score of 0, and a sink is as much
-            np.testing.assert_allclose(got[b, h, i], value[b, h * c.num_kv_heads // c.num_heads, taken], rtol=1e-6)
+        visible = np.flatnonzero(allowed[b, h, i])
+        chosen = visible[0 if (b + h + i) % 2 else -1]
+        if chosen or not c.sink:  # the first key has a score of 0, as the sink may have
+            np.testing.assert_allclose(output[b, h, i], value[b, h * c.num_kv_heads // c.num_heads, chosen], rtol=1e-6)
 
 
 def test_with_equal_scores_every_key_has_the_same_weight() -> None:
-    case = under(attention(rotary={}, softcap=2.0), "equal")
+    case = with_recipe(attention(rotary={}, softcap=2.0), "equal")
     operands = inputs.operands(case, "float64")
     assert set(np.unique(operands["value"])) == {-1.0, 1.0}
     mean = operands["value"].mean(axis=1, keepdims=True)
@@ -182,17 +186,19 @@ def test_with_equal_scores_every_key_has_the_same_weight() -> None:
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("recipe", ["ramp", "equal"])
 @pytest.mark.parametrize("off", [-1, 1])
-def test_a_window_that_is_off_by_one_shows(dtype: str, recipe: str, off: int) -> None:
-    right, wrong = (under(attention(kv_len=64, q_len=32, window={"left": 9 + d, "right": 9}), recipe) for d in (0, off))
-    got = cast(to_float64(expected(wrong, dtype).value), DTYPES[dtype])
-    assert compare(got, expected(right, dtype)).problem
+def test_a_window_that_is_off_by_one_is_outside_the_bound(dtype: str, recipe: str, off: int) -> None:
+    right, wrong = (
+        with_recipe(attention(kv_len=64, q_len=32, window={"left": 9 + d, "right": 9}), recipe) for d in (0, off)
+    )
+    result = cast(to_float64(expected(wrong, dtype).value), DTYPES[dtype])
+    assert compare(result, expected(right, dtype)).problem
 
 
 # In a check -----------------------------------------------------------------------------------------------------------
 
 
 class Product:
-    """A backend with one computation of its own for the inputs on which `faulty` says so."""
+    """A backend that computes a product rightly, and by `faulty` on designed inputs."""
 
     def __init__(self, faulty: Callable[[Array, Array], Array]) -> None:
         self.faulty = faulty
@@ -223,7 +229,7 @@ def test_a_check_runs_on_its_own_data_and_on_each_designed_recipe() -> None:
     assert backend.runs == 2
 
 
-def test_what_is_wrong_on_designed_inputs_alone_fails_and_says_which() -> None:
+def test_a_wrong_result_on_designed_inputs_fails_with_their_name_in_the_reason() -> None:
     record = verdict(Product(lambda a, b: (round_to(a, TF32) @ round_to(b, TF32)).astype(a.dtype)))
     assert record.verdict == "fail"
     assert record.reason.startswith("on exact inputs: ")
@@ -231,7 +237,7 @@ def test_what_is_wrong_on_designed_inputs_alone_fails_and_says_which() -> None:
     assert record.measurement.bound["data"] == "exact"
 
 
-def test_what_is_raised_on_designed_inputs_alone_fails_and_says_which() -> None:
+def test_an_exception_on_designed_inputs_fails_with_their_name_in_the_reason() -> None:
     def refuse(a: Array, b: Array) -> Array:
         raise ValueError("odd numbers")
 

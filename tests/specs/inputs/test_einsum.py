@@ -1,4 +1,4 @@
-"""Operands of an einsum: literals keep what they say, and cancelling data cancels along a summed label."""
+"""Operands of an einsum: literals keep their values, and cancelling data cancels along a summed label."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def test_literals_are_rounded_once_to_the_dtype() -> None:
     assert b.shape == (2, 2)
 
 
-def test_literals_wrap_and_keep_what_is_not_finite() -> None:
+def test_integer_literals_wrap_and_infinities_and_nan_are_preserved() -> None:
     assert literal("uint8", [-1, 256, 7])[0].tolist() == [255, 0, 7]
     np.testing.assert_array_equal(literal("float16", [np.inf, -np.inf, np.nan])[0], [np.inf, -np.inf, np.nan])
     assert literal("float16", [1e6])[0].tolist() == [np.inf]
@@ -32,7 +32,7 @@ def test_literals_wrap_and_keep_what_is_not_finite() -> None:
     assert literal("complex64", [2])[0].tolist() == [2 + 0j]
 
 
-def test_an_integer_of_64_bits_keeps_its_bits_beside_a_small_one() -> None:
+def test_an_integer_of_64_bits_keeps_its_bits_next_to_a_small_one() -> None:
     assert literal("uint64", [2**64 - 1, 2])[0].tolist() == [2**64 - 1, 2]
     assert literal("int64", [[2**63, -1], [2**64 - 1, 5]])[0].tolist() == [[-(2**63), -1], [-1, 5]]
 

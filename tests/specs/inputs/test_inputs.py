@@ -1,4 +1,4 @@
-"""Operands are the same bits for the same case everywhere, read-only, and known as random or not."""
+"""Operands have the same bits for the same case everywhere, are read-only, and count as random or not."""
 
 import hashlib
 from typing import Any
@@ -56,17 +56,17 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize(("kind", "recipe", "dtype"), GOLDEN)
-def test_bits_are_the_ones_they_have_always_been(kind: str, recipe: str, dtype: str) -> None:
-    """A change here changes every recorded digest and error ratio: it must be meant."""
+def test_operands_have_the_recorded_digests(kind: str, recipe: str, dtype: str) -> None:
+    """A change here changes every recorded digest and error ratio, so it must be intended."""
     masked = {"mask": {"type": "bool"}, "bias": "alibi"}
     case = einsum(data=recipe, dtypes=[dtype]) if kind == "einsum" else attention(data=recipe, **masked)
     digest = hashlib.sha256(b"".join(bits(inputs.operands(case, dtype)).values())).hexdigest()[:8]
     assert digest == GOLDEN[kind, recipe, dtype]
 
 
-def test_first_numbers_are_the_ones_they_have_always_been() -> None:
-    got = inputs.operands(einsum(shapes=[[1, 2], [2, 1]]), "float64")["operand_0"].tolist()
-    assert got == [[1.1067061882989528, 0.12740842182866152]]
+def test_the_first_numbers_are_the_recorded_ones() -> None:
+    numbers = inputs.operands(einsum(shapes=[[1, 2], [2, 1]]), "float64")["operand_0"].tolist()
+    assert numbers == [[1.1067061882989528, 0.12740842182866152]]
 
 
 def test_operands_cannot_be_written_to() -> None:
@@ -80,4 +80,4 @@ def test_random_terms_are_those_of_independent_random_recipes() -> None:
     no = [einsum(data=r) for r in ("integers", "wide", "cancelling", "large", "sparse", "nonfinite")]
     no.append(einsum(equation="i", shapes=None, operands=[[1.0]]))
     no += [attention(**{name: [1.0]}) for name in ("query", "key", "value")]
-    assert [inputs.random_terms(case) for case in yes + no] == [True] * 3 + [False] * 10
+    assert [inputs.has_random_terms(case) for case in yes + no] == [True] * 3 + [False] * 10

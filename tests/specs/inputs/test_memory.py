@@ -1,4 +1,4 @@
-"""Operands lie in memory as the case says, with the same values."""
+"""Operands have the memory layout of the case, and the same values."""
 
 import numpy as np
 import pytest
@@ -22,6 +22,6 @@ def test_memory_changes_strides_and_no_value(dtype: str) -> None:
 
 @pytest.mark.parametrize("layout", ["bshd", "bhsd", "sbhd", "bsd"])
 @pytest.mark.parametrize("data", ["normal", "ramp", "equal", "cancelling"])
-def test_memory_is_contiguous_whatever_layout_the_numbers_were_made_in(layout: str, data: str) -> None:
-    got = inputs.operands(attention(layout=layout, data=data, num_heads=2, num_kv_heads=2, head_dim=1), "float32")
-    assert [name for name, array in got.items() if not array.flags.c_contiguous] == []
+def test_memory_is_contiguous_in_every_layout(layout: str, data: str) -> None:
+    operands = inputs.operands(attention(layout=layout, data=data, num_heads=2, num_kv_heads=2, head_dim=1), "float32")
+    assert [name for name, array in operands.items() if not array.flags.c_contiguous] == []

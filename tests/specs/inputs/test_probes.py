@@ -1,4 +1,4 @@
-"""Designs of probes are exact where nothing is rounded, and refused where they would read what is not there."""
+"""Probe designs are exact where nothing is rounded, and refused for computations they do not fit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ from tests.support.probes import CASES, FACTORS, SUBNORMALS
 
 @pytest.mark.parametrize("name", [*FACTORS[:2], *SUBNORMALS[:2]])
 def test_the_products_of_a_design_are_exact(name: str) -> None:
-    """Where nothing is rounded nothing is lost: in each dtype every operand and every product is one of its numbers."""
+    """In each dtype every operand and every product is representable."""
     for dtype in CASES[f"einsum::{name}"].config.dtypes:
         a, b = (x.astype(np.float64) for x in inputs.operands(CASES[f"einsum::{name}"], dtype).values())
         config = CASES[f"einsum::{name}"].config
@@ -29,13 +29,12 @@ def test_the_products_of_a_design_are_exact(name: str) -> None:
         assert np.array_equal(round_to(product, storage), product)
 
 
-def test_what_a_probe_needs_is_asked_for() -> None:
-    """A design that does not fit would read what is not there."""
+def test_an_einsum_that_a_probe_does_not_fit_is_refused() -> None:
     case = CASES["einsum::sums"]
 
-    def operands(fields: dict[str, Any]) -> Mapping[str, Array]:
-        said: Config = EinsumConfig.model_validate({"gradient": False, "probe": "accumulate"} | fields)
-        return inputs.operands(Case(case.id, case.name, case.file, 1, said), "float32")
+    def make_operands(fields: dict[str, Any]) -> Mapping[str, Array]:
+        config: Config = EinsumConfig.model_validate({"gradient": False, "probe": "accumulate"} | fields)
+        return inputs.operands(Case(case.id, case.name, case.file, 1, config), "float32")
 
     for fields in (
         {"equation": "ij->i", "sizes": {"i": 9, "j": 67}},
@@ -48,7 +47,7 @@ def test_what_a_probe_needs_is_asked_for() -> None:
         {"equation": "ij,jk->ik", "sizes": {"i": 20, "j": 64, "k": 37}, "probe": "multiply"},
     ):
         with pytest.raises(CaseError):
-            operands(fields)
+            make_operands(fields)
 
 
 @pytest.mark.parametrize(
@@ -63,14 +62,16 @@ def test_what_a_probe_needs_is_asked_for() -> None:
     ],
     ids=str,
 )
-def test_what_a_probe_of_attention_needs_is_asked_for(fields: dict[str, Any]) -> None:
-    said = {"batch": 16, "q_len": 3, "kv_len": 16, "num_heads": 4, "head_dim": 16, "gradient": False} | fields
-    fitting = said | {"kv_len": 16, "num_heads": 4, "batch": 16, "head_dim": 16, "layout": "bshd", "mask": None}
+def test_an_attention_that_a_probe_does_not_fit_is_refused(fields: dict[str, Any]) -> None:
+    unfit = {"batch": 16, "q_len": 3, "kv_len": 16, "num_heads": 4, "head_dim": 16, "gradient": False} | fields
+    fitting = unfit | {"kv_len": 16, "num_heads": 4, "batch": 16, "head_dim": 16, "layout": "bshd", "mask": None}
     case = CASES["attention::sums"]
 
-    def made(said: dict[str, Any]) -> Mapping[str, Array]:
-        return inputs.operands(Case(case.id, case.name, case.file, 1, AttentionConfig.model_validate(said)), "float32")
+    def make_operands(fields: dict[str, Any]) -> Mapping[str, Array]:
+        return inputs.operands(
+            Case(case.id, case.name, case.file, 1, AttentionConfig.model_validate(fields)), "float32"
+        )
 
-    assert set(made(fitting)) == {"query", "key", "value"}
+    assert set(make_operands(fitting)) == {"query", "key", "value"}
     with pytest.raises(CaseError):
-        made(said)
+        make_operands(unfit)

@@ -1,4 +1,4 @@
-"""Each recipe draws what it promises, for each kind of dtype."""
+"""Each recipe draws the distribution it documents, for each kind of dtype."""
 
 from typing import Any
 
@@ -70,9 +70,9 @@ def test_nonfinite_has_each_kind_and_begins_with_infinity() -> None:
     [("int8", range(-8, 9)), ("int64", range(-8, 9)), ("uint16", range(9)), ("bool", [False, True])],
 )
 def test_integers_and_bool_are_small_in_their_own_dtype(dtype: str, values: Any) -> None:
-    got = drawn("normal", dtype)
-    assert got.dtype == DTYPES[dtype].numpy
-    assert set(got.ravel().tolist()) == set(values)
+    numbers = drawn("normal", dtype)
+    assert numbers.dtype == DTYPES[dtype].numpy
+    assert set(numbers.ravel().tolist()) == set(values)
 
 
 def test_complex_parts_are_independent() -> None:

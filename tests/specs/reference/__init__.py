@@ -1,1 +1,1 @@
-"""Tests of values, against independent oracles."""
+"""Tests of reference values, against independent oracles."""

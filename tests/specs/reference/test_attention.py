@@ -1,4 +1,4 @@
-"""Reference attention against the formula written out element by element in ball arithmetic of 80 digits."""
+"""Reference attention against the formula, evaluated element by element in ball arithmetic of 80 digits."""
 
 import math
 from collections.abc import Iterator
@@ -120,7 +120,7 @@ class Formula:
     """One attention, element by element."""
 
     def __init__(self, config: AttentionConfig, operands: dict[str, Array]) -> None:
-        self.c, self.given = config, operands
+        self.c, self.operands = config, operands
         self.number = {name: self.balls(array) for name, array in operands.items() if array.dtype != bool}
 
     @staticmethod
@@ -140,7 +140,7 @@ class Formula:
         return tensor[b, s, h, d] if self.c.layout == "bshd" else tensor[b, h, s, d]
 
     def source(self, name: str, b: int, h: int, s: int, d: int, features: int) -> Any:
-        """Query, or key or value of those in the cache and the new ones: projected, and turned by its position."""
+        """An element of query, key or value, past ones included: projected, with its rotary position."""
         past = (self.c.past or 0) if name != "query" else 0
         if s < past:
             return self.element(self.number[f"past_{name}"], b, h, s, d, features)
@@ -152,8 +152,8 @@ class Formula:
         else:
             pair, first, other = d // 2, d % 2 == 0, d ^ 1
         at = s + (self.c.query_offset if name == "query" else 0)
-        own, beside = (self.projected(name, b, h, s - past, i, features) for i in (d, other))
-        turn = self.number["rotary_sin"][at, pair] * beside
+        own, other = (self.projected(name, b, h, s - past, i, features) for i in (d, other))
+        turn = self.number["rotary_sin"][at, pair] * other
         return own * self.number["rotary_cos"][at, pair] + (-turn if first else turn)
 
     def projected(self, name: str, b: int, h: int, s: int, d: int, features: int) -> Any:
@@ -176,7 +176,7 @@ class Formula:
     def mask(self, b: int, h: int, i: int, j: int) -> Any:
         assert self.c.mask is not None
         place = {"b": b, "h": h, "q": i, "k": j, "1": 0}
-        return self.given["mask"][tuple(place[axis] for axis in self.c.mask.shape)]
+        return self.operands["mask"][tuple(place[axis] for axis in self.c.mask.shape)]
 
     def allowed(self, b: int, h: int, i: int, j: int) -> bool:
         c = self.c
@@ -261,7 +261,7 @@ class Formula:
         return merged[0].T if c.layout == "ds" else merged
 
 
-def made(name: str, **changes: Any) -> tuple[AttentionConfig, Case]:
+def make_case(name: str, **changes: Any) -> tuple[AttentionConfig, Case]:
     config = AttentionConfig.model_validate(CONFIGS[name] | changes)
     return config, Case(id=f"attention/{name}", name=name, file=Path("x.yaml"), line=1, config=config)
 
@@ -269,17 +269,17 @@ def made(name: str, **changes: Any) -> tuple[AttentionConfig, Case]:
 @every_config
 @pytest.mark.parametrize(("dtype", "accuracy"), [("float64", "1e-25"), ("float32", "1e-13"), ("bfloat16", "1e-13")])
 def test_attention_is_the_formula(name: str, dtype: str, accuracy: str) -> None:
-    config, case = made(name)
+    config, case = make_case(name)
     operands = dict(inputs.operands(case, dtype))
-    got = lift(attention(config, operands, DTYPES[dtype]).output)
+    output = lift(attention(config, operands, DTYPES[dtype]).output)
     expected = Formula(config, operands).output()
-    assert got.shape == expected.shape
+    assert output.shape == expected.shape
     scale = max((abs(x) for x in expected.ravel() if x.is_finite()), default=arb(1), key=float) + 1
     for index in np.ndindex(expected.shape):
         if not expected[index].is_finite():
-            assert np.isnan(got.hi[index])
+            assert np.isnan(output.hi[index])
             continue
-        ours = Fraction(float(got.hi[index])) + Fraction(float(got.lo[index]))
+        ours = Fraction(float(output.hi[index])) + Fraction(float(output.lo[index]))
         error = abs(arb(flint.fmpq(ours.numerator, ours.denominator)) - expected[index])
         assert error < arb(accuracy) * scale, (index, error)
 
@@ -291,14 +291,14 @@ def test_every_field_that_changes_the_computation_is_covered() -> None:
 
 
 def test_literal_operands_are_used_as_they_are() -> None:
-    config, case = made("one of all", query=[[[[0.0]]]], key=[[[[1.0]]]], value=[[[[0.1]]]])
+    config, case = make_case("one of all", query=[[[[0.0]]]], key=[[[[1.0]]]], value=[[[[0.1]]]])
     operands = inputs.operands(case, "float64")
     assert attention(config, operands, DTYPES["float64"]).output.hi.tolist() == [[[[0.1]]]]
 
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 3), (2, 4), (3, 2), (1, 2)])
 def test_heads_that_cannot_be_shared_are_refused(heads: int, kv_heads: int) -> None:
-    config, case = made("plain", num_heads=heads, num_kv_heads=kv_heads)
+    config, case = make_case("plain", num_heads=heads, num_kv_heads=kv_heads)
     with pytest.raises(CaseError) as raised:
         attention(config, inputs.operands(case, "float64"), DTYPES["float64"])
     assert raised.value.error == "head_mismatch"
@@ -306,8 +306,8 @@ def test_heads_that_cannot_be_shared_are_refused(heads: int, kv_heads: int) -> N
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_no_operation_warns_or_overflows_with_scores_of_thousands(dtype: str) -> None:
-    config, case = made("plain", scale=1000.0)
-    got = lift(attention(config, inputs.operands(case, dtype), DTYPES[dtype]).output)
+    config, case = make_case("plain", scale=1000.0)
+    output = lift(attention(config, inputs.operands(case, dtype), DTYPES[dtype]).output)
     largest = np.abs(inputs.operands(case, dtype)["value"].astype(float)).max()
-    assert np.isfinite(got.hi).all()
-    assert (np.abs(got.hi) <= largest).all()
+    assert np.isfinite(output.hi).all()
+    assert (np.abs(output.hi) <= largest).all()

@@ -1,4 +1,4 @@
-"""Reference gradients of attention: against differences of the reference attention itself, and what must be exact."""
+"""Reference gradients of attention against finite differences of the reference attention, and exact gradients."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from specs.case.shapes import attention_shapes
 from specs.inputs import inputs
 from specs.reference.attention import attention
 from specs.reference.reference import Reference
-from specs.reference.working_precision import high
+from specs.reference.working_precision import to_working_precision
 from specs.verdict.comparison import compare
 
 FLOAT64 = DTYPES["float64"]
@@ -87,14 +87,14 @@ def case(**fields: Any) -> Case:
     return Case("attention/t::c", "c", Path("t.yaml"), 1, config)
 
 
-def setting(said: Case, dtype: str = "float64") -> tuple[AttentionConfig, dict[str, Array], Array]:
+def make_inputs(case: Case, dtype: str = "float64") -> tuple[AttentionConfig, dict[str, Array], Array]:
     """Operands with few digits, and a cotangent."""
-    assert isinstance(said.config, AttentionConfig)
+    assert isinstance(case.config, AttentionConfig)
     operands = {
         name: round_to(array, FLOAT32) if array.dtype == np.float64 else array
-        for name, array in inputs.operands(said, dtype).items()
+        for name, array in inputs.operands(case, dtype).items()
     }
-    return said.config, operands, inputs.cotangent(said, dtype)
+    return case.config, operands, inputs.cotangent(case, dtype)
 
 
 def gradients(
@@ -108,21 +108,21 @@ def gradients(
 
 
 def difference(config: AttentionConfig, operands: dict[str, Array], cotangent: Array, name: str, along: Array) -> float:
-    """Of sum(cotangent * output), central, along one direction of an operand; the outputs have 100 bits."""
+    """Central difference of sum(cotangent * output) along one direction of an operand; outputs have 100 bits."""
     ahead, behind = (
         attention(config, operands | {name: operands[name] + sign * STEP * along}, FLOAT64).output for sign in (1, -1)
     )
-    total = ((ahead - behind) * high(cotangent, FLOAT64)).sum(axis=tuple(range(cotangent.ndim)))
+    total = ((ahead - behind) * to_working_precision(cotangent, FLOAT64)).sum(axis=tuple(range(cotangent.ndim)))
     return float(to_float64(total)) / (2 * STEP)
 
 
 @pytest.mark.parametrize("name", CONFIGS, ids=lambda n: n.replace(" ", "_"))
 def test_the_reference_is_the_derivative_along_any_direction(name: str) -> None:
-    config, operands, cotangent = setting(case(**CONFIGS[name]))
-    found = gradients(config, operands, cotangent)
-    assert list(found) == inputs.differentiable(operands)
+    config, operands, cotangent = make_inputs(case(**CONFIGS[name]))
+    expected = gradients(config, operands, cotangent)
+    assert list(expected) == inputs.differentiable(operands)
     generator = np.random.default_rng(0)
-    for operand, reference in found.items():
+    for operand, reference in expected.items():
         array = operands[operand]
         assert reference.shape == array.shape
         movable = np.isfinite(array) & (np.abs(array) < 1e30)  # a mask's lowest number cannot be moved by a step
@@ -137,19 +137,19 @@ def test_the_reference_is_the_derivative_along_any_direction(name: str) -> None:
 
 @pytest.mark.parametrize("operand", ["query", "key", "value", "bias", "sink"])
 def test_each_element_is_the_derivative_along_itself(operand: str) -> None:
-    said = case(bias="random", sink=True, softcap=2.0, causal="bottom_right", num_heads=2, num_kv_heads=1)
-    config, operands, cotangent = setting(said)
-    found = to_float64(gradients(config, operands, cotangent)[operand].value)
-    for index in np.ndindex(found.shape):
-        along = np.zeros(found.shape)
+    masked = case(bias="random", sink=True, softcap=2.0, causal="bottom_right", num_heads=2, num_kv_heads=1)
+    config, operands, cotangent = make_inputs(masked)
+    expected = to_float64(gradients(config, operands, cotangent)[operand].value)
+    for index in np.ndindex(expected.shape):
+        along = np.zeros(expected.shape)
         along[index] = 1.0
         moved = difference(config, operands, cotangent, operand, along)
-        assert moved == pytest.approx(found[index], rel=1e-11, abs=1e-14)
+        assert moved == pytest.approx(expected[index], rel=1e-11, abs=1e-14)
 
 
 @pytest.mark.parametrize("name", ["plain", "softcap", "sink", "past, projected", "relative keys and values"])
 def test_narrower_dtypes_have_the_same_gradients(name: str) -> None:
-    config, operands, cotangent = setting(case(**CONFIGS[name]), "float32")
+    config, operands, cotangent = make_inputs(case(**CONFIGS[name]), "float32")
     narrow = gradients(config, operands, cotangent, "float32")
     wide = gradients(config, {n: x.astype(np.float64) for n, x in operands.items()}, cotangent.astype(np.float64))
     for operand, reference in narrow.items():
@@ -157,85 +157,85 @@ def test_narrower_dtypes_have_the_same_gradients(name: str) -> None:
         assert np.allclose(reference.value, to_float64(wide[operand].value), rtol=0, atol=1e-13 * largest)
 
 
-# What is exact, and what is left open ---------------------------------------------------------------------------------
+# Exact gradients, and those without a bound ---------------------------------------------------------------------------
 
 
 def test_nothing_flows_through_a_key_that_no_query_sees() -> None:
-    config, operands, cotangent = setting(case(kv_lengths=[3, 5]))
-    found = gradients(config, operands, cotangent)
+    config, operands, cotangent = make_inputs(case(kv_lengths=[3, 5]))
+    expected = gradients(config, operands, cotangent)
     for name in ("key", "value"):
-        assert not to_float64(found[name].value)[0, :, 3:].any()
-        assert to_float64(found[name].value)[1].all()
-        leaked = cast(to_float64(found[name].value), FLOAT64)
-        assert compare(leaked, found[name]).problem == ""
+        assert not to_float64(expected[name].value)[0, :, 3:].any()
+        assert to_float64(expected[name].value)[1].all()
+        leaked = cast(to_float64(expected[name].value), FLOAT64)
+        assert compare(leaked, expected[name]).problem == ""
         leaked[0, 0, 4, 0] = 1e-30
-        assert compare(leaked, found[name]).problem
+        assert compare(leaked, expected[name]).problem
 
 
 def test_nothing_flows_into_a_mask_where_it_is_infinite() -> None:
-    config, operands, cotangent = setting(case(mask={"type": "additive", "fill": -np.inf}))
-    found, hidden = gradients(config, operands, cotangent)["mask"], np.isinf(operands["mask"])
-    assert not to_float64(found.value)[hidden].any()
-    assert to_float64(found.value)[~hidden].all()
+    config, operands, cotangent = make_inputs(case(mask={"type": "additive", "fill": -np.inf}))
+    expected, hidden = gradients(config, operands, cotangent)["mask"], np.isinf(operands["mask"])
+    assert not to_float64(expected.value)[hidden].any()
+    assert to_float64(expected.value)[~hidden].all()
 
 
 def test_a_query_without_keys_that_yields_zeros_has_no_gradient() -> None:
-    config, operands, cotangent = setting(case(**MASKED_ROW))
-    found = gradients(config, operands, cotangent)["query"]
-    assert not to_float64(found.value)[:, :, 0].any()
-    assert to_float64(found.value)[:, :, 1:].all()
+    config, operands, cotangent = make_inputs(case(**MASKED_ROW))
+    expected = gradients(config, operands, cotangent)["query"]
+    assert not to_float64(expected.value)[:, :, 0].any()
+    assert to_float64(expected.value)[:, :, 1:].all()
 
 
-def test_a_query_without_keys_that_yields_the_mean_moves_all_values_alike() -> None:
-    config, operands, _ = setting(case(**MASKED_ROW, fully_masked="mean"))
+def test_a_query_without_keys_that_yields_the_mean_has_equal_gradients_for_all_values() -> None:
+    config, operands, _ = make_inputs(case(**MASKED_ROW, fully_masked="mean"))
     cotangent = np.zeros((2, 2, 3, 4))
     cotangent[:, :, 0] = 5.0
-    found = gradients(config, operands, cotangent)
-    assert np.array_equal(to_float64(found["value"].value), np.ones((2, 2, 5, 4)))
-    assert not to_float64(found["query"].value).any()
-    assert not to_float64(found["key"].value).any()
+    expected = gradients(config, operands, cotangent)
+    assert np.array_equal(to_float64(expected["value"].value), np.ones((2, 2, 5, 4)))
+    assert not to_float64(expected["query"].value).any()
+    assert not to_float64(expected["key"].value).any()
 
 
-def test_a_query_whose_output_is_nan_sets_no_limit_to_what_it_enters_and_others_keep_theirs() -> None:
-    said = case(mask={"type": "bool", "shape": "bhqk", "pattern": "masked_row"}, fully_masked="nan")
-    config, operands, cotangent = setting(said)
-    found = gradients(config, operands, cotangent)
-    assert np.isinf(found["query"].error[:, :, 0]).all()
-    assert np.isfinite(found["query"].error[:, :, 1:]).all()
-    assert np.isinf(found["key"].error).all()
-    assert np.isinf(found["value"].error).all()
-    assert all(np.isfinite(to_float64(reference.value)).all() for reference in found.values())
+def test_only_gradients_that_depend_on_a_query_with_nan_output_have_no_bound() -> None:
+    masked = case(mask={"type": "bool", "shape": "bhqk", "pattern": "masked_row"}, fully_masked="nan")
+    config, operands, cotangent = make_inputs(masked)
+    expected = gradients(config, operands, cotangent)
+    assert np.isinf(expected["query"].error[:, :, 0]).all()
+    assert np.isfinite(expected["query"].error[:, :, 1:]).all()
+    assert np.isinf(expected["key"].error).all()
+    assert np.isinf(expected["value"].error).all()
+    assert all(np.isfinite(to_float64(reference.value)).all() for reference in expected.values())
 
 
-def test_only_the_item_that_reads_what_is_not_finite_is_left_open() -> None:
-    config, operands, cotangent = setting(case(bias="random"))
+def test_only_the_batch_item_with_an_infinite_value_has_no_bound() -> None:
+    config, operands, cotangent = make_inputs(case(bias="random"))
     operands["value"] = operands["value"].copy()
     operands["value"][1, 0, 2, 1] = np.inf
-    found = gradients(config, operands, cotangent)
+    expected = gradients(config, operands, cotangent)
     for name in ("query", "key", "value"):
-        left_open = np.isinf(found[name].error).all(axis=(2, 3))
+        left_open = np.isinf(expected[name].error).all(axis=(2, 3))
         assert left_open.tolist() == [[False, False], [True, False]]
-    assert np.isinf(found["bias"].error).all(axis=(1, 2)).tolist() == [True, False]
+    assert np.isinf(expected["bias"].error).all(axis=(1, 2)).tolist() == [True, False]
 
 
 def test_garbage_in_a_cache_that_no_query_sees_changes_nothing() -> None:
-    config, operands, cotangent = setting(case(kv_lengths=[3, 5]))
+    config, operands, cotangent = make_inputs(case(kv_lengths=[3, 5]))
     dirty = {name: array.copy() for name, array in operands.items()}
     for name in ("key", "value"):
         dirty[name][0, :, 3:] = np.nan
-    clean, found = (gradients(config, given, cotangent) for given in (operands, dirty))
-    for name, reference in found.items():
+    clean, expected = (gradients(config, arrays, cotangent) for arrays in (operands, dirty))
+    for name, reference in expected.items():
         assert np.array_equal(to_float64(reference.value), to_float64(clean[name].value))
         assert np.isfinite(reference.error).all()
 
 
 def test_the_cotangent_has_the_shape_of_the_result_in_every_layout() -> None:
     for fields in (*CONFIGS.values(), BASE | {"layout": "bsd", "value_dim": 3}):
-        config, operands, cotangent = setting(case(**fields))
+        config, operands, cotangent = make_inputs(case(**fields))
         assert attention(config, operands, FLOAT64).output.shape == cotangent.shape
 
 
 def test_tables_of_rotary_positions_and_lengths_have_no_gradient() -> None:
-    config, operands, _ = setting(case(rotary={}, kv_lengths=[2, 5]))
+    config, operands, _ = make_inputs(case(rotary={}, kv_lengths=[2, 5]))
     assert {"rotary_cos", "rotary_sin", "kv_lengths"} <= set(attention_shapes(config))
     assert inputs.differentiable(operands) == ["query", "key", "value"]

@@ -1,4 +1,4 @@
-"""A reference is evaluated once for all who need it, and again as soon as anything that enters it changes."""
+"""A reference is evaluated once, and again when anything that it depends on changes."""
 
 import pickle
 import shutil
@@ -25,10 +25,10 @@ pytestmark = pytest.mark.usefixtures("nothing_in_memory")
 
 @pytest.fixture
 def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Grows by one with each evaluation of a reference; all count as dear."""
+    """Grows by one with each evaluation of a reference; all count as expensive."""
     counted: list[str] = []
     evaluate = bound._evaluate
-    monkeypatch.setattr(bound, "DEAR_SECONDS", -1.0)
+    monkeypatch.setattr(bound, "EXPENSIVE_SECONDS", -1.0)
     monkeypatch.setattr(bound, "_evaluate", lambda case, *rest: (counted.append(case.id), evaluate(case, *rest))[1])
     return counted
 
@@ -52,8 +52,8 @@ def test_a_reference_on_disk_is_read_by_the_next_process(evaluations: list[str],
 
 def test_another_statement_of_the_case_has_another_reference(evaluations: list[str], tmp_path: Path) -> None:
     for number in (np.inf, -np.inf, np.nan, 1.0):
-        said = config(equation="i->i", shapes=None, operands=[[number]])
-        assert verdict(Fake(lambda a: a), said, work=tmp_path).verdict == "pass"
+        changed = config(equation="i->i", shapes=None, operands=[[number]])
+        assert verdict(Fake(lambda a: a), changed, work=tmp_path).verdict == "pass"
         cache.clear()
     assert len(evaluations) == 4
 
@@ -114,14 +114,14 @@ def test_every_room_is_among_those_that_are_edited_here() -> None:
 @pytest.mark.parametrize("room", ROOMS)
 def test_an_edit_of_any_file_in_a_room_changes_the_digest(copied: Path, room: str) -> None:
     files = sorted((copied / room).rglob("*.py"))
-    seen = {digest(copied)}
+    digests = {digest(copied)}
     for file in files:
         whole = file.read_bytes()
         edit(file)
-        seen.add(digest(copied))
+        digests.add(digest(copied))
         file.write_bytes(whole)
-    assert len(seen) == 1 + len(files) > 2
-    assert digest(copied) in seen
+    assert len(digests) == 1 + len(files) > 2
+    assert digest(copied) in digests
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -133,7 +133,7 @@ def test_a_file_that_is_added_renamed_or_removed_changes_the_digest(copied: Path
     added.unlink()
     assert digest(copied) == before
     file = next(file for file in sorted((copied / room).glob("*.py")) if file.stat().st_size)
-    renamed = file.rename(file.with_stem(f"{file.stem}_"))  # which stands where it stood among the others
+    renamed = file.rename(file.with_stem(f"{file.stem}_"))  # which keeps its place in the sorted order
     assert digest(copied) != before
     renamed.unlink()
     assert digest(copied) != before

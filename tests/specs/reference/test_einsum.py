@@ -14,7 +14,7 @@ from specs.bound import einsum
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import Contraction, bind
 from specs.reference.contraction import contract
-from specs.reference.einsum import value
+from specs.reference.einsum import evaluate
 
 EQUATIONS = [
     ("i->i", [(3,)]),
@@ -84,8 +84,8 @@ def exact(values: np.ndarray) -> np.ndarray:
     return out
 
 
-def known(value: Any) -> np.ndarray:
-    """What a reference value says, exactly."""
+def to_rationals(value: Any) -> np.ndarray:
+    """A reference value as exact rationals."""
     if isinstance(value, DoubleDouble):
         return np.add(exact(value.hi), exact(value.lo), out=np.empty(value.shape, object))
     return exact(np.asarray(value))
@@ -97,15 +97,15 @@ def random(shapes: list[tuple[int, ...]], dtype: str, seed: int = 0) -> list[np.
     def draw(shape: tuple[int, ...]) -> np.ndarray:
         return generator.standard_normal(shape) * 2.0 ** generator.integers(-3, 4, shape)
 
-    known = DTYPES[dtype]
-    return [cast(draw(s) + 1j * draw(s) if known.kind == "complex" else draw(s), known) for s in shapes]
+    target = DTYPES[dtype]
+    return [cast(draw(s) + 1j * draw(s) if target.kind == "complex" else draw(s), target) for s in shapes]
 
 
-def assert_accurate(contraction: Contraction, got: Any, operands: list[np.ndarray], allowed: Fraction) -> None:
+def assert_accurate(contraction: Contraction, result: Any, operands: list[np.ndarray], allowed: Fraction) -> None:
     rationals = [exact(operand) for operand in operands]
     expected = brute_force(contraction, rationals, Fraction(0))
     magnitude = brute_force(contraction, [exact(np.asarray(np.abs(operand))) for operand in operands], Fraction(0))
-    ours = known(got)
+    ours = to_rationals(result)
     assert ours.shape == expected.shape
     for index in np.ndindex(expected.shape):
         assert abs(ours[index] - expected[index]) <= allowed * magnitude[index], index
@@ -113,21 +113,21 @@ def assert_accurate(contraction: Contraction, got: Any, operands: list[np.ndarra
 
 @every_equation
 @pytest.mark.parametrize("seed", range(2))
-def test_float64_is_known_to_a_hundred_bits(equation: str, shapes: list, seed: int) -> None:
+def test_float64_values_are_accurate_to_a_hundred_bits(equation: str, shapes: list, seed: int) -> None:
     operands = random(shapes, "float64", seed)
     contraction = bind(equation, shapes)
-    got = value(contraction, operands, DTYPES["float64"])
-    assert isinstance(got, DoubleDouble)
-    assert_accurate(contraction, got, operands, Fraction(1, 2**100))
+    result = evaluate(contraction, operands, DTYPES["float64"])
+    assert isinstance(result, DoubleDouble)
+    assert_accurate(contraction, result, operands, Fraction(1, 2**100))
 
 
 @every_equation
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_narrower_floats_are_known_to_float64(equation: str, shapes: list, dtype: str) -> None:
+def test_values_of_narrower_floats_are_accurate_to_float64(equation: str, shapes: list, dtype: str) -> None:
     operands = random(shapes, dtype)
     contraction = bind(equation, shapes)
-    got = value(contraction, operands, DTYPES[dtype])
-    assert_accurate(contraction, got, operands, (contraction.length + 2 * len(shapes)) * Fraction(1, 2**53))
+    result = evaluate(contraction, operands, DTYPES[dtype])
+    assert_accurate(contraction, result, operands, (contraction.length + 2 * len(shapes)) * Fraction(1, 2**53))
 
 
 @every_equation
@@ -135,18 +135,18 @@ def test_narrower_floats_are_known_to_float64(equation: str, shapes: list, dtype
 def test_both_parts_of_complex_values(equation: str, shapes: list, dtype: str, bits: int) -> None:
     operands = random(shapes, dtype)
     contraction = bind(equation, shapes)
-    got = known(value(contraction, operands, DTYPES[dtype]))
+    result = to_rationals(evaluate(contraction, operands, DTYPES[dtype]))
     pairs = [np.empty(o.shape, object) for o in operands]
     for pair, operand in zip(pairs, operands, strict=True):
         for index in np.ndindex(operand.shape):
             pair[index] = Gaussian(Fraction(float(operand[index].real)), Fraction(float(operand[index].imag)))
     expected = brute_force(contraction, pairs, Gaussian(Fraction(0), Fraction(0)))
     size = contract(contraction, [np.abs(o).astype(np.float64) for o in operands])
-    assert got.shape == (*expected.shape, 2)
+    assert result.shape == (*expected.shape, 2)
     for index in np.ndindex(expected.shape):
         allowed = Fraction(float(size[index])) * Fraction(4, 2**bits)
-        assert abs(got[(*index, 0)] - expected[index].real) <= allowed
-        assert abs(got[(*index, 1)] - expected[index].imag) <= allowed
+        assert abs(result[(*index, 0)] - expected[index].real) <= allowed
+        assert abs(result[(*index, 1)] - expected[index].imag) <= allowed
 
 
 class Gaussian:
@@ -170,29 +170,31 @@ def test_integers_are_exact_modulo_their_range(equation: str, shapes: list, dtyp
     generator = np.random.default_rng(1)
     operands = [generator.integers(info.min, info.max, s, dtype=dtype, endpoint=True) for s in shapes]
     python = [np.array([*map(int, o.ravel()), None], dtype=object)[:-1].reshape(o.shape) for o in operands]
-    got = reference(equation, shapes, dtype, operands)
+    result = reference(equation, shapes, dtype, operands)
     expected = brute_force(bind(equation, shapes), python, 0)
-    assert got.value.dtype == np.dtype(dtype)
-    assert got.error is None
-    assert got.shape == expected.shape
+    assert result.value.dtype == np.dtype(dtype)
+    assert result.error is None
+    assert result.shape == expected.shape
     for index in np.ndindex(expected.shape):
-        assert (int(got.value[index]) - expected[index]) % 2**info.bits == 0
+        assert (int(result.value[index]) - expected[index]) % 2**info.bits == 0
 
 
 @every_equation
 def test_bool_is_any_of_all(equation: str, shapes: list) -> None:
     generator = np.random.default_rng(2)
     operands = [np.asarray(generator.random(s) < 0.6) for s in shapes]
-    got = reference(equation, shapes, "bool", operands)
+    result = reference(equation, shapes, "bool", operands)
     expected = brute_force(bind(equation, shapes), [o.astype(int) for o in operands], 0)
-    assert got.value.dtype == np.bool_
-    assert got.value.tolist() == (expected.astype(int) > 0).tolist()
+    assert result.value.dtype == np.bool_
+    assert result.value.tolist() == (expected.astype(int) > 0).tolist()
 
 
 def reference(equation: str, shapes: list, dtype: str, operands: list[np.ndarray]) -> Any:
-    known = DTYPES[dtype]
+    target = DTYPES[dtype]
     config = EinsumConfig(equation=equation, shapes=[list(s) for s in shapes])
-    return einsum.reference(config, known, operands, declared_precision(known) if known.inexact else None, random=False)
+    return einsum.reference(
+        config, target, operands, declared_precision(target) if target.inexact else None, random=False
+    )
 
 
 def random_equation(generator: np.random.Generator) -> tuple[str, list[tuple[int, ...]]]:
@@ -205,8 +207,8 @@ def random_equation(generator: np.random.Generator) -> tuple[str, list[tuple[int
         terms.append(term)
         shapes.append(tuple(1 if label in shrunk else sizes[label] for label in term))
     labels = sorted(set("".join(terms)))
-    kept = [label for label in labels if generator.random() < 0.4]
-    return f"{','.join(terms)}->{''.join(generator.permutation(kept))}", shapes
+    output_labels = [label for label in labels if generator.random() < 0.4]
+    return f"{','.join(terms)}->{''.join(generator.permutation(output_labels))}", shapes
 
 
 @pytest.mark.parametrize("seed", range(80))
@@ -214,8 +216,8 @@ def test_random_equations(seed: int) -> None:
     equation, shapes = random_equation(np.random.default_rng(seed))
     operands = random(shapes, "float64", seed)
     contraction = bind(equation, shapes)
-    got = value(contraction, operands, DTYPES["float64"])
-    assert_accurate(contraction, got, operands, Fraction(1, 2**100))
+    result = evaluate(contraction, operands, DTYPES["float64"])
+    assert_accurate(contraction, result, operands, Fraction(1, 2**100))
 
 
 # Contractions whose value distributes: where an operand could be summed before it is multiplied, or products be
@@ -230,7 +232,7 @@ NONFINITE = [
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("equation", "shapes"), NONFINITE, ids=[e for e, _ in NONFINITE])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
-def test_infinities_and_nan_stand_where_a_sum_of_products_has_them(equation: str, shapes: list, dtype: str) -> None:
+def test_infinities_and_nan_are_those_of_the_sum_of_products(equation: str, shapes: list, dtype: str) -> None:
     contraction, patterns = bind(equation, shapes), set()
     for seed in range(20):
         operands = random(shapes, dtype, seed)
@@ -238,21 +240,21 @@ def test_infinities_and_nan_stand_where_a_sum_of_products_has_them(equation: str
         for operand in operands:
             special = generator.choice([np.inf, -np.inf, np.nan, 0.0], operand.shape, p=[0.3, 0.2, 0.2, 0.3])
             operand[...] = np.where(generator.random(operand.shape) < 0.15, special, operand.astype(np.float64))
-        got = to_float64(value(contraction, operands, DTYPES[dtype]))
+        result = to_float64(evaluate(contraction, operands, DTYPES[dtype]))
         with np.errstate(invalid="ignore"):
             expected = brute_force(contraction, [o.astype(np.float64) for o in operands], 0.0).astype(np.float64)
         for pattern in (np.isnan, np.isposinf, np.isneginf):
-            np.testing.assert_array_equal(pattern(got), pattern(expected))
-            patterns |= {pattern} if pattern(got).any() else set()
-        np.testing.assert_allclose(got[np.isfinite(got)], expected[np.isfinite(got)], rtol=1e-12, atol=1e-12)
+            np.testing.assert_array_equal(pattern(result), pattern(expected))
+            patterns |= {pattern} if pattern(result).any() else set()
+        np.testing.assert_allclose(result[np.isfinite(result)], expected[np.isfinite(result)], rtol=1e-12, atol=1e-12)
     assert len(patterns) == 3
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 def test_a_copied_complex_infinity_leaves_the_other_part_alone(dtype: str) -> None:
     operand = np.array([complex(np.inf, 1), complex(2, -np.inf), complex(np.nan, 3)], dtype)
-    got = to_float64(value(bind("i->i", [(3,)]), [operand], DTYPES[dtype]))
-    np.testing.assert_array_equal(got, [[np.inf, 1], [2, -np.inf], [np.nan, 3]])
+    result = to_float64(evaluate(bind("i->i", [(3,)]), [operand], DTYPES[dtype]))
+    np.testing.assert_array_equal(result, [[np.inf, 1], [2, -np.inf], [np.nan, 3]])
 
 
 def test_a_partial_sum_beyond_float64_leaves_no_bound() -> None:

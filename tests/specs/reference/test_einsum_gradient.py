@@ -12,7 +12,7 @@ from specs.arithmetic.double_double import DoubleDouble
 from specs.arithmetic.formats import DTYPES, Array, cast
 from specs.case.equation import bind
 from specs.verdict.comparison import compare
-from tests.support.narrow_einsum_gradient import Shapes, late_labels, reference, setting
+from tests.support.narrow_einsum_gradient import Shapes, deferred_labels, make_inputs, reference
 
 # The definition, in exact arithmetic ----------------------------------------------------------------------------------
 
@@ -38,22 +38,22 @@ def exact(value: Any) -> Gaussian:
 
 
 def brute_force(equation: str, operands: list[Array], cotangent: Array, of: int) -> dict[tuple[int, ...], Gaussian]:
-    """Each term of the sum is differentiated by itself, and adds to the element that it was made with."""
+    """Differentiate each term of the sum separately, and add it to the element that is its factor."""
     contraction = bind(equation, [o.shape for o in operands])
     sizes = contraction.sizes
-    found = {index: exact(0) for index in np.ndindex(operands[of].shape)}
+    gradient = {index: exact(0) for index in np.ndindex(operands[of].shape)}
     for values in product(*(range(size) for size in sizes.values())):
-        at = dict(zip(sizes, values, strict=True))
-        places = [
-            tuple(at[label] if n > 1 else 0 for label, n in zip(term, operand.shape, strict=True))
+        position = dict(zip(sizes, values, strict=True))
+        indices = [
+            tuple(position[label] if n > 1 else 0 for label, n in zip(term, operand.shape, strict=True))
             for term, operand in zip(contraction.operands, operands, strict=True)
         ]
-        term = exact(cotangent[tuple(at[label] for label in contraction.output)])
-        for i, (operand, place) in enumerate(zip(operands, places, strict=True)):
+        term = exact(cotangent[tuple(position[label] for label in contraction.output)])
+        for i, (operand, index) in enumerate(zip(operands, indices, strict=True)):
             if i != of:
-                term = term * exact(operand[place])
-        found[places[of]] = found[places[of]] + term
-    return found
+                term = term * exact(operand[index])
+        gradient[indices[of]] = gradient[indices[of]] + term
+    return gradient
 
 
 EQUATIONS: list[tuple[str, Shapes]] = [
@@ -96,8 +96,8 @@ def random_equation(seed: int) -> tuple[str, Shapes]:
         unnamed = list(range(2))[generator.randint(0, 2) :] if generator.random() < 0.4 else None
         terms.append(("" if unnamed is None else "...") + "".join(labels))
         shapes.append(tuple(1 if thin[axis] else sizes[axis] for axis in (*(unnamed or ()), *labels)))
-    known = sorted({label for term in terms for label in term if label != "."})
-    output = generator.sample(known, generator.randint(0, len(known)))
+    used_labels = sorted({label for term in terms for label in term if label != "."})
+    output = generator.sample(used_labels, generator.randint(0, len(used_labels)))
     dots = "..." if any("." in term for term in terms) and generator.random() < 0.7 else ""
     return f"{','.join(terms)}->{dots}{''.join(output)}", shapes
 
@@ -108,18 +108,18 @@ RANDOM = [random_equation(seed) for seed in range(60)]
 @pytest.mark.parametrize(("equation", "shapes"), EQUATIONS + RANDOM, ids=lambda value: str(value))
 @pytest.mark.parametrize("dtype", ["float64", "float32", "complex64", "complex128"])
 def test_the_reference_is_the_sum_of_the_derivatives_of_all_terms(equation: str, shapes: Shapes, dtype: str) -> None:
-    operands, cotangent = setting(equation, shapes, dtype)
+    operands, cotangent = make_inputs(equation, shapes, dtype)
     unit = 2.0**-100 if dtype in ("float64", "complex128") else 2.0**-50
     for of, operand in enumerate(operands):
-        found = reference(equation, operands, cotangent, of, dtype)
-        assert found.shape == operand.shape
-        value = found.value
+        gradient = reference(equation, operands, cotangent, of, dtype)
+        assert gradient.shape == operand.shape
+        value = gradient.value
         wide = value if isinstance(value, DoubleDouble) else DoubleDouble(value)
         magnitudes = brute_force(equation, [np.abs(o) for o in operands], np.abs(cotangent), of)
         for index, expected in brute_force(equation, operands, cotangent, of).items():
             high, low = np.atleast_1d(wide.hi[index]), np.atleast_1d(wide.lo[index])
-            got = [Fraction(float(h)) + Fraction(float(low_part)) for h, low_part in zip(high, low, strict=True)]
-            for part, right in zip(got, expected, strict=False):
+            parts = [Fraction(float(h)) + Fraction(float(low_part)) for h, low_part in zip(high, low, strict=True)]
+            for part, right in zip(parts, expected, strict=False):
                 assert abs(part - right) <= Fraction(unit) * 100 * magnitudes[index].real
 
 
@@ -127,33 +127,33 @@ def test_equations_of_every_shape_are_among_the_random_ones() -> None:
     bound = [bind(equation, shapes) for equation, shapes in RANDOM]
     assert any(len(set(term)) < len(term) for c in bound for term in c.operands), "a diagonal"
     assert any(label.startswith("...") for c in bound for label in c.output), "unnamed axes"
-    late = [late_labels(equation, shapes, i) for equation, shapes in RANDOM for i in range(len(shapes))]
-    assert sum(map(bool, late)) > 10, "broadcast axes"
+    deferred = [deferred_labels(equation, shapes, i) for equation, shapes in RANDOM for i in range(len(shapes))]
+    assert sum(map(bool, deferred)) > 10, "broadcast axes"
 
 
 def test_off_a_diagonal_zero_is_exact() -> None:
-    operands, cotangent = setting("ij,ii->j", [(3, 4), (3, 3)], "float32")
-    found = reference("ij,ii->j", operands, cotangent, 1, "float32")
+    operands, cotangent = make_inputs("ij,ii->j", [(3, 4), (3, 3)], "float32")
+    gradient = reference("ij,ii->j", operands, cotangent, 1, "float32")
     off = ~np.eye(3, dtype=bool)
-    assert not found.error[off].any()
-    assert found.error[~off].all()
-    leaked = cast(found.value, DTYPES["float32"])
-    assert compare(leaked, found).problem == ""
+    assert not gradient.error[off].any()
+    assert gradient.error[~off].all()
+    leaked = cast(gradient.value, DTYPES["float32"])
+    assert compare(leaked, gradient).problem == ""
     leaked[0, 1] = 1e-30
-    assert compare(leaked, found).problem
+    assert compare(leaked, gradient).problem
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "complex64"])
 @pytest.mark.parametrize(("equation", "shape"), [("ij->ji", (2, 3)), ("ij->", (2, 3)), ("ii->i", (3, 3))])
 def test_the_gradient_of_one_operand_is_a_copy_of_the_cotangent(equation: str, shape: Any, dtype: str) -> None:
-    operands, cotangent = setting(equation, [shape], dtype)
+    operands, cotangent = make_inputs(equation, [shape], dtype)
     assert not reference(equation, operands, cotangent, 0, dtype).error.any()
 
 
 def test_only_what_was_broadcast_may_be_stored_before_it_is_summed() -> None:
-    assert late_labels("ij,jk->ik", [(2, 1), (3, 4)], 0) == ("j",)
-    assert late_labels("ij,jk->ik", [(2, 1), (3, 4)], 1) == ()
-    assert late_labels("...,...->...", [(3, 4), (4,)], 1) == ("...1",)
-    assert late_labels("...ij,jk->...ik", [(3, 4, 5), (5, 6)], 1) == ()
-    assert late_labels("i,ij,ij->ij", [(2,), (2, 1), (2, 3)], 0) == ("j",), "the product of the first two was"
-    assert late_labels("i,ij,ij->ij", [(2,), (2, 1), (2, 3)], 2) == ()
+    assert deferred_labels("ij,jk->ik", [(2, 1), (3, 4)], 0) == ("j",)
+    assert deferred_labels("ij,jk->ik", [(2, 1), (3, 4)], 1) == ()
+    assert deferred_labels("...,...->...", [(3, 4), (4,)], 1) == ("...1",)
+    assert deferred_labels("...ij,jk->...ik", [(3, 4, 5), (5, 6)], 1) == ()
+    assert deferred_labels("i,ij,ij->ij", [(2,), (2, 1), (2, 3)], 0) == ("j",), "the product of the first two was"
+    assert deferred_labels("i,ij,ij->ij", [(2,), (2, 1), (2, 3)], 2) == ()

@@ -26,7 +26,7 @@ from tests.support import ROOT
 from tests.support.onnx_attention import ELEMENTS, call, evaluated, in_layout, inexpressible, tensor
 
 FILES = discover([ROOT / "cases/attention", ROOT / "cases/seeds"], ROOT)
-COMPARED = 299  # of the shipped cases, so many agree in every dtype that the evaluator is asked for
+COMPARED = 299  # number of shipped cases that agree in every dtype that the evaluator supports
 REFUSED = "is refused"
 
 Operands = Mapping[str, Array]
@@ -37,15 +37,15 @@ PAST = BASE | {"past": 3, "q_len": 2}
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Where the evaluator differs on what both can express: when, how it shows, and a small example."""
+    """A difference between evaluator and reference on cases both can express: condition, message, small example."""
 
     applies: Callable[[AttentionConfig, Operands], bool]
-    shows: str
+    message: str
     example: dict[str, Any]
 
 
 def unseen_is_not_finite(config: AttentionConfig, operands: Operands) -> bool:
-    """Whether a key or value that some query must not see would be felt there, if 0 times it were NaN."""
+    """Whether an infinite or NaN key or value that some query must not see would reach it as 0 * NaN."""
     hidden = ~allowed_keys(config, operands)[..., config.past or 0 :].all(axis=(1, 2))  # bk, or 1k
     key, value = (
         ~np.isfinite(to_heads(config, operands[name], config.num_kv_heads)).all(axis=(1, 3))
@@ -56,7 +56,7 @@ def unseen_is_not_finite(config: AttentionConfig, operands: Operands) -> bool:
 
 
 def mask_beside_causal(config: AttentionConfig, axes: str) -> bool:
-    """Whether a causal mask is applied, without a window, beside a mask with such axes before the keys."""
+    """Whether a causal mask is applied, without a window, together with a mask with these axes before the keys."""
     return (
         config.causal != "none" and not config.window and config.mask is not None and config.mask.shape[-2:-1] == axes
     )
@@ -68,21 +68,21 @@ DISAGREEMENTS = {
     "negative scale": Disagreement(
         lambda config, operands: (config.scale or 0.0) < 0, "NaN on one side only", BASE | {"scale": -0.5}
     ),
-    # The operator adds -inf to every score and multiplies every value by its weight, so NaN + -inf and 0 * NaN are
-    # felt.  Here what a query may not see has no influence on it: caches hold anything behind the keys in use.  Cases
-    # say `masked_values: spread` where a matrix product's 0 * NaN is right.
+    # The operator adds -inf to every score and multiplies every value by its weight, so NaN + -inf and 0 * NaN
+    # reach the output.  Here what a query may not see has no effect on it: a cache may hold anything after the keys in
+    # use.  Cases have `masked_values: spread` where a matrix product's 0 * NaN is right.
     "unseen NaN": Disagreement(
         unseen_is_not_finite, "NaN on one side only", BASE | {"kv_lengths": [2, 5], "unseen": "nan"}
     ),
-    # A mask broadcasts to (batch, heads, q, keys), the operator's description says, and so it does in the function
-    # body that defines the operator.  The evaluator counts the queries of the causal frontier in the mask itself: a
-    # mask with one row hides from all queries what the first may not see.  Here a key takes part where both allow it.
+    # A mask broadcasts to (batch, heads, q, keys) in the operator's description and in the function body that defines
+    # it.  The evaluator counts the queries of the causal frontier in the mask itself: a
+    # mask with one row excludes for all queries what the first may not see.  Here a key is allowed where both allow it.
     "causal beside a mask with one row": Disagreement(
         lambda config, operands: config.q_len > 1 and mask_beside_causal(config, "1"),
         "outside the error bound",
         BASE | {"causal": "top_left", "mask": {"type": "bool", "shape": "b11k"}},
     ),
-    # The same, where the mask has no row at all: the evaluator takes its number from a shape that is too short.
+    # The same, where the mask has no query axis: the evaluator takes their number from a shape that is too short.
     "causal beside a mask of keys alone": Disagreement(
         lambda config, operands: mask_beside_causal(config, ""),
         REFUSED,
@@ -99,10 +99,10 @@ DISAGREEMENTS = {
     ),
 }
 
-# Cases that count as inexpressible, and as what they would be taken.
+# Inexpressible cases, and what the operator would compute instead.
 OTHER_MEANINGS: dict[str, dict[str, Any]] = {
     # Biases are added after the softcap, like masks.  Here a bias is part of the scores, all of which are capped;
-    # what is added behind the cap is an additive mask
+    # what is added after the softcap is an additive mask
     "softcap of biased scores": BASE | {"softcap": 0.5, "bias": "random"},
     "bias of the products": BASE | {"bias": "random", "bias_at": "products"},
     # A query without any key yields zeros there; here a case chooses
@@ -139,7 +139,7 @@ AGREEMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def made(name: str, fields: dict[str, Any]) -> Case:
+def make_case(name: str, fields: dict[str, Any]) -> Case:
     return Case(
         id=f"onnx/{name}", name=name, file=Path("onnx.yaml"), line=1, config=AttentionConfig.model_validate(fields)
     )
@@ -152,19 +152,19 @@ def difference(case: Case, dtype: str) -> str:
         result = evaluated(call(case.config, operands))
     except ValueError:
         return REFUSED
-    return against_reference(case, dtype, in_layout(case.config, result))
+    return compare_with_reference(case, dtype, in_layout(case.config, result))
 
 
-def against_reference(case: Case, dtype: str, result: Array) -> str:
-    held, operands = DTYPES[dtype], inputs.operands(case, dtype)
-    expected = reference(case.config, held, operands, declared_precision(held), inputs.random_terms(case))
+def compare_with_reference(case: Case, dtype: str, result: Array) -> str:
+    target, operands = DTYPES[dtype], inputs.operands(case, dtype)
+    expected = reference(case.config, target, operands, declared_precision(target), inputs.has_random_terms(case))
     return compare(result, expected).problem
 
 
 def disagreement(case: Case, dtype: str) -> Disagreement | None:
     """The one that applies, if any."""
     operands = inputs.operands(case, dtype)
-    return next((each for each in DISAGREEMENTS.values() if each.applies(case.config, operands)), None)
+    return next((entry for entry in DISAGREEMENTS.values() if entry.applies(case.config, operands)), None)
 
 
 def expressible(path: Path) -> Iterator[tuple[Case, str]]:
@@ -179,9 +179,9 @@ def expressible(path: Path) -> Iterator[tuple[Case, str]]:
 def test_the_shipped_cases_agree_but_for_the_explained_disagreements(path: Path) -> None:
     unexplained = {}
     for case, dtype in expressible(path):
-        found, known = difference(case, dtype), disagreement(case, dtype)
-        if not found.endswith(known.shows) if known else found:
-            unexplained[f"{case.id} {dtype}"] = found or "agrees, though a disagreement is known"
+        observed, expected = difference(case, dtype), disagreement(case, dtype)
+        if not observed.endswith(expected.message) if expected else observed:
+            unexplained[f"{case.id} {dtype}"] = observed or "agrees, though a disagreement is known"
     assert not unexplained
 
 
@@ -193,7 +193,7 @@ def test_most_shipped_cases_can_be_compared() -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", AGREEMENTS)
 def test_what_no_shipped_case_combines_agrees(name: str, dtype: str) -> None:
-    case = made(name, AGREEMENTS[name])
+    case = make_case(name, AGREEMENTS[name])
     assert inexpressible(case.config, dtype) is None
     assert disagreement(case, dtype) is None
     assert difference(case, dtype) == ""
@@ -201,53 +201,55 @@ def test_what_no_shipped_case_combines_agrees(name: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", DISAGREEMENTS)
-def test_a_known_disagreement_still_shows(name: str, dtype: str) -> None:
-    known = DISAGREEMENTS[name]
-    case = made(name, known.example)
+def test_a_known_disagreement_is_still_observed(name: str, dtype: str) -> None:
+    entry = DISAGREEMENTS[name]
+    case = make_case(name, entry.example)
     assert inexpressible(case.config, dtype) is None
-    assert disagreement(case, dtype) is known
-    assert difference(case, dtype).endswith(known.shows)
+    assert disagreement(case, dtype) is entry
+    assert difference(case, dtype).endswith(entry.message)
 
 
 @pytest.mark.parametrize("name", OTHER_MEANINGS)
-def test_what_is_inexpressible_would_mean_something_else(name: str) -> None:
-    case = made(name, OTHER_MEANINGS[name])
+def test_inexpressible_cases_would_be_evaluated_differently(name: str) -> None:
+    case = make_case(name, OTHER_MEANINGS[name])
     assert inexpressible(case.config, "float64")
     assert difference(case, "float64") not in ("", REFUSED)
 
 
-def test_queries_stand_behind_past_keys_even_where_causal_is_aligned_at_the_first_query() -> None:
+def test_queries_follow_past_keys_even_with_causal_top_left() -> None:
     """Why such a past is given as keys: here `top_left` counts from the first key, wherever it comes from."""
-    case = made("past", PAST | {"causal": "top_left"})
+    case = make_case("past", PAST | {"causal": "top_left"})
     operands = inputs.operands(case, "float32")
-    asked = call(case.config, operands)
-    assert "past_key" not in asked.inputs
+    onnx_call = call(case.config, operands)
+    assert "past_key" not in onnx_call.inputs
     tensors = {at: tensor(case.config, operands[name]) for at, name in (("K", "key"), ("V", "value"))}
     past = {name: tensor(case.config, operands[name]) for name in ("past_key", "past_value")}
-    inside = replace(asked, inputs={**asked.inputs, **tensors, **past})
-    assert against_reference(case, "float32", in_layout(case.config, evaluated(inside))).endswith(
+    inside = replace(onnx_call, inputs={**onnx_call.inputs, **tensors, **past})
+    assert compare_with_reference(case, "float32", in_layout(case.config, evaluated(inside))).endswith(
         "outside the error bound"
     )
 
 
 def test_without_a_cache_causal_is_aligned_at_the_first_query() -> None:
-    """Why `bottom_right` is said by `nonpad_kv_seqlen`: the operator has no other word for it."""
-    case = made("bottom right", BASE | {"causal": "bottom_right"})
-    asked = call(case.config, inputs.operands(case, "float32"))
-    plain = replace(asked, inputs={name: array for name, array in asked.inputs.items() if name != "nonpad_kv_seqlen"})
-    assert against_reference(case, "float32", in_layout(case.config, evaluated(plain))).endswith(
+    """Why `bottom_right` is expressed by `nonpad_kv_seqlen`: the operator has no other attribute for it."""
+    case = make_case("bottom right", BASE | {"causal": "bottom_right"})
+    onnx_call = call(case.config, inputs.operands(case, "float32"))
+    plain = replace(
+        onnx_call, inputs={name: array for name, array in onnx_call.inputs.items() if name != "nonpad_kv_seqlen"}
+    )
+    assert compare_with_reference(case, "float32", in_layout(case.config, evaluated(plain))).endswith(
         "outside the error bound"
     )
-    top_left = made("bottom right", BASE | {"causal": "top_left"})
-    assert against_reference(top_left, "float32", in_layout(case.config, evaluated(plain))) == ""
+    top_left = make_case("bottom right", BASE | {"causal": "top_left"})
+    assert compare_with_reference(top_left, "float32", in_layout(case.config, evaluated(plain))) == ""
 
 
-def test_a_mask_for_fewer_keys_hides_the_others_even_where_it_could_broadcast() -> None:
+def test_a_mask_for_fewer_keys_excludes_the_others_instead_of_broadcasting() -> None:
     """Why masks are broadcast along the keys first: here a size of 1 broadcasts, as in every framework."""
-    case = made("one column", BASE | {"mask": {"type": "additive", "shape": "q1"}})
+    case = make_case("one column", BASE | {"mask": {"type": "additive", "shape": "q1"}})
     operands = inputs.operands(case, "float32")
-    asked = call(case.config, operands)
-    short = replace(asked, inputs={**asked.inputs, "attn_mask": operands["mask"]})
-    assert against_reference(case, "float32", in_layout(case.config, evaluated(short))).endswith(
+    onnx_call = call(case.config, operands)
+    short = replace(onnx_call, inputs={**onnx_call.inputs, "attn_mask": operands["mask"]})
+    assert compare_with_reference(case, "float32", in_layout(case.config, evaluated(short))).endswith(
         "outside the error bound"
     )

@@ -18,9 +18,9 @@ from specs.verdict.aggregate import FEWEST, aggregate
 from specs.verdict.comparison import compare
 from specs.verdict.diagnosis import consistent_with
 from tests.support.narrow_arithmetic import ORDERS, PRECISIONS, Simulated, normal
-from tests.support.narrow_attention import CONFIGS, Computed, expectation, made
+from tests.support.narrow_attention import CONFIGS, SimulatedAttention, make_case, reference_of
 from tests.support.narrow_attention import PRECISIONS as ATTENTION_PRECISIONS
-from tests.support.narrow_attention_gradient import Backpropagated
+from tests.support.narrow_attention_gradient import SimulatedAttentionGradient
 
 SEEDS = range(40)
 
@@ -55,7 +55,7 @@ def test_correct_einsums_are_never_flagged(equation: str, name: str) -> None:
         operands = normal(EQUATIONS[equation], dtype, seed)
         reference = expected(equation, operands, p, dtype)
         order = list(ORDERS)[seed % len(ORDERS)]
-        simulated = Simulated(p, order, seed, beforehand=bool(seed % 2))
+        simulated = Simulated(p, order, seed, sums_first=bool(seed % 2))
         result = cast(simulated(equation, [o.astype(np.float64) for o in operands]), DTYPES[dtype])
         assert compare(result, reference).problem == ""
 
@@ -72,20 +72,20 @@ def test_correct_gradients_of_einsums_are_never_flagged(dtype: str) -> None:
         assert (found.problem, found.measurement.rms is not None) == ("", True)
 
 
-WRITTEN: list[dict[str, Any]] = [{}, {"pairs": True}, {"prescaled": True}, {"constants": True}, {"fused": 3}]
+FORMULATIONS: list[dict[str, Any]] = [{}, {"pairs": True}, {"prescaled": True}, {"constants": True}, {"fused": 3}]
 
 
 @pytest.mark.parametrize("name", CONFIGS, ids=lambda n: n.replace(" ", "_"))
 @pytest.mark.parametrize("precision", ATTENTION_PRECISIONS, ids=lambda n: n.replace(" ", "_"))
 def test_correct_attention_is_never_flagged(name: str, precision: str) -> None:
     dtype, formats = ATTENTION_PRECISIONS[precision]
-    for seed, written in enumerate(WRITTEN):
-        config, case = made(name, seed)
+    for seed, written in enumerate(FORMULATIONS):
+        config, case = make_case(name, seed)
         p = declared_precision(DTYPES[dtype], **formats)
         p = p.replace(intermediate=p.accumulate.name) if written.get("fused") else p
         with np.errstate(all="ignore"):
-            output = Computed(p, **written).attend(config, inputs.operands(case, dtype))
-            assert compare(cast(output, DTYPES[dtype]), expectation(case, p, dtype)).problem == ""
+            output = SimulatedAttention(p, **written).attend(config, inputs.operands(case, dtype))
+            assert compare(cast(output, DTYPES[dtype]), reference_of(case, p, dtype)).problem == ""
 
 
 GRADIENTS: dict[str, dict[str, Any]] = {
@@ -102,12 +102,12 @@ def test_correct_gradients_of_attention_are_never_flagged(name: str, dtype: str)
     ways: list[dict[str, Any]] = [{}, {"expanded": True}, {"by_output": True}, {"fused": 8, "by_output": True}]
     tested = 0
     for seed, written in enumerate(ways * 3):
-        config, case = made("plain", seed, **GRADIENTS[name])
+        config, case = make_case("plain", seed, **GRADIENTS[name])
         p = declared_precision(DTYPES[dtype])
         p = p.replace(intermediate=p.accumulate.name) if written.get("fused") else p
         operands, cotangent = inputs.operands(case, dtype), inputs.cotangent(case, dtype)
         right = attention_gradient.references(config, DTYPES[dtype], operands, cotangent, p, random=True)
-        for of, result in Backpropagated(p, **written).gradients(config, operands, cotangent).items():
+        for of, result in SimulatedAttentionGradient(p, **written).gradients(config, operands, cotangent).items():
             found = compare(cast(result, DTYPES[dtype]), right[of])
             assert found.problem == "", of
             tested += found.measurement.rms is not None
@@ -155,9 +155,9 @@ def test_a_scale_off_in_the_last_digits_shows_as_a_bias(factor: float) -> None:
 
 @pytest.mark.parametrize("factor", [1.001, 0.999, 1.002])
 def test_a_scale_of_scores_off_by_a_thousandth_shows_in_bfloat16(factor: float) -> None:
-    config, case = made("plain", batch=4, q_len=64, kv_len=64, num_heads=4)
+    config, case = make_case("plain", batch=4, q_len=64, kv_len=64, num_heads=4)
     p = declared_precision(DTYPES["bfloat16"], intermediate="float32", weights="float32")
-    operands, reference = inputs.operands(case, "bfloat16"), expectation(case, p, "bfloat16")
+    operands, reference = inputs.operands(case, "bfloat16"), reference_of(case, p, "bfloat16")
     for scale, wrong in ((1.0, False), (factor, True)):
         stated = config.model_copy(update={"scale": config.score_scale * scale})
         result = cast(to_float64(attention(stated, operands, DTYPES["float32"]).output), DTYPES["bfloat16"])
@@ -230,9 +230,9 @@ def test_equal_elements_count_once_and_shared_roundings_once_for_all_they_enter(
         return found.rms_limit
 
     assert limit(reference, 4) == pytest.approx(limit(reference))
-    shared = limit(replace(reference, coherent=48.0))
+    shared = limit(replace(reference, correlated_elements=48.0))
     assert shared == pytest.approx(np.sqrt(1.2 * (1 + 8 * np.sqrt(2 / 48))))
-    assert aggregate(difference, result.astype(float), replace(reference, coherent=145.0)) is None
+    assert aggregate(difference, result.astype(float), replace(reference, correlated_elements=145.0)) is None
 
 
 def test_zeros_exact_elements_and_what_is_not_finite_are_left_out() -> None:

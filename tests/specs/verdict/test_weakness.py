@@ -87,7 +87,7 @@ def weak_checks(case: Case) -> Iterator[str]:
     place = Place("any", "cpu", {"einsum": ("einsum",), "attention": ("einsum",)}, ("eager",), tuple(DIRECTIONS))
     for check in checks(case, [place]):
         dtype = check.dtype
-        recipes = (designed.under(case, name) for name in designed.recipes(case, dtype))
+        recipes = (designed.with_recipe(case, name) for name in designed.applicable_recipes(case, dtype))
         forwards = (forward(each, dtype) for each in (case, *recipes))
         if told := weakness(forwards if check.direction == "forward" else gradients(case, dtype)):
             yield f"{case.id} {dtype} {check.direction}: {told}"
