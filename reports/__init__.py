@@ -1,25 +1,26 @@
-"""What people look at: everything here is made from records, and nothing here computes or judges.
+"""Reports for people: everything here is made from records; nothing here computes results or decides verdicts.
 
-A session writes its run, and everything else reads it:
+A session writes its run; everything else reads it:
 
-    stream         a session's records become a run, a folder that is complete up to the last check at any moment
-    read           a run becomes records again; record.schema.json describes what is in its folder
+    stream         writes a session's records to a run folder, which is complete up to the last check at any moment
+    read           reads a run folder back; record.schema.json describes its contents
     terminal       the summary at the end of a session
     stale          recorded deviations that a whole run shows to be out of date
-    notices        what a run did not do, and what failed it besides its checks
+    notices        what a run did not do, and what made it fail other than its checks
     views          the files below, written when a session ends and by `python -m reports page DIR`
 
     page           index.html: the grid of families and backends, down to one check
-      columns      records by columns, small when compressed, and what the cases say
+      columns      records as columns, which compress well, and the statements of the cases
       formula      the mathematics of a case
-      html         one self-contained file of style, script and data; templates/ and assets/ hold its parts
+      html         a self-contained file of styles, scripts and data; its parts are in templates/ and assets/
     markdown       summary.md, for a pull request or the summary of a CI step
     badge          badge.json, for shields.io
-    annotations    failing cases at their lines, under GitHub Actions
+    annotations    failing cases annotated at their lines, under GitHub Actions
 
     compare        what changed between two runs; baseline: the same at the end of a session
-      suite        which state of the suite made a run
-    merge          shards of one run become that run
-    upgrade        environments of two versions, a run in each, and their comparison
-    script         a check as a program of its own (made by `backends.standalone`)
+      suite        digests that identify the state of the suite that made a run
+    merge          joins the shards of a run
+    ran            whether the suite itself worked in a run
+    upgrade        builds an environment for each of two versions, runs the checks in both, and compares the runs
+    script         a check as a stand-alone program (written by `backends.standalone`)
 """

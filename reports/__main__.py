@@ -10,13 +10,13 @@ from reports import merge, ran, script, upgrade, views
 from reports.compare import command as compare
 from reports.read import RunError
 
-# Each has `add`, which adds its subcommand, and sets `run`: what that does, and returns the exit code of
+# Each module has `add`, which adds its subcommand and sets `run`, the function that runs it and returns its exit code
 COMMANDS = (views, compare, merge, ran, script, upgrade)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of the subcommand; 2 for a wrong command line or a run that cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m reports", description="What people look at, made of runs.")
+    parser = argparse.ArgumentParser(prog="python -m reports", description="Make reports from runs and compare them.")
     commands = parser.add_subparsers(dest="command", required=True)
     for command in COMMANDS:
         command.add(commands)

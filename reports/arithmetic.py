@@ -1,6 +1,6 @@
-"""The effective precision of a run: what its probes observed, beside what is declared, in one table.
+"""The effective precision of a run: a table of what its probes observed, next to what is declared.
 
-Checks that observe the same on one backend, device and dtype share a row, whatever their implementations and modes.
+Implementations and modes with the same observations on one backend, device and dtype share a row.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Status = Literal["fail", "deviation", "as declared", "finer", "not observed"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One property: what is declared, and all that was observed of it, the coarsest first.
+    """One property: the declared value, and all observed values, the coarsest first.
 
-    status  fail or deviation where some of it is coarser than declared; finer where all of it is
+    status  fail or deviation if any observed value is coarser than declared; finer if all of them are finer
     """
 
     declared: str = ""
@@ -27,69 +27,70 @@ class Cell:
     status: Status = "not observed"
 
     def __str__(self) -> str:
-        told = " and ".join(self.observed)
-        return told if self.status in ("as declared", "not observed") else f"{told} (declared {self.declared})"
+        text = " and ".join(self.observed)
+        return text if self.status in ("as declared", "not observed") else f"{text} (declared {self.declared})"
 
 
 @dataclass(frozen=True)
 class Row:
-    """`where` lists implementations, with their modes where not all of them are alike."""
+    """`implementations` lists names, with modes where only some modes of an implementation belong to this row."""
 
     backend: str
     device: str
     kind: str
     dtype: str
-    where: str
+    implementations: str
     cells: Mapping[str, Cell]
 
     @property
     def names(self) -> tuple[str, str, str, str, str]:
-        return self.backend, self.device, self.kind, self.dtype, self.where
+        return self.backend, self.device, self.kind, self.dtype, self.implementations
 
 
-def rows(records: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """One for each backend, device, kind, dtype and arithmetic observed there; none of a run without probes."""
+def collect_rows(records: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """One row per backend, device, kind, dtype and arithmetic observed there; empty for a run without probes."""
     probed: dict[tuple[str, ...], dict[tuple[str, str], list[Mapping[str, Any]]]] = {}
     for record in records:
         if record.get("observed"):
             place = tuple(record[name] for name in ("backend", "device", "kind", "dtype"))
-            way = record["implementation"], record["mode"]
-            probed.setdefault(place, {}).setdefault(way, []).append(record)
-    found = []
-    for (backend, device, kind, dtype), ways in probed.items():
-        alike: list[tuple[dict[str, Cell], list[tuple[str, str]]]] = []
-        for way, observing in ways.items():
-            cells = {name: _cell(name, observing) for name in PROPERTIES}
-            same = next((members for known, members in alike if known == cells), None)
-            if same is None:
-                alike.append((cells, same := []))
-            same.append(way)
-        found += [Row(backend, device, kind, dtype, _told(members, [*ways]), cells) for cells, members in alike]
-    return found
+            variant = record["implementation"], record["mode"]
+            probed.setdefault(place, {}).setdefault(variant, []).append(record)
+    rows = []
+    for (backend, device, kind, dtype), variants in probed.items():
+        groups: list[tuple[dict[str, Cell], list[tuple[str, str]]]] = []
+        for variant, group_records in variants.items():
+            cells = {name: _cell(name, group_records) for name in PROPERTIES}
+            members = next((members for other_cells, members in groups if other_cells == cells), None)
+            if members is None:
+                groups.append((cells, members := []))
+            members.append(variant)
+        for cells, members in groups:
+            rows.append(Row(backend, device, kind, dtype, _describe_variants(members, [*variants]), cells))
+    return rows
 
 
 def _cell(property: str, records: Sequence[Mapping[str, Any]]) -> Cell:
-    """Of the probes of one implementation and mode."""
+    """One property as observed by the probes of one implementation and mode."""
     probing = [record for record in records if property in record["observed"]]
     if not probing:
         return Cell()
-    said = declared(Precision.from_json(probing[0]["bound"]["precision"]))[property]
+    expected = declared(Precision.from_json(probing[0]["bound"]["precision"]))[property]
     words = {record["observed"][property] for record in probing}
-    compared = {word: held(word, said) for word in words}
+    compared = {word: held(word, expected) for word in words}
     worse = {record["verdict"] for record in probing if compared[record["observed"][property]] == "coarser"}
     status: Status = "as declared"
     if worse:
         status = "deviation" if worse == {"deviation"} else "fail"
     elif set(compared.values()) == {"finer"}:
         status = "finer"
-    return Cell(said, tuple(sorted(words, key=lambda word: (bits(word) or 0, word))), status)
+    return Cell(expected, tuple(sorted(words, key=lambda word: (bits(word) or 0, word))), status)
 
 
-def _told(members: Sequence[tuple[str, str]], ways: Sequence[tuple[str, str]]) -> str:
-    """Implementations, each with its modes if it behaves otherwise in some."""
-    told = []
+def _describe_variants(members: Sequence[tuple[str, str]], variants: Sequence[tuple[str, str]]) -> str:
+    """Names of implementations; modes are added if an implementation behaves differently in other modes."""
+    parts = []
     for name in dict.fromkeys(name for name, _ in members):
-        modes = [mode for other, mode in members if other == name]
-        whole = len(modes) == sum(other == name for other, _ in ways)
-        told.append(name if whole else f"{name} ({', '.join(modes)})")
-    return ", ".join(told)
+        modes = [mode for other_name, mode in members if other_name == name]
+        is_every_mode = len(modes) == sum(other_name == name for other_name, _ in variants)
+        parts.append(name if is_every_mode else f"{name} ({', '.join(modes)})")
+    return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""`badge.json`: a run in one line, for shields.io's endpoint badge (https://shields.io/badges/endpoint-badge)."""
+"""`badge.json`: a run in one line, for the endpoint badge of shields.io (https://shields.io/badges/endpoint-badge)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from reports.read import Run
 
 
-def badge(run: Run, records: Sequence[dict[str, Any]]) -> str:
-    """Red where a check failed or a session did for another reason; grey where results are missing."""
+def render_badge(run: Run, records: Sequence[dict[str, Any]]) -> str:
+    """The badge's JSON: red if a check failed or the session failed for another reason, grey if results are missing."""
     counts = Counter(record["verdict"] for record in records)
-    told = [f"{counts[verdict]} {verdict}" for verdict in ("fail", "error") if counts[verdict]]
+    parts = [f"{counts[verdict]} {verdict}" for verdict in ("fail", "error") if counts[verdict]]
     if not run.facts["complete"]:
-        told.append("incomplete")
-    red = counts["fail"] or counts["error"] or run.facts["exit_status"]
-    colour = "red" if red else "brightgreen" if run.facts["complete"] else "lightgrey"
-    message = ", ".join([*told, f"{counts['pass']} pass"])
-    content = {"schemaVersion": 1, "label": "conformance", "message": message, "color": colour, "isError": bool(red)}
+        parts.append("incomplete")
+    is_red = counts["fail"] or counts["error"] or run.facts["exit_status"]
+    colour = "red" if is_red else "brightgreen" if run.facts["complete"] else "lightgrey"
+    message = ", ".join([*parts, f"{counts['pass']} pass"])
+    content = {"schemaVersion": 1, "label": "conformance", "message": message, "color": colour, "isError": bool(is_red)}
     return json.dumps(content, indent=1) + "\n"

@@ -1,7 +1,7 @@
 """The formula that a case's reference evaluates, as trees that a page turns into MathML.
 
-A tree is a text or `[tag, child, …]`: `["msub", ["mi", "A"], ["mi", "i"]]`.  An einsum is its sum in index notation;
-an attention has only the terms that its configuration asks for (`specs.reference.attention` holds all of them).
+A tree is a string or `[tag, child, …]`: `["msub", ["mi", "A"], ["mi", "i"]]`.  An einsum is written as a sum in index
+notation; attention has only the terms that its configuration enables (`specs.reference.attention` has all of them).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Tree = str | list[Any]
 
 @dataclass(frozen=True)
 class Formula:
-    """Lines of mathematics, and in words what they leave open.  `names`: the letter of each einsum operand."""
+    """Lines of mathematics, notes in words on what they leave open, and the letter of each einsum operand (`names`)."""
 
     lines: Sequence[Tree]
     notes: Sequence[str] = ()
     names: Sequence[str] = ()
 
 
-def formula(statement: Mapping[str, Any]) -> Formula | None:
-    """What the reference of a case computes; None for a computation without a meaning."""
+def build_formula(statement: Mapping[str, Any]) -> Formula | None:
+    """The formula of a case's reference; None for an invalid computation."""
     config, shapes = statement["config"], statement["shapes"]
     if shapes is None or (config.get("expect") or {}).get("error"):
         return None
@@ -49,20 +49,24 @@ def _einsum(config: Mapping[str, Any], contraction: Contraction, shapes: Sequenc
     names = [_operand(number) for number in range(len(shapes))]
     factors = []
     for name, term, shape in zip(names, contraction.operands, shapes, strict=True):
-        # An axis of size 1 that broadcasts is read at 0, whatever its label's index
-        read = [_number(0) if size < sizes[label] else _label(label) for label, size in zip(term, shape, strict=True)]
-        factors.append(_indexed(name, read))
+        # A broadcast axis of size 1 is always read at index 0
+        indices = [
+            _number(0) if size < sizes[label] else _label(label) for label, size in zip(term, shape, strict=True)
+        ]
+        factors.append(_indexed(name, indices))
     summed = contraction.summed_labels
     sum_sign = [_sum([_label(label) for label in summed])] if summed else []
     left = _indexed("Y", [_label(label) for label in contraction.output])
     notes = []
     if sizes:
         order = [*contraction.output, *summed]
-        notes.append("Sizes: " + ", ".join(f"{_spelled(label)} {sizes[label]}" for label in order))
+        notes.append("Sizes: " + ", ".join(f"{_label_text(label)} {sizes[label]}" for label in order))
     if config.get("operand_dtypes"):
         notes.append(f"Operands have the dtypes {', '.join(config['operand_dtypes'])}.")
     if config.get("asks_for_dtype"):
-        notes.append(f"The result is asked for in {config['dtypes'][0]}, as if operands were converted to it first.")
+        notes.append(
+            f"The result is requested in {config['dtypes'][0]}, as if the operands were converted to it first."
+        )
     return Formula([_row(left, _operator("="), *sum_sign, *factors)], notes, names)
 
 
@@ -77,7 +81,7 @@ def _label(label: str) -> Tree:
     return _name(label)
 
 
-def _spelled(label: str) -> str:
+def _label_text(label: str) -> str:
     return label.replace(ELLIPSIS, "…")
 
 
@@ -94,11 +98,11 @@ def _attention(config: Mapping[str, Any]) -> Formula:
     scale = c.get("scale")
     factor = ["mfrac", _number(1), ["msqrt", _number(dim)]] if scale is None else _number(scale)
     at_weights = c.get("scale_at") == "weights"
-    relative = c.get("relative")  # {} asks for both
+    relative = c.get("relative")  # {} means both keys and values
     scores, mask, softcap = _indexed("S", [*h, i, j]), c.get("mask"), c.get("softcap")
 
     def shifted(tensor: str, axis: str) -> Tree:
-        """Keys or values, with their relative positions."""
+        """Keys or values, plus relative position embeddings if there are any."""
         plain = _indexed(tensor, [*kv, j, d])
         if relative is None or not relative.get(axis, True):
             return plain
@@ -116,9 +120,9 @@ def _attention(config: Mapping[str, Any]) -> Formula:
         lines.append(_row(scores, _operator("←"), capped))
     if mask and mask["type"] == "additive":
         lines.append(_row(scores, _operator("←"), scores, _operator("+"), _mask(mask)))
-    if allowed := list(_allowed(c)):
-        conditions = [part for each in allowed for part in (_text(" and "), each)][1:]
-        lines.append(_row(scores, _operator("←"), _operator("−"), _number("∞"), _text(" unless "), *conditions))
+    if conditions := list(_visibility_conditions(c)):
+        parts = [part for condition in conditions for part in (_text(" and "), condition)][1:]
+        lines.append(_row(scores, _operator("←"), _operator("−"), _number("∞"), _text(" unless "), *parts))
     exponential: Tree = ["msup", _name("e"), scores]
     weights = _indexed("W", [*h, i, j])
     sink = [_operator("+"), ["msup", _name("e"), _indexed("s", h)]] if c.get("sink") else []
@@ -132,7 +136,7 @@ def _attention(config: Mapping[str, Any]) -> Formula:
 
 
 def _projections(c: Mapping[str, Any]) -> Iterable[Tree]:
-    """Inputs to query, key and value, if they are projected."""
+    """The projections of the inputs to query, key and value, if there are any."""
     p = c.get("projections") or {}
     for name in "QKV" if p else "":
         source = _name("X") if c.get("self_attention") else ["msub", _name("X"), _name(name)]
@@ -147,7 +151,7 @@ def _projections(c: Mapping[str, Any]) -> Iterable[Tree]:
 
 
 def _positions(c: Mapping[str, Any]) -> Iterable[Tree]:
-    """Query and keys turned by their positions, and keys and values behind those of a cache."""
+    """Rotary embedding of queries and keys, and concatenation of keys and values with those of a cache."""
     offset, past = _offset(c), c.get("past")
     if c.get("rotary") is not None:
         for name, index, first in (("Q", "i", offset), ("K", "j", past or 0)):
@@ -161,7 +165,7 @@ def _positions(c: Mapping[str, Any]) -> Iterable[Tree]:
 
 
 def _offset(c: Mapping[str, Any]) -> int:
-    """The key position at which query 0 stands."""
+    """The key position of query 0."""
     return c.get("kv_len", c["q_len"]) - c["q_len"] if c.get("causal") == "bottom_right" else 0
 
 
@@ -172,7 +176,7 @@ def _linear(c: Mapping[str, Any], source: Tree, name: str, *, bias: bool) -> lis
     return [*product, *([_operator("+"), ["msub", _name("b"), _name(name)]] if bias else [])]
 
 
-def _allowed(c: Mapping[str, Any]) -> Iterable[Tree]:
+def _visibility_conditions(c: Mapping[str, Any]) -> Iterable[Tree]:
     """The conditions under which query i sees key j."""
     offset = _offset(c)
     i, j, window = _name("i"), _name("j"), c.get("window") or {}
@@ -201,21 +205,21 @@ def _attention_notes(c: Mapping[str, Any], heads: int) -> Iterable[str]:
     if c.get("bias") == "alibi":
         yield "B holds the slopes of ALiBi."
     if c.get("past") is not None:
-        yield f"The first {c['past']} keys and values come from a cache, projected and turned already."
+        yield f"The first {c['past']} keys and values come from a cache, already projected and rotated."
     if (rotary := c.get("rotary")) is not None:
-        turned = rotary.get("dims") or c["head_dim"]
-        pair = "2d and 2d + 1" if rotary.get("pairing") == "interleaved" else f"d and d + {turned // 2}"
+        dims = rotary.get("dims") or c["head_dim"]
+        pair = "2d and 2d + 1" if rotary.get("pairing") == "interleaved" else f"d and d + {dims // 2}"
         base = f"{rotary.get('base', 10000.0):g}"
-        yield f"R at position p turns features {pair}, of the first {turned}, by the angle p · {base}^(−2d/{turned})."
+        yield f"R at position p rotates features {pair}, of the first {dims}, by the angle p · {base}^(−2d/{dims})."
     if c.get("sink"):
-        yield "s is the logit of the sink, whose weight goes to no value."
+        yield "s is the sink logit; its weight is applied to no value."
     if c.get("unseen"):
-        yield f"Keys and values that no query may see hold {c['unseen']}."
+        yield f"Keys and values that no query can see contain {c['unseen']}."
     if c.get("masked_values") == "spread":
-        yield "A masked value counts as 0 times it, which is NaN where it is not finite."
+        yield "A masked value is multiplied by 0, which gives NaN if the value is not finite."
     if "fully_masked" in c:
-        yields = {"zeros": "zeros", "mean": "the mean of all values", "nan": "NaN"}[c["fully_masked"]]
-        yield f"A query without any key yields {yields}."
+        content = {"zeros": "zeros", "mean": "the mean of all values", "nan": "NaN"}[c["fully_masked"]]
+        yield f"A query without any key yields {content}."
 
 
 def _mask(mask: Mapping[str, Any]) -> Tree:
@@ -231,8 +235,8 @@ def _name(text: str) -> Tree:
 
 
 def _number(value: float | str) -> Tree:
-    shown = f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else str(value)
-    return ["mn", shown]
+    text = f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+    return ["mn", text]
 
 
 def _operator(text: str) -> Tree:
@@ -248,11 +252,11 @@ def _row(*children: Tree) -> Tree:
 
 
 def _sum(over: Sequence[Tree]) -> Tree:
-    return ["munder", _operator("∑"), _listed(over)]
+    return ["munder", _operator("∑"), _join_indices(over)]
 
 
-def _listed(indices: Sequence[Tree]) -> Tree:
-    """Letters side by side; longer indices between commas."""
+def _join_indices(indices: Sequence[Tree]) -> Tree:
+    """Single letters side by side; longer indices separated by commas."""
     if all(index[0] == "mi" for index in indices):
         return _row(*indices)
     return _row(*[part for index in indices for part in (_operator(","), index)][1:])
@@ -262,5 +266,5 @@ def _indexed(tensor: str, indices: Sequence[Tree], above: str | None = None) -> 
     if not indices:
         return _name(tensor)
     if above:
-        return ["msubsup", _name(tensor), _listed(indices), _name(above)]
-    return ["msub", _name(tensor), _listed(indices)]
+        return ["msubsup", _name(tensor), _join_indices(indices), _name(above)]
+    return ["msub", _name(tensor), _join_indices(indices)]

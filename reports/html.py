@@ -1,7 +1,7 @@
-"""One self-contained HTML file: style, script and data inside it, nothing fetched, nothing run but our own script.
+"""One self-contained HTML file with its style, script and data; it fetches nothing and runs only our own script.
 
-The text of a case file or of an exception can be anything.  A template escapes what it shows, data are compressed into
-letters that end no block, scripts make elements and never markup, and the page's own policy lets no other script run.
+The text of a case file or an exception is untrusted.  Templates escape it, data are compressed to base64, which cannot
+close a script block, scripts create elements and never markup, and the page's CSP lets no other script run.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-HERE = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent
 
-# A verdict is never told by its colour alone
+# A verdict is never shown by colour alone
 GLYPHS = {"pass": "✓", "deviation": "≠", "unsupported": "○", "fail": "✕", "error": "!"}
 
 ENVIRONMENT = Environment(
-    loader=FileSystemLoader(HERE / "templates"),
+    loader=FileSystemLoader(FOLDER / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -32,24 +32,24 @@ ENVIRONMENT = Environment(
 
 
 def render(template: str, styles: Iterable[str], scripts: Iterable[str], data: Any, **values: Any) -> str:
-    """The page that a template makes of these assets, by name, and of `data`, which the scripts unpack.
+    """Render a template with the named assets and with `data`, which the scripts unpack.
 
-    The scripts are one function, and what follows an `await` in one of them waits for it, in all that come after too.
+    All scripts are joined into one async function, so an `await` in one also delays those that follow it.
     """
-    style, script = _joined(styles), f'"use strict";\n(async () => {{\n{_joined(scripts)}}})();\n'
+    style, script = _join_assets(styles), f'"use strict";\n(async () => {{\n{_join_assets(scripts)}}})();\n'
     policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:"
-    inside = {"style": Markup(style), "script": Markup(script), "data": packed(data), "policy": policy}
-    return ENVIRONMENT.get_template(template).render(**inside, glyphs=GLYPHS, **values)
+    parts = {"style": Markup(style), "script": Markup(script), "data": pack(data), "policy": policy}
+    return ENVIRONMENT.get_template(template).render(**parts, glyphs=GLYPHS, **values)
 
 
-def packed(data: Any) -> str:
-    """JSON, compressed, in base64: the same letters for the same data, none of which ends a block or begins another."""
+def pack(data: Any) -> str:
+    """JSON, compressed, in base64: deterministic, and without any character that could close or open an HTML block."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
-def _joined(names: Iterable[str]) -> str:
-    return "".join((HERE / "assets" / name).read_text(encoding="utf-8") for name in names)
+def _join_assets(names: Iterable[str]) -> str:
+    return "".join((FOLDER / "assets" / name).read_text(encoding="utf-8") for name in names)
 
 
 def _digest(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a run did not do, and what failed it besides its checks: said first by every report."""
+"""What a run did not do, and what made it fail other than its checks: the first thing in every report."""
 
 from __future__ import annotations
 
@@ -6,50 +6,55 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from reports.compare.sections import Section
 from reports.read import Run
 
 
 @dataclass(frozen=True)
 class Notice:
-    """`severe`: it makes the run fail, or its result not one of the whole."""
+    """`severe`: the run fails because of it, or its result does not cover everything."""
 
     title: str
     lines: list[str] = field(default_factory=list)
     severe: bool = False
 
 
-def notices(run: Run, ran: Collection[str]) -> Iterator[Notice]:
-    """Everything that has to be said of a run; `ran` are the backends that it has records of."""
+def collect_notices(run: Run, ran: Collection[str]) -> Iterator[Notice]:
+    """All notices of a run; `ran` are the backends that it has records of."""
     facts = run.facts
     if not facts["complete"]:
-        lines = ["It was stopped before every check had ended: a check that is missing here may fail."]
+        lines = ["It was stopped before every check had finished: a check without a record here may fail."]
         if run.truncated:
-            lines.append("The last record was cut off, and is left out.")
+            lines.append("The last record was cut off and has been left out.")
         yield Notice("The run is not complete", lines, severe=True)
     for backend, reason in facts["unmet"].items():
-        yield Notice(f"{backend} had to run and could not", _why(facts["backends"][backend], reason), severe=True)
+        yield Notice(
+            f"{backend} had to run and could not", _reason_lines(facts["backends"][backend], reason), severe=True
+        )
     changes = facts.get("changes")  # a run without --baseline has none
     if changes and changes["regressed"]:
-        yield Notice(f"Worse than the run in {changes['since']}", [changes["sections"][0]["said"]], severe=True)
+        yield Notice(
+            f"Worse than the run in {changes['since']}", [Section.from_json(changes["sections"][0]).answer], severe=True
+        )
     for file, problems in facts["broken_case_files"].items():
         yield Notice(f"{file} cannot be used, so none of its cases ran", problems, severe=True)
-    for said in facts["stale_deviations"]:
-        yield Notice("A recorded deviation is stale", [f"{said}; remove it"], severe=True)
+    for message in facts["stale_deviations"]:
+        yield Notice("A recorded deviation is stale", [f"{message}; remove it"], severe=True)
     for backend, finding in facts["backends"].items():
         if backend not in ran and backend not in facts["unmet"]:
-            yield Notice(f"{backend} did not run", _why(finding, finding["reason"] or "It was not asked for."))
-    if narrowed := _narrowed(facts["selection"]):
-        yield Notice("Only a part was asked for", narrowed)
+            yield Notice(f"{backend} did not run", _reason_lines(finding, finding["reason"] or "It was not requested."))
+    if narrowed := _list_narrowing(facts["selection"]):
+        yield Notice("Only part of the suite was requested", narrowed)
 
 
-def _why(finding: Mapping[str, Any], reason: str) -> list[str]:
+def _reason_lines(finding: Mapping[str, Any], reason: str) -> list[str]:
     return [reason, *filter(None, [finding["next_step"]])]
 
 
-def _narrowed(selection: Mapping[str, Any]) -> list[str]:
-    """What the command line narrowed the run to."""
-    aside = ("paths", "adapter", "require")
-    named = {name: value for name, value in selection.items() if value and name not in aside}
-    lines = [f"{name}: {value if isinstance(value, str) else ', '.join(value)}" for name, value in named.items()]
+def _list_narrowing(selection: Mapping[str, Any]) -> list[str]:
+    """The options by which the command line narrowed the run."""
+    ignored = ("paths", "adapter", "require")
+    options = {name: value for name, value in selection.items() if value and name not in ignored}
+    lines = [f"{name}: {value if isinstance(value, str) else ', '.join(value)}" for name, value in options.items()]
     paths = [path for path in selection["paths"] if path != "cases"]
     return [f"paths: {', '.join(paths)}", *lines] if paths else lines

@@ -1,4 +1,4 @@
-"""`index.html`: a run to look at, from the grid of all case families down to one check, in one file."""
+"""`index.html`: a run in one HTML file, from the grid of all case families down to a single check."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from reports.arithmetic import rows
-from reports.columns import columns
-from reports.compare.page import LOOKS
+from reports.arithmetic import collect_rows
+from reports.columns import to_columns
+from reports.compare.page import SECTION_OPTIONS
+from reports.compare.sections import Section
 from reports.html import GLYPHS, render
-from reports.notices import notices
+from reports.notices import collect_notices
 from reports.read import Run
 from specs.case.common import RECIPES
 from specs.verdict.effective import PROPERTIES
@@ -23,15 +24,21 @@ SCRIPTS = (
 )
 
 
-def page(run: Run, records: Sequence[dict[str, Any]]) -> str:
-    """The whole file; raises RunError where the run's folder lacks what it needs."""
-    said = [asdict(notice) for notice in notices(run, {record["backend"] for record in records})]
+def render_page(run: Run, records: Sequence[dict[str, Any]]) -> str:
+    """The whole file; raises RunError if a file is missing from the run's folder."""
+    notices = [asdict(notice) for notice in collect_notices(run, {record["backend"] for record in records})]
     data = {
         "versions": {name: finding["version"] for name, finding in run.facts["backends"].items()},
         "verdicts": VERDICTS,
         "glyphs": GLYPHS,
         "recipes": RECIPES,
-        **columns(records, run.cases()),
+        **to_columns(records, run.cases()),
     }
-    shown = {"facts": run.facts, "notices": said, "count": len(records)}
-    return render("page.html", STYLES, SCRIPTS, data, **shown, **LOOKS, arithmetic=rows(records), properties=PROPERTIES)
+    changes = run.facts.get("changes")  # a run without --baseline has none
+    if changes:
+        changes = {"since": changes["since"], "sections": [Section.from_json(entry) for entry in changes["sections"]]}
+    values = {"facts": run.facts, "notices": notices, "changes": changes, "count": len(records)}
+    arithmetic = collect_rows(records)
+    return render(
+        "page.html", STYLES, SCRIPTS, data, **values, **SECTION_OPTIONS, arithmetic=arithmetic, properties=PROPERTIES
+    )

@@ -1,4 +1,4 @@
-"""A run on disk becomes its facts and its records again."""
+"""Read a run from disk: its facts, its records and the statements of its cases."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from specs.verdict.record import SCHEMA_VERSION
 
 
 class RunError(Exception):
-    """A folder does not hold a run that can be read; says why and what to do."""
+    """A folder does not contain a readable run; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Run:
     """One invocation of the suite.
 
-    facts      what `run.json` says
-    truncated  whether the writer was stopped within its last line, which is then left out
+    facts      the contents of `run.json`
+    truncated  whether the writer was stopped in the middle of the last line, which is then left out
     """
 
     folder: Path
@@ -34,12 +34,12 @@ class Run:
         return _lines(self.folder / RECORDS)
 
     def cases(self) -> Iterator[dict[str, Any]]:
-        """What each case says (`specs.verdict.statement`), in the order in which they were first met."""
+        """The statement of each case (`specs.verdict.statement`), in the order in which the cases first ran."""
         return _lines(self.folder / CASES)
 
 
 def read(folder: Path) -> Run:
-    """The run in a folder; raises RunError where there is none or a newer version of the suite wrote it."""
+    """The run in a folder; raises RunError if there is none or a newer version of the suite wrote it."""
     try:
         facts = json.loads((folder / RUN).read_text(encoding="utf-8"))
         with (folder / RECORDS).open("rb") as file:
@@ -57,7 +57,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         with path.open(encoding="utf-8", errors="replace") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.endswith("\n"):
-                    return  # the writer was stopped within it
+                    return  # the writer was stopped in the middle of it
                 try:
                     data = json.loads(line)
                 except ValueError as error:

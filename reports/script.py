@@ -1,4 +1,4 @@
-"""`python -m reports script ID`: a check as a program that needs only its framework, for a report of a bug."""
+"""`python -m reports script ID`: a check as a program that needs only its framework, for a bug report."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = re.compile(r"(?:[A-Za-z_]\w*=\S* )+")
 
 
-def command(record: Mapping[str, Any]) -> str:
-    """The shell command that prints a record's check as a program, on the inputs and in the environment of that check.
+def build_command(record: Mapping[str, Any]) -> str:
+    """The shell command that prints a record's check as a program, with the same inputs and environment variables.
 
-    The variables that an implementation asks for stand before the command that runs the check, as `NAME=value`.
+    Environment variables that an implementation needs are in front of the record's own command, as `NAME=value`.
     """
     variables = ENVIRONMENT.match(record["again"])
     recipe = record["bound"].get("data")
@@ -45,19 +45,21 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--data", metavar="RECIPE", help="designed inputs instead of the case's own: exact, ramp, equal"
     )
-    parser.add_argument("--run", dest="folder", type=Path, metavar="DIR", help="say what this run found of the check")
+    parser.add_argument(
+        "--run", dest="folder", type=Path, metavar="DIR", help="include the outcome of the check in this run"
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     try:
-        check = find(options.id, _root(options.id))
+        check = find_check(options.id, _root(options.id))
         if options.data:
             check = _designed(check, options.data)
-        told = [options.id, f"{check.case.kind}: {fields(check)}"]
+        lines = [options.id, f"{check.case.kind}: {fields(check)}"]
         if options.folder:
-            told += _found(options.folder, options.id)
-        print(script(check, "\n".join(told)), end="")
+            lines += _describe_outcome(options.folder, options.id)
+        print(script(check, "\n".join(lines)), end="")
     except ScriptError as error:
         print(f"script: {error}", file=sys.stderr)
         return 2
@@ -65,54 +67,54 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _root(id: str) -> Path:
-    """What an id is relative to: the present folder where it has such a file, else the project."""
+    """The folder that an id is relative to: the current folder if it has such a file, else the project."""
     return Path.cwd() if (Path.cwd() / id.partition("::")[0]).exists() else ROOT
 
 
 def _designed(check: Check, recipe: str) -> Check:
-    """The check on designed inputs alone; ScriptError where it has none such."""
-    known = designed.applicable_recipes(check.case, check.dtype) if check.direction == "forward" else ()
-    if recipe not in known:
+    """The check on designed inputs only; raises ScriptError if it has no such recipe."""
+    recipes = designed.applicable_recipes(check.case, check.dtype) if check.direction == "forward" else ()
+    if recipe not in recipes:
         raise ScriptError(
-            f"--data {recipe}: this check is made on its case's own data and on: {', '.join(known) or 'no other'}"
+            f"--data {recipe}: besides its case's own data, this check can use: {', '.join(recipes) or 'no other'}"
         )
     return replace(check, case=designed.with_recipe(check.case, recipe))
 
 
-def _found(folder: Path, id: str) -> list[str]:
-    """What a run says of the check; raises RunError where there is no run."""
-    found = read(folder)
-    record = next((each for each in found.records() if each["id"] == id), None)
+def _describe_outcome(folder: Path, id: str) -> list[str]:
+    """Versions and outcome of the check in a run; raises RunError without a run, ScriptError without a record of it."""
+    run = read(folder)
+    record = next((record for record in run.records() if record["id"] == id), None)
     if record is None:
         raise ScriptError(f"{folder} has no record of {id}")
-    versions = found.facts["backends"].get(record["backend"], {}).get("versions") or {}
-    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    versions = run.facts["backends"].get(record["backend"], {}).get("versions") or {}
+    version_text = ", ".join(f"{name} {version}" for name, version in versions.items())
     if TOGETHER in record["reason"]:
         raise ScriptError(
-            f"{id}: {record['reason']}.  A program of a few numbers would find each of them right; "
+            f"{id}: {record['reason']}.  A program that compares single elements would find each of them right; "
             f"run the check instead: {record['again']}"
         )
-    told = [f"{named} on Python {found.facts['python']}, {found.facts['platform']}"]
-    return [*told, f"{record['verdict']}: {record['reason']}".rstrip(": ")]
+    environment = [f"{version_text} on Python {run.facts['python']}, {run.facts['platform']}"]
+    return [*environment, f"{record['verdict']}: {record['reason']}".rstrip(": ")]
 
 
-def find(id: str, root: Path) -> Check:
-    """The check that an id names, on whatever device it says; raises ScriptError where there is none."""
+def find_check(id: str, root: Path) -> Check:
+    """The check with this id, on whatever device it names; raises ScriptError if there is none."""
     file, _, name = id.partition("::")
-    where = name.rpartition("[")[2].rstrip("]").split("-")
-    if not name or len(where) < 5:
+    place_parts = name.rpartition("[")[2].rstrip("]").split("-")
+    if not name or len(place_parts) < 5:
         raise ScriptError(f"{id}: an id is FILE::CASE[BACKEND-DEVICE-IMPLEMENTATION-MODE-DTYPE], as in a record")
-    if where[0] not in registry.names():
-        raise ScriptError(f"{id}: no backend is called {where[0]!r} (known: {', '.join(registry.names())})")
+    if place_parts[0] not in registry.names():
+        raise ScriptError(f"{id}: no backend is called {place_parts[0]!r} (known: {', '.join(registry.names())})")
     try:
         cases = load(root / file, root)
     except (OSError, CaseFileError) as error:
         raise ScriptError(f"{id}: its cases cannot be read: {error}") from error
-    declared = registry.declare(where[0])
-    place = Place(where[0], where[1], dict(declared.implementations), declared.modes, tuple(DIRECTIONS))
-    found = next((check for case in cases for check in checks(case, [place]) if check.name == name), None)
-    if found is None:
-        elsewhere = "-keras" in name and where[0] != host()
+    declared = registry.declare(place_parts[0])
+    place = Place(place_parts[0], place_parts[1], dict(declared.implementations), declared.modes, tuple(DIRECTIONS))
+    match = next((check for case in cases for check in checks(case, [place]) if check.name == name), None)
+    if match is None:
+        elsewhere = "-keras" in name and place_parts[0] != host()
         hint = f"; Keras runs on {host()} here, unless {VARIABLE} says otherwise" if elsewhere else ""
         raise ScriptError(f"{id}: {file} has no such check{hint}")
-    return found
+    return match

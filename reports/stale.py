@@ -1,9 +1,8 @@
-"""Recorded deviations that a whole run shows to be out of date, where a single check cannot tell.
+"""Recorded deviations that are out of date, as only a whole run can show.
 
-A check whose result is right although a lower precision is recorded for it may be right by luck, so it passes.  A whole
-run without one check that shows the difference is no luck, unless that precision is what the backend declares on this
-machine.  Nor is an entry of any use that names a case which does not exist any more.  Both are stale, and fail the
-session.
+A check may be right by luck although a lower precision is recorded for it, so it passes.  If no check of a whole run
+shows that loss of precision, it is not luck, unless the backend declares that precision on this machine.  An entry that
+names a case which no longer exists is useless too.  Both kinds of entry are stale and fail the session.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from specs.verdict.deviation import Observed, Recorded, matches
 
 
 class Stale:
-    """pytest plugin; `deviations` are all that are recorded, by backend.  Only a whole run is judged."""
+    """pytest plugin; `deviations` are all recorded deviations, by backend.  Only a whole run is judged."""
 
     def __init__(self, deviations: Mapping[str, Sequence[Recorded]]) -> None:
         self.entries = [
@@ -26,8 +25,9 @@ class Stale:
             for entry in entries
             if entry.deviation.known_here
         ]
-        self.matched: set[tuple[str, str]] = set()  # backend and place of entries that may be silent
-        self.shown: set[tuple[str, str]] = set()
+        # Both hold the backend and the place of entries: those that a check could have shown, and those observed
+        self.matched: set[tuple[str, str]] = set()
+        self.observed: set[tuple[str, str]] = set()
         self.cases: set[str] = set()
         self.errors = False
         self.found: list[str] = []
@@ -39,7 +39,7 @@ class Stale:
         self.errors |= record["verdict"] == "error"
         self.cases.add(record["case"])
         if record["deviation"]:
-            self.shown.add((record["backend"], record["deviation"]["place"]))
+            self.observed.add((record["backend"], record["deviation"]["place"]))
         for backend, entry in self.entries:
             silent = entry.deviation.observed.may_be_silent and backend == record["backend"]
             if (
@@ -60,31 +60,31 @@ class Stale:
 
     def _stale(self) -> Iterator[str]:
         for backend, entry in self.entries:
-            place, key = f"{entry.file}:{entry.line}", (backend, entry.place)
-            named = entry.deviation.match.case
-            for pattern in [named] if isinstance(named, str) else named:
+            position, key = f"{entry.file}:{entry.line}", (backend, entry.place)
+            patterns = entry.deviation.match.case
+            for pattern in [patterns] if isinstance(patterns, str) else patterns:
                 if not any(matches(case, pattern) for case in self.cases):
-                    yield f"{place} names the case `{pattern}`, and there is none"
-            if key in self.matched and key not in self.shown:
-                yield f"{place} records `{entry.deviation.observed}`, which no check of this run showed"
+                    yield f"{position} names the case `{pattern}`, which does not exist"
+            if key in self.matched and key not in self.observed:
+                yield f"{position} records `{entry.deviation.observed}`, which no check of this run showed"
 
     @pytest.hookimpl(wrapper=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
         yield
-        for said in self.found:
-            terminalreporter.write_line(f"FAILED: stale deviation: {said}; remove it", red=True, bold=True)
+        for message in self.found:
+            terminalreporter.write_line(f"FAILED: stale deviation: {message}; remove it", red=True, bold=True)
 
 
 def _could_show(observed: Observed, record: Mapping[str, Any]) -> bool:
-    """Whether less is recorded than the backend declares here, which on another machine may be more."""
+    """Whether the recorded precision differs from what the backend declares on this machine."""
     declared, lower = record["bound"].get("precision"), observed.precision
-    if lower is None or not isinstance(declared, Mapping):  # of integers the precision is a word: exact
+    if lower is None or not isinstance(declared, Mapping):  # for integers the precision is the string "exact"
         return True
     return any(declared[name] != format for name, format in lower.items())
 
 
 def _is_whole(config: pytest.Config) -> bool:
-    """Whether every case ran on the backends that were asked for, whichever those are."""
+    """Whether every case ran on the requested backends, whichever those are."""
     option = config.option
     narrowing = (option.device, option.dtype, option.mode, option.implementation, option.direction)
     deselecting = (option.keyword, option.markexpr, option.deselect, getattr(option, "lf", False), option.shard)

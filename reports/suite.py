@@ -1,4 +1,4 @@
-"""Which state of the suite a run was made with: a digest for each folder that can change a verdict."""
+"""The state of the suite that made a run: a digest of each folder that can change a verdict."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ SUFFIXES = (".py", ".yaml")
 
 
 def digests(root: Path) -> dict[str, str]:
-    """Of the cases below `root`, and of the suite's own folders: names and contents, in a stable order."""
+    """Digests of the cases below `root` and of the suite's own folders: file names and contents, in a stable order."""
     folders = {"cases": root / "cases", "specs": PROJECT / "specs", "backends": PROJECT / "backends"}
     return {name: files_digest(folder, SUFFIXES)[:16] for name, folder in folders.items()}

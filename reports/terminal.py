@@ -1,6 +1,6 @@
-"""What a session says at its end: one row for each backend and device, and everything that did not run.
+"""The summary at the end of a session: one row for each backend and device, and everything that did not run.
 
-Printed after pytest's own summaries, so that it is what one sees without scrolling.
+It is printed after pytest's own summaries, so it is visible without scrolling.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from reports.arithmetic import rows
+from reports.arithmetic import collect_rows
 from specs.verdict.record import VERDICTS
 
-TOP = 5  # reasons listed; the run has them all
+TOP = 5  # reasons listed; the run's records have all of them
 COLOURS = {"pass": "green", "deviation": "cyan", "unsupported": "yellow", "fail": "red", "error": "red"}
 
 Row = tuple[str, str]  # backend and device
@@ -24,8 +24,8 @@ Row = tuple[str, str]  # backend and device
 class Summary:
     """pytest plugin that counts records as they arrive and prints the table.
 
-    backends   what is known of each backend, by name: version, reason, next_step
-    places     where checks could run, in the order of the rows
+    backends   facts about each backend, by name: version, reason, next_step
+    places     where checks could run (backend and device), in the order of the rows
     unmet      backends that had to run and could not, with the reason
     """
 
@@ -53,7 +53,7 @@ class Summary:
             self.weak[record["case"]] += 1
         if verdict in self.reasons:
             self.reasons[verdict][record["reason"]] += 1
-        # A deviation's ratio is known to be large, and would hide how near the others are to the bound
+        # The ratio of a deviation is expected to be large and would hide how close the others are to the bound
         elif record["error_ratio"] is not None:
             ratio = float(record["error_ratio"])
             ratio = ratio if ratio == ratio else float("inf")
@@ -73,7 +73,7 @@ class Summary:
         self._arithmetic(terminalreporter)
         for verdict, counted in self.reasons.items():
             _most_common(terminalreporter, verdict, counted)
-        _most_common(terminalreporter, "prove little, and their case does not say why", self.weak, "cases")
+        _most_common(terminalreporter, "checks that prove little, without a reason in their case", self.weak, "cases")
         for name, reason in self.unmet.items():
             terminalreporter.write_line(f"FAILED: {name} had to run and could not: {reason}", red=True, bold=True)
 
@@ -97,10 +97,10 @@ class Summary:
 
     def _not_run(self, out: pytest.TerminalReporter) -> None:
         ran = {backend for backend, _ in self.verdicts}
-        if idle := {name: facts for name, facts in self.backends.items() if name not in ran}:
+        if not_run := {name: facts for name, facts in self.backends.items() if name not in ran}:
             out.write_line("did not run", bold=True)
-        for name, facts in idle.items():
-            reason = facts.get("reason") or "it was not asked for"
+        for name, facts in not_run.items():
+            reason = facts.get("reason") or "it was not requested"
             out.write_line(f"  {name}: {reason}", red=name in self.unmet, yellow=name not in self.unmet)
             if facts.get("next_step"):
                 out.write_line(f"    {facts['next_step']}")
@@ -115,23 +115,23 @@ class Summary:
                 out.write_line(f"  … and {len(problems) - TOP} more problems", red=True)
 
     def _arithmetic(self, out: pytest.TerminalReporter) -> None:
-        """What probes observed that is coarser than declared, and not recorded."""
-        told = [
+        """Observations of probes that are coarser than declared and not recorded as a deviation."""
+        lines = [
             f"  {' '.join(row.names)}: {name} is {cell}"
-            for row in rows(self.probed)
+            for row in collect_rows(self.probed)
             for name, cell in row.cells.items()
             if cell.status == "fail"
         ]
-        if told:
+        if lines:
             out.write_line("precision below what is declared", bold=True)
-        for line in told[:TOP]:
+        for line in lines[:TOP]:
             out.write_line(line, red=True)
-        if len(told) > TOP:
-            out.write_line(f"  … and {len(told) - TOP} more")
+        if len(lines) > TOP:
+            out.write_line(f"  … and {len(lines) - TOP} more")
 
 
 def _aligned(cells: list[str], widths: list[int]) -> list[str]:
-    """Cells as wide as their columns: the three names to the left, numbers to the right."""
+    """Cells padded to the width of their columns: the three names left-aligned, numbers right-aligned."""
     padded = enumerate(zip(cells, widths, strict=True))
     return [cell.ljust(width) if index < 3 else cell.rjust(width) for index, (cell, width) in padded]
 

@@ -1,11 +1,12 @@
 """What an upgrade changes: `python -m reports upgrade OLD NEW -- PYTEST ARGUMENTS`, or `tox run -e upgrade -- …`.
 
-Each side is one environment with the packages that it names and what the backends in question need besides, no other
-framework.  What neither side names is as pinned for the suite, or, where that cannot be installed beside it, the newest
-that can; the later side takes whatever it can from the earlier one, so that as little as possible differs.
-Environments are kept and used again; pip's own cache keeps what they have in common.
+Each side is one environment with the packages that it names and whatever else the backends in question need, but no
+other framework.  Packages that neither side names have the versions pinned for the suite or, if those cannot be
+installed together with the named ones, the newest that can; the later side reuses the versions of the earlier one where
+possible, so that as little as possible differs.  Environments are kept and reused; pip's own cache holds what they have
+in common.
 
-Both run the same checks, one after the other, and the runs are compared.
+Both sides run the same checks, one after the other, and the runs are compared.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from backends.discovery import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE, PINNED = ROOT / "requirements-suite.txt", ROOT / "requirements.txt"
-READY = "ready.json"  # in an environment: what is installed, once all of it is
+READY = "ready.json"  # in an environment: the installed versions, written once everything is installed
 
 DESCRIPTION = """\
 Build an environment for each side, run the same checks in both, and compare.  A side is one or more requirements:
 "jax==0.8.1" or "numpy==2.3.5 jax==0.8.1".  Arguments after -- go to pytest, e.g. -- cases/einsum -n 2; without
---backend among them, the backends run that the packages belong to."""
+--backend among them, the backends that use the packages run."""
 
 
 class UpgradeError(Exception):
-    """An environment cannot be made or a run cannot be done; says why and what to do."""
+    """An environment or a run could not be made; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def add(commands: Any) -> None:
     parser.add_argument("old", help="requirements of the earlier side, in one argument")
     parser.add_argument("new", help="requirements of the later side")
     parser.add_argument("--work", type=Path, default=Path(".upgrade"), help="environments and runs (default .upgrade)")
-    parser.add_argument("--allow", action="append", default=[], metavar="PATTERN", help="as of `compare`")
+    parser.add_argument("--allow", action="append", default=[], metavar="PATTERN", help="as in `compare`")
     parser.add_argument("pytest", nargs="*", help="arguments of pytest, after --")
     parser.set_defaults(run=run)
 
@@ -70,8 +71,8 @@ def run(options: argparse.Namespace) -> int:
 
 def upgrade(old: str, new: str, arguments: Sequence[str], work: Path, allow: Sequence[str] = ()) -> int:
     """The exit status of the comparison."""
-    sides = [requirements(side) for side in (old, new)]
-    backends = _backends([each for side in sides for each in side], arguments)
+    sides = [parse_requirements(side) for side in (old, new)]
+    backends = _backends([requirement for side in sides for requirement in side], arguments)
     runs = []
     earlier: Mapping[str, str] = {}
     for side in sides:
@@ -84,36 +85,36 @@ def upgrade(old: str, new: str, arguments: Sequence[str], work: Path, allow: Seq
     command = [str(environment.python), "-m", "reports", "compare", *map(str, runs)]
     command += [f"--html={report}.html", f"--markdown={report}.md", *(f"--allow={pattern}" for pattern in allow)]
     status = subprocess.run(command, cwd=ROOT).returncode
-    print(f"\nruns: {runs[0]} {runs[1]}\nshown: {report}.html {report}.md")
+    print(f"\nruns: {runs[0]} {runs[1]}\nreports: {report}.html {report}.md")
     return status
 
 
-def requirements(side: str) -> list[Requirement]:
+def parse_requirements(side: str) -> list[Requirement]:
     """`"numpy==2.3.5 jax==0.8.1"` → two requirements."""
     try:
-        found = [Requirement(text) for text in side.split()]
+        parsed = [Requirement(text) for text in side.split()]
     except InvalidRequirement as error:
         raise UpgradeError(f"{side!r} is not a list of requirements such as 'jax==0.8.1': {error}") from error
-    if not found:
-        raise UpgradeError("a side names no package: give for example 'jax==0.8.1'")
-    return found
+    if not parsed:
+        raise UpgradeError("a side names no package: write for example 'jax==0.8.1'")
+    return parsed
 
 
-def _backends(named: Sequence[Requirement], arguments: Sequence[str]) -> list[str]:
-    """Those that pytest's arguments ask for, else those that the packages belong to."""
+def _backends(requirements: Sequence[Requirement], arguments: Sequence[str]) -> list[str]:
+    """The backends that pytest's arguments name, else those that the packages belong to."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--backend", action="append", default=[])
-    asked = parser.parse_known_args(list(arguments))[0].backend
-    if asked:
-        return list(dict.fromkeys(asked))
-    packages = {canonicalize_name(each.name) for each in named}
+    requested = parser.parse_known_args(list(arguments))[0].backend
+    if requested:
+        return list(dict.fromkeys(requested))
+    packages = {canonicalize_name(requirement.name) for requirement in requirements}
     own = [name for name in registry.names() if canonicalize_name(registry.declare(name).distribution) in packages]
-    found = own or [name for name in registry.names() if packages & set(_packages(name))]
-    if not found:
+    backends = own or [name for name in registry.names() if packages & set(_packages(name))]
+    if not backends:
         raise UpgradeError(
-            f"no backend is known to depend on {', '.join(sorted(packages))}: say which to run, -- --backend NAME"
+            f"no backend is known to depend on {', '.join(sorted(packages))}: name one to run, -- --backend NAME"
         )
-    return found
+    return backends
 
 
 def _packages(backend: str) -> list[str]:
@@ -128,23 +129,23 @@ def _packages(backend: str) -> list[str]:
 def build(
     side: Sequence[Requirement], backends: Sequence[str], folder: Path, earlier: Mapping[str, str]
 ) -> Environment:
-    """The environment of one side; `earlier` are the versions of the other, to be kept where possible."""
-    named = {canonicalize_name(each.name) for each in side}
+    """The environment of one side; `earlier` are the versions on the other side, reused where possible."""
+    names = {canonicalize_name(requirement.name) for requirement in side}
     pins: dict[str, Requirement] = {canonicalize_name(pin.name): pin for pin in _pins()}
-    # Triton comes with torch where there is one
+    # Triton is installed with torch where it exists
     needed = {
         "numpy",
         "ml-dtypes",
         *(name for backend in backends for name in _packages(backend)),
-    } & pins.keys() - named
+    } & pins.keys() - names
     free = [Requirement(name) for name in sorted(needed)]
-    kept = [Requirement(f"{name}=={earlier[name]}") if name in earlier else pins[name] for name in sorted(needed)]
+    pinned = [Requirement(f"{name}=={earlier[name]}") if name in earlier else pins[name] for name in sorted(needed)]
     failures = []
-    for companions in (kept, free):
-        wanted = sorted(map(str, (*side, *companions)))
-        print(f"environment: {' '.join(wanted)}", flush=True)
+    for companions in (pinned, free):
+        requirements = sorted(map(str, (*side, *companions)))
+        print(f"environment: {' '.join(requirements)}", flush=True)
         try:
-            return _environment(wanted, folder)
+            return _environment(requirements, folder)
         except UpgradeError as error:
             failures.append(error)
             print("  cannot be installed together", flush=True)
@@ -157,69 +158,76 @@ def _pins() -> Iterator[Requirement]:
             yield Requirement(line)
 
 
-def _environment(wanted: Sequence[str], folder: Path) -> Environment:
-    """An environment with exactly these requirements and those of the suite, made if there is none yet."""
-    key = json.dumps([sys.version, wanted, SUITE.read_text(encoding="utf-8")])
-    place = folder / hashlib.sha256(key.encode()).hexdigest()[:12]
-    python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not (place / READY).exists():
-        _call([sys.executable, "-m", "venv", "--clear", "--without-pip", place], "a virtual environment cannot be made")
-        _must_be_its_own(python, place)
+def _environment(requirements: Sequence[str], folder: Path) -> Environment:
+    """The environment with exactly these requirements and those of the suite, created if it does not exist."""
+    key = json.dumps([sys.version, requirements, SUITE.read_text(encoding="utf-8")])
+    environment_folder = folder / hashlib.sha256(key.encode()).hexdigest()[:12]
+    python = environment_folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not (environment_folder / READY).exists():
+        _call(
+            [sys.executable, "-m", "venv", "--clear", "--without-pip", environment_folder],
+            "a virtual environment cannot be created",
+        )
+        _must_be_its_own(python, environment_folder)
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
-        _install([*pip, "install", "--quiet", "-r", SUITE, *wanted], wanted)
-        listed = json.loads(_call([*pip, "list", "--format=json"], "pip cannot list what it installed"))
-        versions = {canonicalize_name(each["name"]): each["version"] for each in listed}
-        (place / READY).write_text(json.dumps(versions), encoding="utf-8")
-    return Environment(python, json.loads((place / READY).read_text(encoding="utf-8")))
+        _install([*pip, "install", "--quiet", "-r", SUITE, *requirements], requirements)
+        packages = json.loads(_call([*pip, "list", "--format=json"], "pip cannot list what it installed"))
+        versions = {canonicalize_name(package["name"]): package["version"] for package in packages}
+        (environment_folder / READY).write_text(json.dumps(versions), encoding="utf-8")
+    return Environment(python, json.loads((environment_folder / READY).read_text(encoding="utf-8")))
 
 
-def _must_be_its_own(python: Path, place: Path) -> None:
-    """A damaged environment falls back to the Python that it was made from, and pip would install into that."""
-    prefix = _call([python, "-c", "import sys; print(sys.prefix)"], f"{place} has no interpreter that runs").strip()
-    if Path(prefix).resolve() != place.resolve():
-        raise UpgradeError(f"{place} is no environment of its own, it belongs to {prefix}: remove it and start again")
+def _must_be_its_own(python: Path, folder: Path) -> None:
+    """Raise UpgradeError for a damaged environment: it would run the base Python, and pip would install into that."""
+    prefix = _call([python, "-c", "import sys; print(sys.prefix)"], f"{folder} has no interpreter that runs").strip()
+    if Path(prefix).resolve() != folder.resolve():
+        raise UpgradeError(
+            f"{folder} is not an environment of its own, it belongs to {prefix}: remove it and start again"
+        )
 
 
-def _call(command: Sequence[Any], told: str) -> str:
-    ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, errors="replace")
-    if ended.returncode:
-        raise UpgradeError(f"{told}: {_last(ended.stderr)}")
-    return ended.stdout
+def _call(command: Sequence[Any], message: str) -> str:
+    completed = subprocess.run(list(map(str, command)), capture_output=True, text=True, errors="replace")
+    if completed.returncode:
+        raise UpgradeError(f"{message}: {_last_line(completed.stderr)}")
+    return completed.stdout
 
 
-def _install(command: Sequence[Any], wanted: Sequence[str]) -> None:
-    ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, errors="replace")
-    if ended.returncode:
-        raise UpgradeError(explained(ended.stderr, wanted))
+def _install(command: Sequence[Any], requirements: Sequence[str]) -> None:
+    completed = subprocess.run(list(map(str, command)), capture_output=True, text=True, errors="replace")
+    if completed.returncode:
+        raise UpgradeError(explain_failure(completed.stderr, requirements))
 
 
-def explained(said: str, wanted: Sequence[str]) -> str:
-    """Why pip could not install what was wanted, in one message, from what it wrote."""
-    together = " ".join(wanted)
-    if found := re.search(r"requirement (\S+?)(?: \(from [^v][^)]*\))? \(from versions: ([^)]*)\)", said):
-        versions = [version for version in found[2].split(", ") if version != "none"]
+def explain_failure(output: str, requirements: Sequence[str]) -> str:
+    """One message about why pip could not install the requirements, from pip's output."""
+    together = " ".join(requirements)
+    if match := re.search(r"requirement (\S+?)(?: \(from [^v][^)]*\))? \(from versions: ([^)]*)\)", output):
+        versions = [version for version in match[2].split(", ") if version != "none"]
         python = ".".join(map(str, sys.version_info[:2]))
         offered = f"there are {', '.join(versions[-8:])}" if versions else "there is no such package"
-        return f"{found[1]} cannot be installed on Python {python} here: {offered}"
-    if found := re.search(r"The conflict is caused by:\n(.*?)\n\s*\n", said, re.DOTALL):
-        causes = "; ".join(dict.fromkeys(line.strip() for line in found[1].splitlines() if line.strip()))
+        return f"{match[1]} cannot be installed on Python {python} here: {offered}"
+    if match := re.search(r"The conflict is caused by:\n(.*?)\n\s*\n", output, re.DOTALL):
+        causes = "; ".join(dict.fromkeys(line.strip() for line in match[1].splitlines() if line.strip()))
         return f"{together} cannot be installed together: {causes}.  Name a version of the other package that fits both"
-    return f"{together} cannot be installed: {_last(said)}"
+    return f"{together} cannot be installed: {_last_line(output)}"
 
 
-def _last(text: str) -> str:
+def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "nothing was said"
+    return lines[-1] if lines else "there was no output"
 
 
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 
 def _run(environment: Environment, backends: Sequence[str], arguments: Sequence[str], folder: Path) -> None:
-    options = [] if any(each.startswith("--backend") for each in arguments) else [f"--backend={b}" for b in backends]
+    options = (
+        [] if any(argument.startswith("--backend") for argument in arguments) else [f"--backend={b}" for b in backends]
+    )
     command = [environment.python, "-m", "pytest", f"--report={folder}", *options, "-q", *arguments]
     print(f"\n{shlex.join(map(str, command))}", flush=True)
     variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    ended = subprocess.run(list(map(str, command)), cwd=ROOT, env=variables).returncode
-    if ended not in (0, 1):  # 1: some checks fail, and that is what is to be compared
-        raise UpgradeError(f"pytest ended with status {ended}, so there is no whole run in {folder} to compare")
+    status = subprocess.run(list(map(str, command)), cwd=ROOT, env=variables).returncode
+    if status not in (0, 1):  # 1: some checks fail, which is what the comparison is about
+        raise UpgradeError(f"pytest ended with status {status}, so there is no whole run in {folder} to compare")

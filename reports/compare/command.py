@@ -8,11 +8,11 @@ from typing import Any
 
 from reports.compare import markdown, page, text
 from reports.compare.runs import compare, side
-from reports.compare.sections import sections
+from reports.compare.sections import build_sections
 from reports.read import read
 
 DESCRIPTION = """\
-What changed from one run to another.  Exit status: 0 if nothing became worse, 1 if something did or if the new run
+Show what changed from one run to another.  Exit status: 0 if nothing became worse, 1 if something did or if the new run
 is not whole, 2 for a wrong command line."""
 
 
@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("compare", help="what changed between two runs", description=DESCRIPTION)
     parser.add_argument("old", type=Path, help="folder of the earlier run")
     parser.add_argument("new", type=Path, help="folder of the later run")
-    allow = "a change for the worse of these checks is listed but accepted; * and ? match, brackets are themselves"
+    allow = "list changes for the worse of these checks, but accept them; * and ? are wildcards, brackets are literal"
     parser.add_argument("--allow", action="append", default=[], metavar="PATTERN", help=allow)
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page as well")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write Markdown as well")
@@ -28,11 +28,11 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    found = compare(side(read(options.old)), side(read(options.new)), options.allow)
-    said = sections(found)
-    for file, write in ((options.html, page.text), (options.markdown, markdown.text)):
+    comparison = compare(side(read(options.old)), side(read(options.new)), options.allow)
+    sections = build_sections(comparison)
+    for file, write in ((options.html, page.render_page), (options.markdown, markdown.render_markdown)):
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(write(said), encoding="utf-8")
-    print(*text.lines(said), sep="\n")
-    return 0 if found.known and not found.regressed else 1
+            file.write_text(write(sections), encoding="utf-8")
+    print(*text.format_lines(sections), sep="\n")
+    return 0 if comparison.is_conclusive and not comparison.regressed else 1

@@ -1,4 +1,4 @@
-"""The answer as Markdown, for a pull request or the summary of a CI step."""
+"""A comparison as Markdown, for a pull request or the summary of a CI step."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ OPEN = 15  # a longer table is folded
 MOST = 300  # rows of a table; a summary may be at most 1 MB
 
 
-def text(sections: Sequence[Section]) -> str:
+def render_markdown(sections: Sequence[Section]) -> str:
     """The first section is the title."""
-    return "\n".join(_lines(sections)) + "\n"
+    return "\n".join(_format_lines(sections)) + "\n"
 
 
-def _lines(sections: Sequence[Section]) -> Iterator[str]:
-    yield f"# {_escaped(sections[0].said)}"
+def _format_lines(sections: Sequence[Section]) -> Iterator[str]:
+    yield f"# {_escaped(sections[0].answer)}"
     for section in sections[1:]:
         yield ""
-        yield from lines(section)
+        yield from format_section(section)
 
 
-def lines(section: Section, level: int = 2) -> Iterator[str]:
+def format_section(section: Section, level: int = 2) -> Iterator[str]:
     """One section, under a heading of this level."""
     yield f"{'#' * level} {section.title}"
     yield ""
-    yield _escaped(section.said)
+    yield _escaped(section.answer)
     if not section.rows:
         return
     yield ""
@@ -49,7 +49,7 @@ def _table(section: Section) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """Text that shows as it is: no markup of Markdown or HTML, no new line, no end of a cell."""
+    """Text escaped so that it is displayed literally: no Markdown or HTML markup, no line break, no end of a cell."""
     for character in "\\`*_[]<>|#":
         text = text.replace(character, f"\\{character}" if character not in "<>" else f"&#{ord(character)};")
     return " ".join(text.split())

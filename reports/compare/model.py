@@ -13,10 +13,11 @@ from reports.compare.shift import Bits, Shift, Speed
 class Side:
     """One of the two runs.
 
-    name       how people recognise it, e.g. its folder
-    facts      what its `run.json` says
-    records    of all its checks, by id
-    warnings   why it is not the whole of what was asked for
+    name        displayed to people, e.g. its folder
+    facts       the contents of its `run.json`
+    records     of all its checks, by id
+    statements  what each case computes, by the case's id
+    warnings    why it does not cover everything that was requested
     """
 
     name: str
@@ -28,7 +29,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Difference:
-    """A version, a setting, a device or a part of the suite that differs between the runs; None: it is not there."""
+    """A version, a setting, a device or a part of the suite that differs between the runs; None if a run lacks it."""
 
     name: str
     old: Any
@@ -47,15 +48,18 @@ class OneSided:
 class Comparison:
     """What changed from `old` to `new`.
 
-    compared       how many checks ran on both sides and were judged
+    compared       how many checks ran on both sides and had a verdict in the old run
+    differences    versions, settings, devices and parts of the suite that differ between the runs
     lost           backends that ran before and cannot be used in the new run, with the reason
-    edited         cases that state something else than before: their checks are not compared
+    edited         cases whose statement has changed: their checks are not compared
     changes        of single checks, the worst first
     errors         groups whose errors grew as a whole
+    bits           groups in which results have other bits
+    speed          groups that became slower or faster
     only_old, only_new   what ran on one side only
-    still_failing  how many checks are not right in either run
-    not_judged     how many checks are an error on both sides, or were one before
-    unused         patterns of what is allowed that allowed nothing
+    still_failing  how many checks fail or are errors in both runs
+    not_judged     how many checks were an error in the old run
+    unused         patterns of `--allow` that matched nothing
     """
 
     old: Side
@@ -80,10 +84,10 @@ class Comparison:
 
     @property
     def regressed(self) -> bool:
-        """Whether anything became worse; a group whose errors grew counts, since no pattern of ids can allow it."""
+        """Whether anything became worse; grown errors of a group always count: no pattern of ids can allow them."""
         return bool(self.regressions or self.errors or self.lost)
 
     @property
-    def known(self) -> bool:
-        """Whether the runs are enough for an answer."""
+    def is_conclusive(self) -> bool:
+        """Whether the runs suffice for an answer."""
         return bool(self.compared) and not self.new.warnings

@@ -1,4 +1,4 @@
-"""What a record says that its framework did, apart from what is thought of it."""
+"""What the framework did in a check, independent of the verdict on it, read from the record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from specs.verdict.record import ACCEPTED, RAISED, REFUSED, STALE
 
 Record = dict[str, Any]
 Status = Literal["right", "deviates", "wrong", "unsupported", "not judged"]
-Act = Literal["computes", "refuses", "none"]
+Action = Literal["computes", "refuses", "none"]
 
 STATUSES: dict[str, Status] = {
     "pass": "right",
@@ -23,19 +23,19 @@ STATUSES: dict[str, Status] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one check.
+    """The outcome of one check.
 
-    status     right: also where a recorded deviation is gone, which fails as stale; not judged: an error
-    act        whether the framework computed or refused; none where it was not asked or nothing came back
-    exception  type of the exception with which it refused, where the record tells
-    observed   of a deviation: what is recorded to be observed
-    result     dtype, shape, and how many numbers are NaN and infinite, of the result that was measured
-    of         whose result that is: one of several gradients, or that of designed inputs, else None
-    arithmetic what a probe shows of it: property and word
+    status     right: also if a recorded deviation is gone, which fails as stale; not judged: an error
+    action     whether the framework computed or refused; none if it was not called or returned nothing
+    exception  type of the exception with which it refused, if the record has it
+    observed   of a deviation: the recorded observation
+    result     dtype, shape, number of NaNs and number of infinities of the measured result
+    of         which result was measured: a gradient's operand, or a recipe of designed inputs, else None
+    arithmetic properties of the arithmetic that a probe observed, and their values
     """
 
     status: Status
-    act: Act
+    action: Action
     exception: str | None
     observed: str | None
     result: tuple[Any, ...]
@@ -43,8 +43,8 @@ class Outcome:
     arithmetic: tuple[tuple[str, str], ...]
 
 
-def outcome(record: Record) -> Outcome:
-    """What happened, read from the verdict, its reason and the measurement."""
+def read_outcome(record: Record) -> Outcome:
+    """The outcome, derived from the verdict, its reason and the measurement."""
     status = STATUSES[record["verdict"]]
     if record["verdict"] == "fail" and record["reason"].startswith(STALE):
         status = "right"
@@ -53,7 +53,7 @@ def outcome(record: Record) -> Outcome:
     refused = _refused(record, observed or {}, measured)
     return Outcome(
         status=status,
-        act="refuses" if refused else "computes" if measured or _accepted(record, observed or {}) else "none",
+        action="refuses" if refused else "computes" if measured or _accepted(record, observed or {}) else "none",
         exception=_exception(record["reason"]),
         observed=in_words(observed) if status == "deviates" and observed else None,
         result=tuple(
@@ -66,14 +66,14 @@ def outcome(record: Record) -> Outcome:
 
 
 def subject(record: Record) -> str | None:
-    """Which of a check's results was measured: the gradient of an operand, that of designed inputs, or None."""
+    """Which of a check's results was measured: the operand of a gradient, the recipe of designed inputs, or None."""
     bound: dict[str, Any] = record["bound"]
     return bound.get("gradient_of") or bound.get("data")
 
 
 def _refused(record: Record, observed: dict[str, Any], measured: bool) -> bool:
     reason = record["reason"]
-    # A case that must be refused, and is although its refusal is not recorded, has no measurement either
+    # A stale deviation of a case that must be refused: it is refused now, so there is no measurement either
     stale = reason.startswith(STALE) and not measured
     return reason.startswith((REFUSED, RAISED)) or bool(observed.get("error")) or stale
 
@@ -83,7 +83,7 @@ def _accepted(record: Record, observed: dict[str, Any]) -> bool:
 
 
 def _exception(reason: str) -> str | None:
-    for said in (REFUSED, RAISED):
-        if reason.startswith(said):
-            return reason.removeprefix(said).partition(":")[0].split(";")[0].strip()
+    for prefix in (REFUSED, RAISED):
+        if reason.startswith(prefix):
+            return reason.removeprefix(prefix).partition(":")[0].split(";")[0].strip()
     return None

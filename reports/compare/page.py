@@ -1,4 +1,4 @@
-"""The answer as one self-contained HTML file."""
+"""A comparison as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from reports.compare.sections import Section
 from reports.html import render
 
-# A longer table is folded; a tone has the colour of a verdict
-LOOKS = {"open": 40, "tones": {"good": "pass", "bad": "fail", "plain": ""}}
+# Tables with more than `open` rows are folded; each tone has the colour of a verdict
+SECTION_OPTIONS = {"open": 40, "tones": {"good": "pass", "bad": "fail", "plain": ""}}
 
 
-def text(sections: Sequence[Section]) -> str:
-    return render("compare.html", ["style.css"], [], {}, sections=sections, **LOOKS)
+def render_page(sections: Sequence[Section]) -> str:
+    return render("compare.html", ["style.css"], [], {}, sections=sections, **SECTION_OPTIONS)

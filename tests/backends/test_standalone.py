@@ -16,7 +16,7 @@ import pytest
 from backends.discovery import registry
 from backends.standalone.program import ScriptError, script
 from reports.__main__ import main
-from reports.script import find
+from reports.script import find_check
 from specs.arithmetic.formats import Array
 from specs.inputs import designed
 from specs.verdict.record import Record
@@ -32,7 +32,7 @@ ROW = f"{MASKS}::fully_masked_row"
 
 
 def judged(id: str) -> Record:
-    check = find(id, ROOT)
+    check = find_check(id, ROOT)
     backend = registry.get(check.backend)
     return judge(check, backend, id, "", registry.deviations(check.backend))
 
@@ -68,7 +68,7 @@ def ran(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_a_program_shows_the_worst_number_and_the_verdict_of_the_record(id: str, tmp_path: Path) -> None:
-    record, check = judged(id), find(id, ROOT)
+    record, check = judged(id), find_check(id, ROOT)
     if recipe := record.measurement.bound.get("data"):
         check = replace(check, case=designed.with_recipe(check.case, recipe))
     ended = ran(script(check, id), tmp_path)
@@ -92,7 +92,7 @@ def test_a_program_shows_the_worst_number_and_the_verdict_of_the_record(id: str,
     ],
 )
 def test_a_program_tells_of_one_wrong_number_among_many(id: str, tmp_path: Path) -> None:
-    right = script(find(id, ROOT), id)
+    right = script(find_check(id, ROOT), id)
     ended = ran(right, tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert "all of these are right" in ended.stdout
@@ -102,7 +102,7 @@ def test_a_program_tells_of_one_wrong_number_among_many(id: str, tmp_path: Path)
         "torch": ("results[last].numpy().copy()", "torch.from_numpy(numbers)"),
         "jax": ("np.array(results[last])", "jnp.asarray(numbers)"),
         "tensorflow": ("results[last].numpy()", "tf.constant(numbers)"),
-    }[find(id, ROOT).backend]
+    }[find_check(id, ROOT).backend]
     changed = "last = list(results)[-1]\n" + changed.format(held=held, made=made)
     ended = ran(right.replace("# Of each result", changed, 1), tmp_path)
     assert ended.returncode == 1, ended.stderr
@@ -120,7 +120,7 @@ def test_nothing_of_python_is_replaced_while_a_program_is_written(monkeypatch: p
 
     monkeypatch.setattr(backend, "to_numpy", observed)
     modules = set(sys.modules)
-    script(find(f"{COLUMNS}[numpy-cpu-matmul-eager-float32]", ROOT), "")
+    script(find_check(f"{COLUMNS}[numpy-cpu-matmul-eager-float32]", ROOT), "")
     assert seen == [True]
     assert not {name for name in set(sys.modules) - modules if name.startswith("backends.")}
 
@@ -130,14 +130,14 @@ def test_a_program_is_the_same_again_and_leaves_the_backend_alone(implementation
     """Layers are kept between calls: those of a program are not those of a check."""
     id = f"cases/attention/modules.yaml::self_attention[tensorflow-cpu-{implementation}-eager-float32]"
     before = judged(id)
-    first = script(find(id, ROOT), id)
-    assert script(find(id, ROOT), id) == first
+    first = script(find_check(id, ROOT), id)
+    assert script(find_check(id, ROOT), id) == first
     assert judged(id).measurement == before.measurement
 
 
 def test_an_operand_without_a_gradient_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a framework that sees no connection returns None."""
-    check = find("cases/attention/gradients.yaml::causal[torch-cpu-sdpa-eager-float32-grad]", ROOT)
+    check = find_check("cases/attention/gradients.yaml::causal[torch-cpu-sdpa-eager-float32-grad]", ROOT)
     declared = registry.declare("torch")
     original = declared.pullback
 
@@ -155,7 +155,7 @@ def test_an_operand_without_a_gradient_is_told(tmp_path: Path, monkeypatch: pyte
 def test_flex_attention_has_a_program(tmp_path: Path) -> None:
     """It looks at the signature of a function to see what that is."""
     pytest.importorskip("torch.nn.attention.flex_attention")
-    ended = ran(script(find(f"{ROW}[torch-cpu-flex-eager-float32]", ROOT), ""), tmp_path)
+    ended = ran(script(find_check(f"{ROW}[torch-cpu-flex-eager-float32]", ROOT), ""), tmp_path)
     assert "numbers are wrong" in ended.stdout, ended.stderr
 
 
@@ -182,7 +182,8 @@ def test_what_shows_only_in_all_numbers_together_has_no_program(
 
 def test_a_program_of_a_refusal_shows_the_refusal(tmp_path: Path) -> None:
     ended = ran(
-        script(find("cases/invalid/syntax.yaml::arrow_doubled[numpy-cpu-einsum-eager-float32]", ROOT), ""), tmp_path
+        script(find_check("cases/invalid/syntax.yaml::arrow_doubled[numpy-cpu-einsum-eager-float32]", ROOT), ""),
+        tmp_path,
     )
     assert ended.returncode == 0, ended.stderr
     assert "refused: ValueError" in ended.stdout
@@ -192,7 +193,7 @@ def test_a_program_of_a_computation_that_raises_raises(tmp_path: Path) -> None:
     id = "cases/attention/layouts.yaml::bshd[jax-cpu-dot-product-attention-jit-float16]"
     record = judged(id)
     assert record.deviation is not None
-    ended = ran(script(find(id, ROOT), id), tmp_path)
+    ended = ran(script(find_check(id, ROOT), id), tmp_path)
     assert ended.returncode == 1
     assert record.deviation["observed"]["error"] in ended.stderr
 
@@ -209,7 +210,7 @@ def test_what_has_no_program_is_told(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_title_cannot_end_the_text_that_it_stands_in() -> None:
-    program = script(find(f"{PRODUCT}[numpy-cpu-einsum-eager-float64]", ROOT), 'a """ b \\')
+    program = script(find_check(f"{PRODUCT}[numpy-cpu-einsum-eager-float64]", ROOT), 'a """ b \\')
     compile(program, "program", "exec")
     with pytest.raises(ScriptError):
-        find("nothing", ROOT)
+        find_check("nothing", ROOT)

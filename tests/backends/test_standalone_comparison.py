@@ -15,7 +15,7 @@ from backends.discovery import registry
 from backends.standalone.comparison import comparison
 from backends.standalone.dialects import NUMPY
 from backends.standalone.expectation import Expected, expected
-from reports.script import find
+from reports.script import find_check
 from specs.arithmetic.formats import DTYPES, Array, Bools, components
 from specs.bound.bound import reference
 from specs.inputs import inputs
@@ -39,7 +39,7 @@ def judged(found: Array, of: Expected) -> tuple[int, Bools]:
 
 
 def of(id: str) -> tuple[Check, Reference, Expected]:
-    check = find(id, ROOT)
+    check = find_check(id, ROOT)
     backend = registry.get(check.backend)
     operands = inputs.operands(check.case, check.dtype)
     precision = backend.precision(check) if DTYPES[check.dtype].inexact else None

@@ -1,4 +1,4 @@
-"""What tests of reports share: a project to run sessions in, and a browser to look at pages with."""
+"""Fixtures of the tests of reports: a large run, a browser, a run with planted results, and a way to open its page."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.support.runs import large_run
 
 @pytest.fixture(scope="session")
 def fifty_thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of that many records, with its views."""
+    """The folder of a run with that many records and its views."""
     folder = large_run(tmp_path_factory.mktemp("large"), 50_000)
     assert views.write(folder) == {}
     return folder
 
 
-# What Chromium asks of a network by itself, and what it lacks in a container
+# Turn off Chromium's own network requests, and features that are missing in a container
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -36,15 +36,18 @@ FLAGS = (
 
 @pytest.fixture(scope="session")
 def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    """Headless Chromium; where there is none, tests are skipped, or fail with --require-browser."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
+    """Headless Chromium; if it is missing, tests are skipped, or fail with --require-browser."""
+    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if executable is None:
         reason = "no Chromium here: install Debian's package `chromium`"
         if request.config.getoption("--require-browser"):
             pytest.fail(f"--require-browser: {reason}")
         pytest.skip(reason)
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=found, args=FLAGS) as launched:
-        yield launched
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=executable, args=FLAGS) as instance,
+    ):
+        yield instance
 
 
 @pytest.fixture
@@ -54,23 +57,23 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def look(browser: Browser) -> Iterator[Look]:
-    """Opens the page of a run's folder, in a certain state; whatever it complains of or asks for fails the test."""
-    contexts, complaints = [], []
+    """Opens the page of a run's folder in a given state; any console message, dialog or request fails the test."""
+    contexts, messages = [], []
 
-    def opened(folder: Path, state: str = "", **options: object) -> Page:
+    def open_page(folder: Path, state: str = "", **options: object) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(f"a dialog: {dialog.message}"))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("dialog", lambda dialog: messages.append(f"a dialog: {dialog.message}"))
         url = (folder / "index.html").as_uri()
-        page.on("request", lambda sent: sent.url.startswith((url, "data:,")) or complaints.append(sent.url))
+        page.on("request", lambda request: request.url.startswith((url, "data:,")) or messages.append(request.url))
         page.goto(f"{url}#{state}")
         expect(page.locator("#view > :not(noscript)").first).to_be_attached()
         return page
 
-    yield opened
+    yield open_page
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert messages == []

@@ -1,4 +1,4 @@
-"""What is said of two runs; the records are planted."""
+"""Comparisons of two runs with made-up records."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from reports.__main__ import main
-from reports.compare.change import changes
+from reports.compare.change import find_changes
 from reports.compare.model import Comparison, Side
 from reports.compare.runs import compare
-from reports.compare.sections import sections, verdict
+from reports.compare.sections import build_sections, summarize
 from reports.compare.shift import FEWEST
 from specs.verdict.record import ACCEPTED, RAISED, REFUSED, STALE
 from tests.support.planted_runs import facts, record, write
@@ -27,12 +27,12 @@ REFUSES = {"reason": f"{REFUSED}ValueError: sizes differ", "refused": True}
 
 
 def deviation(refused: bool = False, digest: str = "dd", **observed: Any) -> dict[str, Any]:
-    told = {"observed": observed, "grade": "choice", "reason": "It is known.", "place": "jax.yaml:1"}
-    return {"verdict": "deviation", "reason": "It is known.", "deviation": told, "refused": refused, "digest": digest}
+    entry = {"observed": observed, "grade": "choice", "reason": "It is known.", "place": "jax.yaml:1"}
+    return {"verdict": "deviation", "reason": "It is known.", "deviation": entry, "refused": refused, "digest": digest}
 
 
-def side(*records: dict[str, Any], **said: Any) -> Side:
-    return Side("run", facts(**said), {each["id"]: each for each in records}, {})
+def side(*records: dict[str, Any], **changed_facts: Any) -> Side:
+    return Side("run", facts(**changed_facts), {record["id"]: record for record in records}, {})
 
 
 def compared(old: dict[str, Any], new: dict[str, Any], **rest: Any) -> Comparison:
@@ -71,8 +71,8 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("old", "new", "kind", "worse"), CHANGES)
-def test_each_change_is_of_its_kind(old: dict[str, Any], new: dict[str, Any], kind: str, worse: bool) -> None:
-    (change,) = changes(record(**old), record(**new))
+def test_each_change_has_its_kind(old: dict[str, Any], new: dict[str, Any], kind: str, worse: bool) -> None:
+    (change,) = find_changes(record(**old), record(**new))
     assert (change.kind, change.worse) == (kind, worse)
     assert compared(old, new).regressed == worse
 
@@ -84,55 +84,55 @@ UNCHANGED = [
     (FAIL, {**FAIL, "error_ratio": 50.0}),
     ({"verdict": "fail", "reason": f"{STALE}remove it"}, {}),
     (deviation(error="no kernel", refused=True), deviation(error="no kernel", refused=True)),
-    # each run measured the gradient of another operand
+    # the runs measured the gradients of different operands
     (
         {"direction": "grad", "bound": {"precision": "exact", "gradient_of": "operand_0"}, "output_shape": (2,)},
         {"direction": "grad", "bound": {"precision": "exact", "gradient_of": "operand_1"}, "output_shape": (3,)},
     ),
-    # an error ratio is a share of another bound
+    # the error ratios refer to different bounds
     ({"error_ratio": 0.1}, {"error_ratio": 0.9, "bound": {"precision": {"storage": "float32", "multiply": "tf32"}}}),
 ]
 
 
 @pytest.mark.parametrize(("old", "new"), UNCHANGED)
-def test_what_is_not_a_change(old: dict[str, Any], new: dict[str, Any]) -> None:
-    found = compared(old, new)
-    assert found.changes == ()
-    assert verdict(found).startswith("Safe: all 1 check that ran in both runs behave as before.")
+def test_chance_and_old_failures_are_not_changes(old: dict[str, Any], new: dict[str, Any]) -> None:
+    comparison = compared(old, new)
+    assert comparison.changes == ()
+    assert summarize(comparison).startswith("Safe: all 1 check that ran in both runs behave as before.")
 
 
-def test_the_same_bits_with_another_verdict_are_the_suites_doing() -> None:
-    (change,) = changes(record(), record(**FAIL | {"digest": "aa"}))
+def test_another_verdict_on_the_same_bits_is_attributed_to_the_suite() -> None:
+    (change,) = find_changes(record(), record(**FAIL | {"digest": "aa"}))
     assert change.same_bits
     assert any(
-        "the suite judges otherwise" in cell for cell in _row("Newly failing", compared({}, FAIL | {"digest": "aa"}))
+        "the suite's verdict changed" in cell for cell in _row("Newly failing", compared({}, FAIL | {"digest": "aa"}))
     )
 
 
-def _row(title: str, found: Comparison) -> tuple[str, ...]:
-    (section,) = (section for section in sections(found) if section.title == title)
+def _row(title: str, comparison: Comparison) -> tuple[str, ...]:
+    (section,) = (section for section in build_sections(comparison) if section.title == title)
     return section.rows[0]
 
 
-def test_what_is_allowed_is_listed_and_no_regression() -> None:
+def test_an_allowed_change_is_listed_but_no_regression() -> None:
     pattern = "*products.yaml::matrix[jax-*-float32]"
-    found = compared({}, FAIL, allow=[pattern, "*other*"])
-    assert not found.regressed
-    assert _row("Newly failing", found)[0] == "allowed"
-    assert found.unused == ("*other*",)
-    assert "1 change for the worse is allowed" in verdict(found)
-    assert "`--allow *other*` allowed nothing" in verdict(found)
+    comparison = compared({}, FAIL, allow=[pattern, "*other*"])
+    assert not comparison.regressed
+    assert _row("Newly failing", comparison)[0] == "allowed"
+    assert comparison.unused == ("*other*",)
+    assert "1 change for the worse is allowed" in summarize(comparison)
+    assert "`--allow *other*` allowed nothing" in summarize(comparison)
 
 
-def test_brackets_of_an_id_stand_for_themselves() -> None:
+def test_brackets_of_an_id_are_literal() -> None:
     id = record()["id"]
     assert not compared({}, FAIL, allow=[id]).regressed
     assert compared({}, FAIL, allow=[id.replace("[", "j")]).regressed
 
 
-def test_what_ran_on_one_side_only_is_told_by_the_coarsest_reason() -> None:
+def test_checks_of_one_side_only_are_counted_by_the_coarsest_reason() -> None:
     shared = record()
-    alone = [
+    only_old = [
         record(backend="torch"),
         record(dtype="float16", backend="torch"),
         record(dtype="bfloat16"),
@@ -141,62 +141,62 @@ def test_what_ran_on_one_side_only_is_told_by_the_coarsest_reason() -> None:
         record("traces::two"),
         record("products::matrix", mode="jit"),
     ]
-    found = compare(side(shared, *alone), side(shared))
-    assert {each.what: each.checks for each in found.only_old} == {
+    comparison = compare(side(shared, *only_old), side(shared))
+    assert {entry.what: entry.checks for entry in comparison.only_old} == {
         "backend torch": 2,
         "dtype bfloat16": 1,
         "cases of traces": 2,
         "case products::other": 1,
         "mode jit": 1,
     }
-    assert found.only_new == ()
-    assert not found.regressed
+    assert comparison.only_new == ()
+    assert not comparison.regressed
 
 
 def test_a_backend_that_cannot_be_used_any_more_is_a_regression() -> None:
     broken = {"jax": {"status": "broken", "reason": "libjax.so: undefined symbol"}, "numpy": {"status": "ready"}}
-    found = compare(side(record(), record(backend="numpy")), side(record(backend="numpy"), backends=broken))
-    assert found.regressed
-    assert "jax cannot be used" in verdict(found)
-    assert "libjax.so: undefined symbol" in _row("Newly failing", found)
+    comparison = compare(side(record(), record(backend="numpy")), side(record(backend="numpy"), backends=broken))
+    assert comparison.regressed
+    assert "jax cannot be used" in summarize(comparison)
+    assert "libjax.so: undefined symbol" in _row("Newly failing", comparison)
 
 
 def test_runs_without_a_common_check_and_runs_that_stopped_are_not_safe(tmp_path: Path) -> None:
     nothing = compare(side(record("a::b")), side(record("c::d")))
-    assert (verdict(nothing), nothing.known) == ("Not known: no check ran in both runs.", False)
+    assert (summarize(nothing), nothing.is_conclusive) == ("Not known: no check ran in both runs.", False)
     old, new = write(tmp_path / "old", record()), write(tmp_path / "new", record(), complete=False)
     assert main(["compare", str(old), str(new)]) == 1
 
 
-def test_versions_and_settings_that_differ_stand_at_the_head() -> None:
+def test_different_versions_and_settings_are_listed_first() -> None:
     jax = {
         "status": "ready",
         "versions": {"jax": "0.8.2"},
         "devices": {"cpu": [], "cuda:0": []},
         "settings": {"x64": True},
     }
-    found = compare(side(record()), side(record(), packages={"jax": "0.8.2"}, backends={"jax": jax}))
-    assert {each.name: (each.old, each.new) for each in found.differences} == {
+    comparison = compare(side(record()), side(record(), packages={"jax": "0.8.2"}, backends={"jax": jax}))
+    assert {difference.name: (difference.old, difference.new) for difference in comparison.differences} == {
         "jax": ("0.8.1", "0.8.2"),
         "jax: devices": ("cpu", "cpu, cuda:0"),
         "jax: x64": (None, True),
     }
 
 
-def test_a_case_that_states_something_else_is_not_compared() -> None:
+def test_a_case_whose_statement_changed_is_not_compared() -> None:
     old, new = side(record()), side(record(**FAIL))
     case = record()["case"]
-    edited = compare(
+    comparison = compare(
         Side("old", old.facts, old.records, {case: {"equation": "ij->ji"}}),
         Side("new", new.facts, new.records, {case: {"equation": "ij->ij"}}),
     )
-    assert (edited.edited, edited.compared, edited.regressed) == ((case,), 0, False)
+    assert (comparison.edited, comparison.compared, comparison.regressed) == ((case,), 0, False)
 
 
 # Groups ---------------------------------------------------------------------------------------------------------------
 
 
-def many(count: int, seed: int = 0, **said: Any) -> list[dict[str, Any]]:
+def many(count: int, seed: int = 0, **fields: Any) -> list[dict[str, Any]]:
     rng = random.Random(seed)
     return [
         record(
@@ -205,7 +205,7 @@ def many(count: int, seed: int = 0, **said: Any) -> list[dict[str, Any]]:
                 "error_ratio": rng.uniform(0.02, 0.2),
                 "seconds": rng.lognormvariate(-5, 1),
                 "digest": str(seed),
-                **said,
+                **fields,
             },
         )
         for number in range(count)
@@ -219,31 +219,31 @@ def test_other_bits_are_counted_by_group() -> None:
     assert (bits.changed, bits.of, bits.group["dtype"], bits.group["family"]) == (5, 5, "float32", "sums")
 
 
-def test_errors_that_grow_as_a_whole_are_told_though_none_passes_the_limit() -> None:
+def test_errors_that_grow_as_a_whole_are_reported_below_the_limit() -> None:
     old = many(FEWEST)
-    new = [{**each, "error_ratio": min(0.49, 3 * each["error_ratio"]), "digest": "bb"} for each in old]
-    found = compare(side(*old), side(*new))
-    assert found.changes == ()
-    (shift,) = found.errors
+    new = [{**record, "error_ratio": min(0.49, 3 * record["error_ratio"]), "digest": "bb"} for record in old]
+    comparison = compare(side(*old), side(*new))
+    assert comparison.changes == ()
+    (shift,) = comparison.errors
     assert 2 < shift.factor < 3
-    assert found.regressed
+    assert comparison.regressed
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_errors_and_seconds_that_differ_by_chance_are_no_shift(seed: int) -> None:
-    found = compare(side(*many(60, seed=seed)), side(*many(60, seed=seed + 100)))
-    assert (found.errors, found.speed.shifts, found.regressed) == ((), (), False)
+    comparison = compare(side(*many(60, seed=seed)), side(*many(60, seed=seed + 100)))
+    assert (comparison.errors, comparison.speed.shifts, comparison.regressed) == ((), (), False)
 
 
 def slower(records: list[dict[str, Any]], times: float) -> list[dict[str, Any]]:
     rng = random.Random(1)
-    return [{**each, "seconds": each["seconds"] * times * rng.lognormvariate(0, 0.2)} for each in records]
+    return [{**record, "seconds": record["seconds"] * times * rng.lognormvariate(0, 0.2)} for record in records]
 
 
 def test_a_busy_machine_is_not_a_slower_framework() -> None:
-    control = {"status": "ready", "versions": {"numpy": "2.4.6"}}
-    backends = facts()["backends"] | {"numpy": control}
-    newer = {"numpy": control, "jax": {"status": "ready", "versions": {"jax": "0.8.2"}}}
+    unchanged = {"status": "ready", "versions": {"numpy": "2.4.6"}}
+    backends = facts()["backends"] | {"numpy": unchanged}
+    newer = {"numpy": unchanged, "jax": {"status": "ready", "versions": {"jax": "0.8.2"}}}
     numpy, jax = many(60, backend="numpy"), many(60, seed=2)
     old = side(*numpy, *jax, backends=backends)
     busy = compare(old, side(*slower(numpy, 3), *slower(jax, 3), backends=newer))
@@ -254,29 +254,27 @@ def test_a_busy_machine_is_not_a_slower_framework() -> None:
     assert shift.group["backend"] == "jax"
 
 
-def test_without_a_yardstick_nothing_is_said_of_speed() -> None:
+def test_without_a_yardstick_speed_is_not_compared() -> None:
     old = many(60)
     newer = {"jax": {"status": "ready", "versions": {"jax": "0.8.2"}}}
-    found = compare(side(*old), side(*slower(old, 4), backends=newer))
-    assert (found.speed.shifts, found.regressed) == ((), False)
-    assert any(section.said.startswith("Speed is not compared") for section in sections(found))
+    comparison = compare(side(*old), side(*slower(old, 4), backends=newer))
+    assert (comparison.speed.shifts, comparison.regressed) == ((), False)
+    assert any(section.answer.startswith("Speed is not compared") for section in build_sections(comparison))
 
 
-# Shown ----------------------------------------------------------------------------------------------------------------
+# Output ---------------------------------------------------------------------------------------------------------------
 
 HOSTILE = "<script>alert(1)</script> | `code` \n# head"
 
 
-def test_the_same_answer_on_the_terminal_in_markdown_and_on_the_page(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_terminal_markdown_and_page_have_the_same_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old = write(tmp_path / "old", record(), record("products::gone"))
     new = write(tmp_path / "new", record(**FAIL | {"reason": HOSTILE}))
     page, markdown = tmp_path / "out" / "page.html", tmp_path / "out" / "summary.md"
     assert main(["compare", str(old), str(new), f"--html={page}", f"--markdown={markdown}"]) == 1
-    shown = capsys.readouterr().out
-    assert shown.startswith("Not safe: 1 check newly fails; 1 check compared.\n")
-    for text in (shown, page.read_text(), markdown.read_text().replace("\\", "")):
+    terminal = capsys.readouterr().out
+    assert terminal.startswith("Not safe: 1 check newly fails; 1 check compared.\n")
+    for text in (terminal, page.read_text(), markdown.read_text().replace("\\", "")):
         assert "Not safe: 1 check newly fails" in text
         assert record()["id"] in text
         assert "case products::gone" in text
@@ -291,16 +289,16 @@ def test_exit_statuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["compare", str(old), str(same)]) == 0
     assert main(["compare", str(old), str(bad)]) == 1
     assert main(["compare", str(old), str(bad), "--allow", "*"]) == 0
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as error:
         main(["compare", str(old), str(tmp_path)])
-    assert ended.value.code == 2
+    assert error.value.code == 2
     assert "holds no run" in capsys.readouterr().err
 
 
 def test_fifty_thousand_checks_are_compared_in_seconds(tmp_path: Path) -> None:
-    every = {"old": {}, "new": {"digest": "bb", "error_ratio": 0.12, "seconds": 0.02}}
-    for name, said in every.items():
-        line = json.dumps({**record(**said), "id": "ID", "case": "CASE"}) + "\n"
+    sides = {"old": {}, "new": {"digest": "bb", "error_ratio": 0.12, "seconds": 0.02}}
+    for name, fields in sides.items():
+        line = json.dumps({**record(**fields), "id": "ID", "case": "CASE"}) + "\n"
         lines = (line.replace("ID", f"{n}").replace("CASE", f"f{n % 60}::c{n}") for n in range(50_000))
         (write(tmp_path / name) / "records.jsonl").write_text("".join(lines))
     started = time.process_time()

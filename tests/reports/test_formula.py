@@ -1,4 +1,4 @@
-"""The formulas that a page shows, spelled out as text."""
+"""The formulas on a page, written as text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from reports.formula import Tree, formula
+from reports.formula import Tree, build_formula
 from specs.case.attention import AttentionConfig
 from specs.case.attention_fields import Mask, Projections, Relative, Rotary, Window
 from specs.case.common import RECIPES, Expect
@@ -17,12 +17,12 @@ from tests.support.runs import case
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXZ"  # Y is the output
 
 
-def spelled(tree: Tree) -> str:
-    """A tree as text: indices after _, in braces where there are several."""
+def to_text(tree: Tree) -> str:
+    """A tree as text: indices after _, in braces if there are several."""
     if isinstance(tree, str):
         return tree
     tag, *children = tree
-    parts = [spelled(child) for child in children]
+    parts = [to_text(child) for child in children]
     match tag:
         case "mrow":
             return "".join(parts)
@@ -42,9 +42,9 @@ def spelled(tree: Tree) -> str:
 
 
 def lines(config: EinsumConfig | AttentionConfig) -> list[str]:
-    found = formula(statement(case(config=config)))
-    assert found
-    return [spelled(line) for line in found.lines]
+    formula = build_formula(statement(case(config=config)))
+    assert formula
+    return [to_text(line) for line in formula.lines]
 
 
 @pytest.mark.parametrize(
@@ -104,17 +104,17 @@ def test_plain_attention_has_three_lines() -> None:
     ],
     ids=str,
 )
-def test_attention_has_the_terms_that_its_configuration_asks_for(fields: dict, expected: str) -> None:
+def test_attention_has_the_terms_that_its_configuration_enables(fields: dict, expected: str) -> None:
     plain = lines(AttentionConfig(q_len=4, head_dim=16))
-    asked = lines(AttentionConfig(q_len=4, head_dim=16, **fields))
-    assert expected in asked
+    with_fields = lines(AttentionConfig(q_len=4, head_dim=16, **fields))
+    assert expected in with_fields
     assert expected not in plain
 
 
-def test_what_a_row_without_keys_yields_is_said() -> None:
-    found = formula(statement(case(config=AttentionConfig(q_len=4, head_dim=16, batch=2, fully_masked="nan"))))
-    assert found
-    assert list(found.notes) == ["For each batch item b.", "A query without any key yields NaN."]
+def test_a_note_says_what_a_row_without_keys_yields() -> None:
+    formula = build_formula(statement(case(config=AttentionConfig(q_len=4, head_dim=16, batch=2, fully_masked="nan"))))
+    assert formula
+    assert list(formula.notes) == ["For each batch item b.", "A query without any key yields NaN."]
 
 
 @pytest.mark.parametrize(
@@ -127,13 +127,13 @@ def test_what_a_row_without_keys_yields_is_said() -> None:
     ],
     ids=str,
 )
-def test_what_has_no_meaning_has_no_formula(config: EinsumConfig | AttentionConfig) -> None:
-    assert formula(statement(case(config=config))) is None
+def test_an_invalid_case_has_no_formula(config: EinsumConfig | AttentionConfig) -> None:
+    assert build_formula(statement(case(config=config))) is None
 
 
-# Every field of a case: what its other value changes, or why nothing
+# Every field of a case: another value that changes the formula, or why none does
 
-OTHERS: dict[str, dict[str, Any]] = {
+ALTERNATIVES: dict[str, dict[str, Any]] = {
     "batch": {"batch": 2},
     "num_heads": {"num_heads": 2},
     "num_kv_heads": {"num_heads": 4, "num_kv_heads": 2},
@@ -161,7 +161,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "masked_values": {"masked_values": "spread"},
     "expect": {"expect": Expect(error="head_mismatch")},
 }
-ALREADY = {  # what else the other value needs, which is no part of the difference
+PREREQUISITES = {  # other fields that the alternative needs, for both sides of the comparison
     "num_kv_heads": {"num_heads": 4},
     "q_len": {"causal": "bottom_right"},
     "kv_len": {"causal": "bottom_right"},
@@ -170,45 +170,45 @@ ALREADY = {  # what else the other value needs, which is no part of the differen
     "bias_at": {"bias": "random"},
     "self_attention": {"layout": "bsd", "q_len": 6, "projections": Projections(kind="linear")},
 }
-WITHIN = {  # the parts of a field that has some
+PARTS = {  # values of fields with several parts, each with another formula
     "mask": [Mask(type="bool"), Mask(type="additive"), Mask(type="bool", shape="k")],
     "window": [Window(left=1), Window(right=1), Window(left=2)],
     "relative": [Relative(), Relative(keys=False), Relative(values=False)],
     "rotary": [Rotary(), Rotary(pairing="interleaved"), Rotary(dims=4), Rotary(base=100.0)],
     "projections": [Projections(kind="per_head", **fields) for fields in ({}, {"shared": True}, {"bias": True})],
 }
-OUTSIDE = {
-    **dict.fromkeys(("about", "source", "weak", "dtypes", "gradient"), "says nothing of the computation"),
-    **dict.fromkeys(("modes", "implementations"), "narrows what runs"),
-    **dict.fromkeys(("data", "seed", "query", "key", "value", "probe", "memory", "operands"), "is of the inputs"),
-    "value_dim": "stands in the table of shapes",
+NOT_IN_FORMULA = {
+    **dict.fromkeys(("about", "source", "weak", "dtypes", "gradient"), "does not affect the computation"),
+    **dict.fromkeys(("modes", "implementations"), "selects what runs"),
+    **dict.fromkeys(("data", "seed", "query", "key", "value", "probe", "memory", "operands"), "describes the inputs"),
+    "value_dim": "is in the table of shapes",
 }
 
 
-def written(config: EinsumConfig | AttentionConfig) -> tuple[list[str], list[str]] | None:
-    found = formula(statement(case(config=config)))
-    return found and ([spelled(line) for line in found.lines], list(found.notes))
+def formula_text(config: EinsumConfig | AttentionConfig) -> tuple[list[str], list[str]] | None:
+    formula = build_formula(statement(case(config=config)))
+    return formula and ([to_text(line) for line in formula.lines], list(formula.notes))
 
 
 @pytest.mark.parametrize("field", AttentionConfig.model_fields)
-def test_every_field_of_attention_changes_the_formula_or_stands_outside_it(field: str) -> None:
-    assert (field in OTHERS) != (field in OUTSIDE)
-    if field in OTHERS:
+def test_every_field_of_attention_changes_the_formula_or_is_exempt(field: str) -> None:
+    assert (field in ALTERNATIVES) != (field in NOT_IN_FORMULA)
+    if field in ALTERNATIVES:
         fields = {"q_len": 4, "kv_len": 6, "head_dim": 16}
-        before = AttentionConfig(**fields | ALREADY.get(field, {}))
-        assert written(AttentionConfig(**fields | OTHERS[field])) != written(before)
+        before = AttentionConfig(**fields | PREREQUISITES.get(field, {}))
+        assert formula_text(AttentionConfig(**fields | ALTERNATIVES[field])) != formula_text(before)
 
 
-@pytest.mark.parametrize("field", WITHIN)
+@pytest.mark.parametrize("field", PARTS)
 def test_every_part_of_a_field_changes_the_formula(field: str) -> None:
-    shown = [written(AttentionConfig(q_len=4, kv_len=6, head_dim=16, **{field: value})) for value in WITHIN[field]]
-    assert all(one != other for at, one in enumerate(shown) for other in shown[at + 1 :])
+    texts = [formula_text(AttentionConfig(q_len=4, kv_len=6, head_dim=16, **{field: value})) for value in PARTS[field]]
+    assert all(one != other for at, one in enumerate(texts) for other in texts[at + 1 :])
 
 
 @pytest.mark.parametrize("field", EinsumConfig.model_fields)
-def test_every_field_of_an_einsum_changes_the_formula_or_stands_outside_it(field: str) -> None:
+def test_every_field_of_an_einsum_changes_the_formula_or_is_exempt(field: str) -> None:
     plain: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[2, 3], [3, 4]], "dtypes": ["float32"]}
-    others: dict[str, dict[str, Any]] = {
+    alternatives: dict[str, dict[str, Any]] = {
         "equation": {"equation": "ij,jk->ki"},
         "shapes": {"shapes": [[2, 5], [5, 4]]},
         "sizes": {"shapes": None, "sizes": {"i": 2, "j": 5, "k": 4}},
@@ -216,16 +216,16 @@ def test_every_field_of_an_einsum_changes_the_formula_or_stands_outside_it(field
         "asks_for_dtype": {"asks_for_dtype": True},
         "expect": {"expect": Expect(error="size_mismatch")},
     }
-    assert (field in others) != (field in OUTSIDE)
-    if field in others:
-        assert written(EinsumConfig(**plain | others[field])) != written(EinsumConfig(**plain))
+    assert (field in alternatives) != (field in NOT_IN_FORMULA)
+    if field in alternatives:
+        assert formula_text(EinsumConfig(**plain | alternatives[field])) != formula_text(EinsumConfig(**plain))
 
 
-def test_every_recipe_has_its_words() -> None:
-    named = {
+def test_every_recipe_has_a_description() -> None:
+    names = {
         name for config in (EinsumConfig, AttentionConfig) for name in literals(config.model_fields["data"].annotation)
     }
-    assert set(RECIPES) == named
+    assert set(RECIPES) == names
 
 
 def literals(annotation: Any) -> set[str]:

@@ -1,4 +1,4 @@
-"""Shards and their union; the records are planted."""
+"""Shards and their union, with made-up records."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tests.support.planted_runs import record, write
 RECORDS = [record(f"sums::{number}", seconds=0.01 * number) for number in range(30)]
 
 
-def shards(folder: Path, count: int = 3, **said: Any) -> list[str]:
-    made = []
+def shards(folder: Path, count: int = 3, **changed_facts: Any) -> list[str]:
+    folders = []
     for index in range(1, count + 1):
-        own = [each for each in RECORDS if Shard(index, count).has(each["id"])]
+        records = [record for record in RECORDS if Shard(index, count).has(record["id"])]
         selection = {"paths": ["cases"], "shard": f"{index}/{count}"}
-        made.append(str(write(folder / str(index), *own, selection=selection, **said)))
-    return made
+        folders.append(str(write(folder / str(index), *records, selection=selection, **changed_facts)))
+    return folders
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_each_check_is_in_exactly_one_shard(count: int) -> None:
     division = [Shard(index, count) for index in range(1, count + 1)]
-    assert all(sum(shard.has(each["id"]) for shard in division) == 1 for each in RECORDS)
+    assert all(sum(shard.has(record["id"]) for shard in division) == 1 for record in RECORDS)
 
 
 def test_shards_are_about_equal() -> None:
@@ -37,7 +37,7 @@ def test_shards_are_about_equal() -> None:
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "1/0", "a/b", "-1/3"])
-def test_what_is_no_shard_is_refused(text: str) -> None:
+def test_an_invalid_shard_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a shard is I/N"):
         parse(text)
 
@@ -45,11 +45,11 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
 def test_shards_become_the_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["merge", str(tmp_path / "whole"), *shards(tmp_path)]) == 0
     whole = read(tmp_path / "whole")
-    assert sorted(each["id"] for each in whole.records()) == sorted(each["id"] for each in RECORDS)
+    assert sorted(record["id"] for record in whole.records()) == sorted(record["id"] for record in RECORDS)
     assert whole.facts["complete"]
     assert "shard" not in whole.facts["selection"]
     assert whole.facts["verdicts"]["pass"] == 30
-    assert [each["shard"] for each in whole.facts["shards"]] == ["1/3", "2/3", "3/3"]
+    assert [shard["shard"] for shard in whole.facts["shards"]] == ["1/3", "2/3", "3/3"]
     assert "30 pass" in capsys.readouterr().out
 
 
@@ -61,13 +61,13 @@ def test_a_missing_shard_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_shard_that_stopped_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = shards(tmp_path, complete=False)
-    assert main(["merge", str(tmp_path / "part"), *made]) == 1
-    assert f"{made[0]} is not complete" in capsys.readouterr().out
+    folders = shards(tmp_path, complete=False)
+    assert main(["merge", str(tmp_path / "part"), *folders]) == 1
+    assert f"{folders[0]} is not complete" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "message"),
     [
         ({"packages": {"jax": "0.8.2"}}, "packages.jax is '0.8.1' in one and '0.8.2' in the other"),
         ({"python": "3.12.0"}, "python is '3.11.7'"),
@@ -77,15 +77,15 @@ def test_a_shard_that_stopped_is_named(tmp_path: Path, capsys: pytest.CaptureFix
     ],
 )
 def test_runs_that_do_not_belong_together_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], other: dict[str, Any], told: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], other: dict[str, Any], message: str
 ) -> None:
     one = write(tmp_path / "one", record(), selection={"paths": ["cases"], "shard": "1/2"})
-    said = {"selection": {"paths": ["cases"], "shard": "2/2"}} | other
-    another = write(tmp_path / "another", record("sums::2"), **said)
-    with pytest.raises(SystemExit) as ended:
+    changed_facts = {"selection": {"paths": ["cases"], "shard": "2/2"}} | other
+    another = write(tmp_path / "another", record("sums::2"), **changed_facts)
+    with pytest.raises(SystemExit) as error:
         main(["merge", str(tmp_path / "out"), str(one), str(another)])
-    assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

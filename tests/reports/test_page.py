@@ -1,4 +1,4 @@
-"""The page as its reader meets it, in headless Chromium: the first screen, the filters and the address."""
+"""The page in headless Chromium: the first screen, the filters and the address."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from tests.support.runs import finding, record
 
 def test_it_opens_with_the_grid_of_families_and_backends(run: Path, look: Look) -> None:
     page = look(run)
-    assert [each.inner_text() for each in page.locator("table.grid thead th").all()][1:] == [
+    assert [element.inner_text() for element in page.locator("table.grid thead th").all()][1:] == [
         "jax▸\n0.10.2",
         "numpy▸\n2.4.6",
         "torch▸\n2.13.0",
     ]
-    assert [each.inner_text() for each in page.locator("tbody .name").all()] == ["attention/masks", "einsum/products"]
+    assert [element.inner_text() for element in page.locator("tbody .name").all()] == [
+        "attention/masks",
+        "einsum/products",
+    ]
     assert cells(page) == [
         "attention/masks, jax: 1 pass; largest error ratio 0.5",
         "attention/masks, numpy: no check",
@@ -32,23 +35,25 @@ def test_it_opens_with_the_grid_of_families_and_backends(run: Path, look: Look) 
         "einsum/products, numpy: 3 pass, 1 unsupported; largest error ratio 0.25",
         "einsum/products, torch: 1 fail, 3 pass; largest error ratio 5680",
     ]
-    # A glyph says the verdict without its colour
-    assert [each.inner_text()[0] for each in page.locator("table.grid .cell").all()] == list("✓·≠✓✓✕")
-    assert page.get_by_role("heading", name="Everything that was asked for ran").is_visible()
+    # A glyph shows the verdict without colour
+    assert [element.inner_text()[0] for element in page.locator("table.grid .cell").all()] == list("✓·≠✓✓✕")
+    assert page.get_by_role("heading", name="Everything that was requested ran").is_visible()
 
 
 def test_a_cell_near_its_bound_is_darker(tmp_path: Path, look: Look) -> None:
     ratios = {"jax": 1e-3, "numpy": 0.03, "torch": 1.0}
     records = [record(PRODUCT, backend, ratio=ratio) for backend, ratio in ratios.items()]
-    shown = look(made(tmp_path, [PRODUCT], records)).locator(".cell").all()
-    shades = [float(cell.evaluate("cell => cell.style.getPropertyValue('--shade')")) for cell in shown]
+    cells = look(made(tmp_path, [PRODUCT], records)).locator(".cell").all()
+    shades = [float(cell.evaluate("cell => cell.style.getPropertyValue('--shade')")) for cell in cells]
     assert 0 <= shades[0] < shades[1] < shades[2] == 1
-    assert len({cell.evaluate("cell => getComputedStyle(cell).backgroundColor") for cell in shown}) == 3
+    assert len({cell.evaluate("cell => getComputedStyle(cell).backgroundColor") for cell in cells}) == 3
 
 
 def test_backends_unfold_to_devices_and_implementations(tmp_path: Path, look: Look) -> None:
     places = [("cpu", "einsum"), ("cpu", "matmul"), ("cuda:0", "einsum")]
-    records = [record(PRODUCT, "torch", device=device, implementation=how) for device, how in places]
+    records = [
+        record(PRODUCT, "torch", device=device, implementation=implementation) for device, implementation in places
+    ]
     page = look(made(tmp_path, [PRODUCT], [*records, record(PRODUCT, "jax")]))
     heads = page.locator("table.grid thead")
     heads.get_by_role("button", name="torch").click()
@@ -82,14 +87,14 @@ def test_what_did_not_run_is_listed_with_its_reason(tmp_path: Path, look: Look) 
             broken_case_files={"cases/odd.yaml": ["cases/odd.yaml:3:5: unknown key `equashun`"]},
         )
     )
-    listed = page.locator(".notices").inner_text()
-    for said in (
+    notices = page.locator(".notices").inner_text()
+    for text in (
         "The run is not complete",
         "torch had to run and could not\nlibtorch.so: undefined symbol",
         "jax did not run\nnot installed\npython -m pip install jax",
         "cases/odd.yaml cannot be used, so none of its cases ran\ncases/odd.yaml:3:5: unknown key `equashun`",
     ):
-        assert said in listed
+        assert text in notices
     assert page.locator(".notices").is_visible()
 
 
@@ -100,13 +105,13 @@ def test_what_changed_since_a_baseline_unfolds(tmp_path: Path, look: Look) -> No
     changes = {"since": "earlier", "regressed": True, "sections": sections}
     page = look(made(tmp_path, [PRODUCT], [record(PRODUCT)], changes=changes))
     assert "Worse than the run in earlier" in page.locator(".notices").inner_text()
-    evidence_shown = page.get_by_role("cell", name="<b>wrong</b>")
-    expect(evidence_shown).to_be_hidden()
+    evidence_cell = page.get_by_role("cell", name="<b>wrong</b>")
+    expect(evidence_cell).to_be_hidden()
     page.get_by_text("Compared with earlier: Not safe: 1 check newly fails.").click()
-    expect(evidence_shown).to_be_visible()
+    expect(evidence_cell).to_be_visible()
 
 
-def test_a_run_without_checks_says_so(tmp_path: Path, look: Look) -> None:
+def test_the_page_of_a_run_without_checks_has_a_message(tmp_path: Path, look: Look) -> None:
     page = look(made(tmp_path, [], [], broken_case_files={"cases/odd.yaml": ["cases/odd.yaml:3:5: unknown key"]}))
     assert page.locator("#view").inner_text() == "The run holds no checks."
     assert "cases/odd.yaml cannot be used" in page.locator(".notices").inner_text()
@@ -132,7 +137,7 @@ def test_filters_narrow(run: Path, look: Look) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("rounded to bfloat16", "1 check"),  # a reason
         ("ii->i", "6 checks"),  # an equation
@@ -142,12 +147,12 @@ def test_filters_narrow(run: Path, look: Look) -> None:
         ("nothing at all", "0 checks"),
     ],
 )
-def test_text_is_found_wherever_it_stands(run: Path, look: Look, text: str, found: str) -> None:
-    assert count(look(run, urlencode({"q": text}))) == found
+def test_the_search_covers_all_texts(run: Path, look: Look, text: str, expected: str) -> None:
+    assert count(look(run, urlencode({"q": text}))) == expected
 
 
 @pytest.mark.parametrize(
-    ("facet", "value", "found"),
+    ("facet", "value", "expected"),
     [
         ("backend", "torch", "5 checks"),
         ("device", "cpu", "14 checks"),
@@ -158,8 +163,8 @@ def test_text_is_found_wherever_it_stands(run: Path, look: Look, text: str, foun
         ("verdict", "deviation", "1 check"),
     ],
 )
-def test_every_facet_filters(run: Path, look: Look, facet: str, value: str, found: str) -> None:
-    assert count(look(run, urlencode({facet: value}))) == found
+def test_every_facet_filters(run: Path, look: Look, facet: str, value: str, expected: str) -> None:
+    assert count(look(run, urlencode({facet: value}))) == expected
 
 
 def test_the_address_restores_the_view(run: Path, look: Look) -> None:
@@ -177,7 +182,7 @@ def test_the_address_restores_the_view(run: Path, look: Look) -> None:
     assert again.get_by_role("button", name="pass").get_attribute("aria-pressed") == "true"
 
 
-def test_going_back_goes_back(run: Path, look: Look) -> None:
+def test_the_back_button_restores_the_previous_view(run: Path, look: Look) -> None:
     page = look(run)
     page.get_by_role("link", name="einsum/products", exact=True).click()
     page.get_by_role("link", name="diagonal", exact=True).click()

@@ -1,4 +1,4 @@
-"""The page in headless Chromium: down to one check, and for whoever looks at whatever is written."""
+"""The page in headless Chromium: the view of one check, hostile and damaged data, keyboard, themes and large runs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.support.runs import case, finding, record
 # From the grid to one check -------------------------------------------------------------------------------------------
 
 
-def test_a_planted_failure_is_found_from_the_grid_down(run: Path, look: Look) -> None:
+def test_the_grid_leads_down_to_a_planted_failure(run: Path, look: Look) -> None:
     page = look(run)
     page.get_by_label("einsum/products, torch: 1 fail").click()
     page.get_by_label("product, torch: 1 fail").click()
     assert "A matrix product." in page.locator("#view").inner_text()
     page.get_by_label("float64 · eager, torch cpu einsum: 1 fail").click()
     text = page.locator("#view").inner_text()
-    for said in (
+    for expected in (
         FAILURE,
         "expected\n-0.3960679153513782",
         "got\n-0.39019012451171875",
@@ -41,14 +41,14 @@ def test_a_planted_failure_is_found_from_the_grid_down(run: Path, look: Look) ->
         "pytest 'cases/einsum/products.yaml::product[torch-cpu-einsum-eager-float64]'",
         "python -m reports script 'cases/einsum/products.yaml::product[torch-cpu-einsum-eager-float64]'",
     ):
-        assert said in text
-    # What differs is set off
-    assert [each.inner_text() for each in page.locator(".differs").all()] == ["60679153513782", "019012451171875"]
-    beside = [each.inner_text().split("\t")[0].strip() for each in page.locator("table.beside tbody tr").all()]
-    assert beside == ["jax · cpu · einsum · eager", "numpy · cpu · einsum · eager", "torch · cpu · einsum · eager"]
+        assert expected in text
+    # Differing digits are highlighted
+    assert [element.inner_text() for element in page.locator(".differs").all()] == ["60679153513782", "019012451171875"]
+    labels = [element.inner_text().split("\t")[0].strip() for element in page.locator("table.beside tbody tr").all()]
+    assert labels == ["jax · cpu · einsum · eager", "numpy · cpu · einsum · eager", "torch · cpu · einsum · eager"]
 
 
-def test_the_formula_is_mathematics_with_the_terms_of_the_case(run: Path, look: Look) -> None:
+def test_the_formula_is_mathml_with_the_terms_of_the_case(run: Path, look: Look) -> None:
     page = look(run, urlencode({"at": ROW.id}))
     lines = page.locator(".formula math").all_text_contents()
     assert len(lines) == 5
@@ -57,22 +57,22 @@ def test_the_formula_is_mathematics_with_the_terms_of_the_case(run: Path, look: 
     assert "A query without any key yields NaN." in page.locator("#view").inner_text()
 
 
-def test_a_deviation_shows_its_reason_grade_and_link(run: Path, look: Look) -> None:
+def test_a_deviation_has_its_reason_grade_and_link(run: Path, look: Look) -> None:
     page = look(run, of_check(planted()[-1]))
     text = page.locator("#view").inner_text()
-    for said in (DEVIATION["reason"], "grade\nchoice", "fully_masked: zeros", "recorded in\ntorch.yaml:7"):
-        assert str(said) in text
+    for expected in (DEVIATION["reason"], "grade\nchoice", "fully_masked: zeros", "recorded in\ntorch.yaml:7"):
+        assert str(expected) in text
     assert page.get_by_role("link", name="https://example.org/thread/1").get_attribute("href") == DEVIATION["link"]
 
 
 @pytest.mark.parametrize(
-    ("mark", "said"),
+    ("mark", "explanation"),
     [(None, "its case does not say why it is worth having"), ("It pins the sign.", "It pins the sign.")],
 )
-def test_a_check_that_proves_little_says_why(tmp_path: Path, look: Look, mark: str | None, said: str) -> None:
-    each = record(PRODUCT, weak=Weakness("almost any result passes", mark))
-    text = look(made(tmp_path, [PRODUCT], [each]), of_check(each)).locator("#view").inner_text()
-    assert f"proves little\nalmost any result passes ({said})" in text
+def test_a_weak_check_has_its_reason(tmp_path: Path, look: Look, mark: str | None, explanation: str) -> None:
+    weak_record = record(PRODUCT, weak=Weakness("almost any result passes", mark))
+    text = look(made(tmp_path, [PRODUCT], [weak_record]), of_check(weak_record)).locator("#view").inner_text()
+    assert f"proves little\nalmost any result passes ({explanation})" in text
 
 
 def test_a_command_is_copied_by_its_button(run: Path, look: Look) -> None:
@@ -92,14 +92,14 @@ def test_odd_ids_and_commands_are_those_of_the_records(
         again = f"{variables}{program} {shlex.quote(id)} --mode jit --adapter=pytest.py"
         records.append(replace(record(PRODUCT), id=id, again=again))
     folder = made(tmp_path, [PRODUCT], records)
-    for each in records:
-        page = look(folder, of_check(each))
+    for odd_record in records:
+        page = look(folder, of_check(odd_record))
         commands = page.locator(".copying code").all_text_contents()[:2]
-        assert commands == [each.again, f"{variables}python -m reports script {shlex.quote(each.id)}"]
-        assert page.locator("tr.this a").get_attribute("href") == f"#{of_check(each)}"
+        assert commands == [odd_record.again, f"{variables}python -m reports script {shlex.quote(odd_record.id)}"]
+        assert page.locator("tr.this a").get_attribute("href") == f"#{of_check(odd_record)}"
 
 
-def test_a_check_that_is_not_there_is_said(run: Path, look: Look) -> None:
+def test_an_unknown_check_has_a_message(run: Path, look: Look) -> None:
     page = look(run, urlencode({"check": "cases/x.yaml::gone[torch-cpu]"}))
     assert "This run has no such check: cases/x.yaml::gone[torch-cpu]" in page.locator("#view").inner_text()
 
@@ -111,12 +111,12 @@ def test_how_close_each_backend_comes_to_its_bound(run: Path, look: Look) -> Non
     assert rows.count() == 5
     numbers = {row.locator("th").inner_text(): row.locator("td.number").all_inner_texts() for row in rows.all()}
     assert numbers["torch 2.13.0\ncpu · einsum"] == ["4", "0.25", "5680", "5680"]
-    assert numbers["torch 2.13.0\ncpu · sdpa"] == ["1", "–", "–", "–"]  # a deviation says nothing about the others
+    assert numbers["torch 2.13.0\ncpu · sdpa"] == ["1", "–", "–", "–"]  # deviations are left out
     limits = page.locator("table.margins .bars .limit").all()
-    bars = {each.get_attribute("aria-label") or "": each for each in page.locator("a.bin").all()}
+    bars = {element.get_attribute("aria-label") or "": element for element in page.locator("a.bin").all()}
     failing = next(bar for label, bar in bars.items() if "1 fail" in label)
-    near = "torch cpu einsum, error ratio 0.178 to 0.316"
-    passing = next(bar for label, bar in bars.items() if label.startswith(near))
+    start = "torch cpu einsum, error ratio 0.178 to 0.316"
+    passing = next(bar for label, bar in bars.items() if label.startswith(start))
     line = limits[0].bounding_box()
     assert line
     assert passing.bounding_box()["x"] < line["x"] <= failing.bounding_box()["x"]  # type: ignore[index]
@@ -125,13 +125,13 @@ def test_how_close_each_backend_comes_to_its_bound(run: Path, look: Look) -> Non
     assert page.locator(".check").inner_text().startswith("✕ fail")
 
 
-# Whoever looks, and whatever is written -------------------------------------------------------------------------------
+# Hostile and damaged data, keyboard, themes, large runs ---------------------------------------------------------------
 
 
 def test_hostile_text_is_text(tmp_path: Path, look: Look) -> None:
     hostile = "</script><img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
     config = EinsumConfig(equation=hostile, shapes=[[2]], about=hostile, source=hostile)
-    of = case("einsum/hostile::product", 3, config)
+    hostile_case = case("einsum/hostile::product", 3, config)
     deviation = {
         **DEVIATION,
         "reason": hostile,
@@ -139,32 +139,40 @@ def test_hostile_text_is_text(tmp_path: Path, look: Look) -> None:
         "observed": {"error": hostile},
     }
     records = [
-        record(of, "torch", "fail", reason=hostile),
-        record(of, "jax", "deviation", reason=hostile, deviation=deviation),
-        record(of, "numpy", implementation=hostile),
+        record(hostile_case, "torch", "fail", reason=hostile),
+        record(hostile_case, "jax", "deviation", reason=hostile, deviation=deviation),
+        record(hostile_case, "numpy", implementation=hostile),
     ]
-    folder = made(tmp_path, [of], records, backends={"numpy": finding("numpy"), "torch": finding("torch", hostile)})
-    for where in ("", "at=einsum%2Fhostile", urlencode({"at": of.id}), "view=checks", *map(of_check, records)):
-        page = look(folder, where)
+    folder = made(
+        tmp_path, [hostile_case], records, backends={"numpy": finding("numpy"), "torch": finding("torch", hostile)}
+    )
+    for address in (
+        "",
+        "at=einsum%2Fhostile",
+        urlencode({"at": hostile_case.id}),
+        "view=checks",
+        *map(of_check, records),
+    ):
+        page = look(folder, address)
         assert "Conformance" in page.title()
         assert page.title() != "run"
         assert page.locator("img").count() == 0
         assert page.locator("script").count() == 2
         assert page.locator("a[href^='javascript']").count() == 0
     assert hostile in look(folder, of_check(records[0])).locator("pre.reason").inner_text()
-    assert hostile in look(folder, urlencode({"at": of.id})).locator("#view").inner_text()
+    assert hostile in look(folder, urlencode({"at": hostile_case.id})).locator("#view").inner_text()
 
 
-def flipped(text: str) -> str:
+def flip_a_letter(text: str) -> str:
     """A page with one letter of its data changed."""
-    at = block(text).start("data") + 2000
-    return text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
+    position = block(text).start("data") + 2000
+    return text[:position] + ("A" if text[position] != "A" else "B") + text[position + 1 :]
 
 
 @pytest.mark.parametrize(
-    "damaged",
+    "damage",
     [
-        flipped,
+        flip_a_letter,
         lambda text: text[: block(text).start("data") + 2000],
         lambda text: text[: block(text).start()],
         lambda text: text.replace(block(text)["data"], ""),
@@ -172,16 +180,16 @@ def flipped(text: str) -> str:
     ],
     ids=["a letter changed", "cut within the data", "cut before the data", "no data", "other data"],
 )
-def test_damaged_data_are_said(run: Path, browser: Browser, damaged: Callable[[str], str]) -> None:
+def test_damaged_data_have_a_message(run: Path, browser: Browser, damage: Callable[[str], str]) -> None:
     index = run / "index.html"
-    index.write_text(damaged(index.read_text(encoding="utf-8")), encoding="utf-8")
+    index.write_text(damage(index.read_text(encoding="utf-8")), encoding="utf-8")
     with browser.new_page() as page:
         page.goto(index.as_uri())
         expect(page.get_by_role("alert")).to_contain_text("they are damaged, or the file was cut off")
-        assert page.get_by_role("heading", name="Everything that was asked for ran").is_visible()
+        assert page.get_by_role("heading", name="Everything that was requested ran").is_visible()
 
 
-def test_a_browser_that_cannot_unpack_is_told(run: Path, browser: Browser) -> None:
+def test_a_browser_without_decompression_gets_a_message(run: Path, browser: Browser) -> None:
     with browser.new_page() as page:
         page.add_init_script("delete window.DecompressionStream")
         page.goto((run / "index.html").as_uri())
@@ -205,7 +213,7 @@ def test_the_keyboard_is_enough(run: Path, look: Look) -> None:
     assert page.evaluate("document.activeElement.id") == "heading"
     page.keyboard.press("Escape")
     expect(page.locator("#heading")).to_have_text("All cases")
-    assert page.evaluate(focused) == "einsum/products"  # where one came from
+    assert page.evaluate(focused) == "einsum/products"  # the row that was opened
     page.keyboard.press("/")
     page.keyboard.type("diagonal")
     expect(page.get_by_role("status")).to_have_text("6 checks")
@@ -236,9 +244,9 @@ def test_light_and_dark(run: Path, look: Look) -> None:
     assert brightness(light) > 200
 
 
-@pytest.mark.parametrize("where", ["", "at=einsum%2Fproducts", "view=checks", "view=margin", of_check(planted()[8])])
-def test_a_narrow_window_does_not_scroll_sideways(run: Path, look: Look, where: str) -> None:
-    page = look(run, where, viewport={"width": 400, "height": 800})
+@pytest.mark.parametrize("address", ["", "at=einsum%2Fproducts", "view=checks", "view=margin", of_check(planted()[8])])
+def test_a_narrow_window_does_not_scroll_sideways(run: Path, look: Look, address: str) -> None:
+    page = look(run, address, viewport={"width": 400, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 

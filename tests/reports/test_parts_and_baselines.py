@@ -19,7 +19,7 @@ cases:
   transpose: {equation: "ij->ji", shapes: [[2, 3]]}
   long_sums:
     equation: i,i->
-    data: uniform  # and so no exact inputs, on which every error shows
+    data: uniform  # not exact inputs, on which every error would be detected
     sweep: {sizes: [{i: 1}, {i: 16}, {i: 1024}]}
 """
 ADAPTER = """
@@ -38,7 +38,7 @@ IMPRECISE = "result + 8000 * np.finfo(result.dtype).eps"  # 9,629 of these are t
 
 
 class Project:
-    """A project of one case file, in which sessions are run as a user runs them."""
+    """A project with one case file, in which sessions run as a user runs them."""
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self.pytester, self.path = pytester, pytester.path
@@ -48,12 +48,12 @@ class Project:
         (self.path / "cases" / "products.yaml").write_text(PRODUCTS)
 
     def run(self, *arguments: str, result: str | None = None) -> pytest.RunResult:
-        """On NumPy; with `result` on a backend that returns this instead of NumPy's result."""
-        on = ["--backend=numpy"]
+        """Run pytest on NumPy or, with `result`, on a backend that returns this expression instead of NumPy's."""
+        options = ["--backend=numpy"]
         if result:
             (self.path / "changing.py").write_text(ADAPTER.format(result=result))
-            on = ["--adapter=changing.py", "--backend=changing"]
-        return self.pytester.runpytest_subprocess("-p", "no:hypothesispytest", *on, *arguments)
+            options = ["--adapter=changing.py", "--backend=changing"]
+        return self.pytester.runpytest_subprocess("-p", "no:hypothesispytest", *options, *arguments)
 
     def ids(self, folder: str) -> list[str]:
         return [record["id"] for record in read(self.path / folder).records()]
@@ -80,14 +80,14 @@ def test_shards_are_disjoint_and_their_union_is_the_whole(project: Project) -> N
     assert main(["compare", str(project.path / "whole"), str(project.path / "merged")]) == 0
 
 
-def test_what_is_no_shard_or_no_run_is_a_usage_error(project: Project) -> None:
-    for option, told in (("--shard=3/2", "*3/2: a shard is I/N*"), ("--baseline=nowhere", "*nowhere holds no run*")):
+def test_an_invalid_shard_or_baseline_is_a_usage_error(project: Project) -> None:
+    for option, message in (("--shard=3/2", "*3/2: a shard is I/N*"), ("--baseline=nowhere", "*nowhere holds no run*")):
         result = project.run(option)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines([told])
+        result.stderr.fnmatch_lines([message])
 
 
-def test_a_session_that_is_as_before_passes(project: Project) -> None:
+def test_a_session_without_changes_passes(project: Project) -> None:
     project.run("--report=earlier")
     result = project.run("--baseline=earlier", "-n2", "cases/products.yaml")
     assert result.ret == pytest.ExitCode.OK
@@ -96,7 +96,7 @@ def test_a_session_that_is_as_before_passes(project: Project) -> None:
     )
 
 
-def test_a_run_can_be_compared_with_the_one_that_it_replaces(project: Project) -> None:
+def test_a_run_can_be_compared_with_the_one_that_it_overwrites(project: Project) -> None:
     project.run(result=CORRECT)
     result = project.run("--baseline=.conformance", result=WRONG)
     result.stdout.fnmatch_lines(["Not safe: 10 checks newly fail; 10 checks compared."])
@@ -116,7 +116,7 @@ def test_an_error_that_grew_fails_the_session_though_every_check_passes(project:
     assert f"earlier: {answer}" in page.read_text()
 
 
-def test_a_part_is_compared_with_that_part(project: Project) -> None:
+def test_a_narrowed_session_is_compared_with_the_same_checks(project: Project) -> None:
     project.run("--report=earlier", result=WRONG)
     result = project.run("--baseline=earlier", "cases/products.yaml::product", result=CORRECT)
     assert result.ret == pytest.ExitCode.OK

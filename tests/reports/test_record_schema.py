@@ -1,4 +1,4 @@
-"""The format of a run on disk, as `reports/record.schema.json` describes it to whoever reads one."""
+"""The format of a run on disk, as described by `reports/record.schema.json`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.project import BROKEN, PRODUCTS, Project
 SCHEMA = json.loads((Path(runs.__file__).parents[2] / "reports" / "record.schema.json").read_text())
 
 
-def of(part: str) -> Draft202012Validator:
+def validator_of(part: str) -> Draft202012Validator:
     return Draft202012Validator({**SCHEMA, "$ref": f"#/$defs/{part}"})
 
 
@@ -33,20 +33,20 @@ def test_the_schema_is_one_and_of_this_version() -> None:
 def properties(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(schema, dict):
         yield from schema.get("properties", {}).items()
-        for each in schema.values():
-            yield from properties(each)
+        for subschema in schema.values():
+            yield from properties(subschema)
 
 
 def test_every_field_is_described() -> None:
     assert [name for name, field in properties(SCHEMA["$defs"]) if not field.get("description")] == []
 
 
-def test_records_are_as_described() -> None:
+def test_records_match_the_schema() -> None:
     infinite = runs.record(runs.case(), verdict="fail", ratio=float("inf")).as_json()
-    bare = runs.record(runs.case(), verdict="unsupported", ratio=None).as_json()
-    bare |= {name: value for name, value in vars(Measurement()).items() if name != "bound"}
-    for each in (infinite, bare):
-        of("record").validate(each)
+    unmeasured = runs.record(runs.case(), verdict="unsupported", ratio=None).as_json()
+    unmeasured |= {name: value for name, value in vars(Measurement()).items() if name != "bound"}
+    for record in (infinite, unmeasured):
+        validator_of("record").validate(record)
 
 
 @pytest.mark.parametrize(
@@ -54,19 +54,19 @@ def test_records_are_as_described() -> None:
     [{"verdict": "maybe"}, {"surprise": 1}, {"line": "5"}, {"error_ratio": "much"}, {"worst": {"index": [1]}}],
     ids=str,
 )
-def test_the_schema_refuses_what_is_no_record(change: dict[str, Any]) -> None:
+def test_the_schema_refuses_invalid_fields(change: dict[str, Any]) -> None:
     record = deepcopy(runs.record(runs.case()).as_json())
-    assert of("record").is_valid(record)
-    assert not of("record").is_valid(record | change)
+    assert validator_of("record").is_valid(record)
+    assert not validator_of("record").is_valid(record | change)
 
 
 def test_a_field_that_is_missing_is_refused() -> None:
     record = runs.record(runs.case()).as_json()
     for name in record:
-        assert not of("record").is_valid({key: value for key, value in record.items() if key != name})
+        assert not validator_of("record").is_valid({key: value for key, value in record.items() if key != name})
 
 
-def test_a_newer_run_is_refused_and_said_how_to_read_it(tmp_path: Path) -> None:
+def test_a_newer_run_is_refused_with_its_version(tmp_path: Path) -> None:
     case = runs.case()
     folder = runs.write_run(tmp_path, [case], [runs.record(case)])
     newer = json.loads((folder / "cases.jsonl").read_text()) | {"schema": SCHEMA_VERSION + 1}
@@ -77,17 +77,17 @@ def test_a_newer_run_is_refused_and_said_how_to_read_it(tmp_path: Path) -> None:
         list(read(folder).cases())
 
 
-def test_what_a_session_writes_is_as_described(project: Project) -> None:
+def test_the_files_of_a_session_match_the_schema(project: Project) -> None:
     project.write("cases/broken.yaml", BROKEN)
     project.write("cases/refused.yaml", PRODUCTS.replace('"ij->ji"', '"ij->kk", expect: {error: unknown_label}'))
     project.run("right wrong known aborting absent", "-n2")
     run = read(project.path / ".conformance")
-    of("run").validate(run.facts)
+    validator_of("run").validate(run.facts)
     records, cases = list(run.records()), list(run.cases())
     assert {record["verdict"] for record in records} == {"pass", "fail", "deviation", "error"}
     for record in records:
-        of("record").validate(record)
+        validator_of("record").validate(record)
     for case in cases:
-        of("case").validate(case)
+        validator_of("case").validate(case)
     assert {case["case"] for case in cases} == {record["case"] for record in records}
     assert len(cases) == len({case["case"] for case in cases})

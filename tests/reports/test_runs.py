@@ -14,17 +14,17 @@ from reports.terminal import Summary
 from specs.verdict.record import SCHEMA_VERSION, Measurement, Record
 
 
-def record(name: str = "product", backend: str = "numpy", **rest: object) -> Record:
-    where = {"device": "cpu", "implementation": "einsum", "mode": "eager", "dtype": "float64", "direction": "forward"}
-    facts = {"verdict": "pass", **where, **rest}
+def record(name: str = "product", backend: str = "numpy", **fields: object) -> Record:
+    place = {"device": "cpu", "implementation": "einsum", "mode": "eager", "dtype": "float64", "direction": "forward"}
+    facts = {"verdict": "pass", **place, **fields}
     return Record(f"f.yaml::{name}[{backend}]", "f.yaml", 3, f"f::{name}", "einsum", backend, **facts)  # type: ignore[arg-type]
 
 
-def report(of: Record) -> SimpleNamespace:
-    return SimpleNamespace(nodeid=of.id, conformance=of.as_json())
+def report(source: Record) -> SimpleNamespace:
+    return SimpleNamespace(nodeid=source.id, conformance=source.as_json())
 
 
-def ended(exit_status: int = 0, collected: int = 2) -> SimpleNamespace:
+def session(exit_status: int = 0, collected: int = 2) -> SimpleNamespace:
     return SimpleNamespace(exitstatus=exit_status, testscollected=collected)
 
 
@@ -35,9 +35,9 @@ def stream(tmp_path: Path) -> Stream:
 
 def test_a_run_is_read_as_it_was_written(stream: Stream) -> None:
     first, second = record("é", measurement=Measurement(error_ratio=float("inf"))), record("second")
-    for each in (first, second):
-        stream.pytest_runtest_logreport(report(each))
-    stream.pytest_sessionfinish(ended())
+    for written in (first, second):
+        stream.pytest_runtest_logreport(report(written))
+    stream.pytest_sessionfinish(session())
     run = read(stream.folder)
     assert list(run.records()) == [first.as_json(), second.as_json()]
     assert (run.truncated, run.facts["complete"], run.facts["command"]) == (False, True, "pytest -k 'a b'")
@@ -46,13 +46,13 @@ def test_a_run_is_read_as_it_was_written(stream: Stream) -> None:
 @pytest.mark.parametrize(("exit_status", "collected"), [(2, 1), (0, 2), (1, 2)])
 def test_a_run_with_results_missing_is_not_complete(stream: Stream, exit_status: int, collected: int) -> None:
     stream.pytest_runtest_logreport(report(record()))
-    stream.pytest_sessionfinish(ended(exit_status, collected))
+    stream.pytest_sessionfinish(session(exit_status, collected))
     assert not read(stream.folder).facts["complete"]
 
 
-def test_a_session_without_checks_leaves_no_trace(stream: Stream) -> None:
+def test_a_session_without_checks_writes_nothing(stream: Stream) -> None:
     stream.pytest_runtest_logreport(SimpleNamespace(nodeid="tests/test_it.py::test_it"))
-    stream.pytest_sessionfinish(ended(collected=1))
+    stream.pytest_sessionfinish(session(collected=1))
     assert not stream.folder.exists()
 
 
@@ -66,10 +66,10 @@ def test_views_of_the_run_before_are_not_left_beside_new_records(stream: Stream)
 
 def test_a_case_is_written_once(stream: Stream) -> None:
     for _ in range(2):  # as two workers do
-        told = {"schema": SCHEMA_VERSION, "case": "f::product"}
-        stream.pytest_runtest_logreport(SimpleNamespace(**vars(report(record())), conformance_case=told))
-    stream.pytest_sessionfinish(ended())
-    assert list(read(stream.folder).cases()) == [told]
+        statement = {"schema": SCHEMA_VERSION, "case": "f::product"}
+        stream.pytest_runtest_logreport(SimpleNamespace(**vars(report(record())), conformance_case=statement))
+    stream.pytest_sessionfinish(session())
+    assert list(read(stream.folder).cases()) == [statement]
 
 
 def test_a_run_that_began_can_be_read(stream: Stream) -> None:
@@ -79,15 +79,15 @@ def test_a_run_that_began_can_be_read(stream: Stream) -> None:
     assert not run.facts["complete"]
 
 
-def test_a_line_cut_off_is_left_out_and_said(stream: Stream) -> None:
+def test_a_truncated_line_is_left_out_and_reported(stream: Stream) -> None:
     for name in ("first", "second"):
         stream.pytest_runtest_logreport(report(record(name)))
-    stream.pytest_sessionfinish(ended())
+    stream.pytest_sessionfinish(session())
     path = stream.folder / "records.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
     run = read(stream.folder)
     assert run.truncated
-    assert [each["case"] for each in run.records()] == ["f::first"]
+    assert [entry["case"] for entry in run.records()] == ["f::first"]
 
 
 @pytest.mark.parametrize("name", ["run.json", "records.jsonl"])
@@ -100,7 +100,7 @@ def test_a_newer_schema_is_refused(stream: Stream, name: str) -> None:
         list(read(stream.folder).records())
 
 
-def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no run: there is no run\.json"):
         read(tmp_path)
     (tmp_path / "records.jsonl").touch()
@@ -110,7 +110,7 @@ def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
 
 
 class Screen:
-    """Takes what a TerminalReporter is told to write."""
+    """A TerminalReporter that collects its output."""
 
     def __init__(self, verbosity: int = 0) -> None:
         self.text = ""
@@ -126,10 +126,10 @@ class Screen:
         self.text += f"{sep} {title} {sep}\n"
 
 
-def shown(summary: Summary, verbosity: int = 0) -> list[str]:
+def print_summary(summary: Summary, verbosity: int = 0) -> list[str]:
     screen = Screen(verbosity)
-    printing = summary.pytest_terminal_summary(screen)  # type: ignore[arg-type]
-    list(printing)
+    hook = summary.pytest_terminal_summary(screen)  # type: ignore[arg-type]
+    list(hook)
     return screen.text.splitlines()
 
 
@@ -144,14 +144,14 @@ def summary(monkeypatch: pytest.MonkeyPatch) -> Summary:
 
 
 def test_the_table(summary: Summary) -> None:
-    for each in (
+    for entry in (
         record("near", measurement=Measurement(error_ratio=0.75)),
         record("far", measurement=Measurement(error_ratio=0.25)),
         record("known", verdict="deviation", reason="known", measurement=Measurement(error_ratio=1e9)),
         record("odd", verdict="error", reason="crash"),
     ):
-        summary.pytest_runtest_logreport(report(each))  # type: ignore[arg-type]
-    lines = shown(summary)
+        summary.pytest_runtest_logreport(report(entry))  # type: ignore[arg-type]
+    lines = print_summary(summary)
     head, cpu, cuda = lines[1:4]
     assert cpu.split() == ["numpy", "2.4.6", "cpu", "2", "1", "0", "0", "1", "0.75", "f::near"]
     assert cuda.split() == ["numpy", "2.4.6", "cuda:0", "0", "0", "0", "0", "0", "-"]
@@ -167,9 +167,9 @@ def test_the_table(summary: Summary) -> None:
 def test_common_reasons_come_first_and_rare_ones_are_counted(summary: Summary) -> None:
     for count in range(1, 8):
         for _ in range(count):
-            each = record(verdict="unsupported", reason=f"reason {count}")
-            summary.pytest_runtest_logreport(report(each))  # type: ignore[arg-type]
-    lines = shown(summary)
+            unsupported = record(verdict="unsupported", reason=f"reason {count}")
+            summary.pytest_runtest_logreport(report(unsupported))  # type: ignore[arg-type]
+    lines = print_summary(summary)
     start = lines.index("unsupported")
     assert [line.split(maxsplit=1) for line in lines[start + 1 : start + 7]] == [
         ["7", "reason 7"],
@@ -182,13 +182,13 @@ def test_common_reasons_come_first_and_rare_ones_are_counted(summary: Summary) -
 
 
 @pytest.mark.parametrize("ratio", ["inf", "nan"])
-def test_a_ratio_without_a_number_is_the_worst(summary: Summary, ratio: str) -> None:
+def test_an_infinite_or_nan_ratio_is_the_worst(summary: Summary, ratio: str) -> None:
     for name, value in (("near", 0.75), ("bad", float(ratio))):
-        each = record(name, verdict="fail", measurement=Measurement(error_ratio=value))
-        summary.pytest_runtest_logreport(report(each))  # type: ignore[arg-type]
-    assert shown(summary)[2].split()[-2:] == ["inf", "f::bad"]
+        failed = record(name, verdict="fail", measurement=Measurement(error_ratio=value))
+        summary.pytest_runtest_logreport(report(failed))  # type: ignore[arg-type]
+    assert print_summary(summary)[2].split()[-2:] == ["inf", "f::bad"]
 
 
-def test_two_qs_leave_the_counts(summary: Summary) -> None:
+def test_with_two_qs_only_the_counts_are_printed(summary: Summary) -> None:
     summary.pytest_runtest_logreport(report(record()))  # type: ignore[arg-type]
-    assert shown(summary, verbosity=-2) == ["1 pass, 0 deviation, 0 unsupported, 0 fail, 0 error"]
+    assert print_summary(summary, verbosity=-2) == ["1 pass, 0 deviation, 0 unsupported, 0 fail, 0 error"]

@@ -1,4 +1,4 @@
-"""When a recorded loss of precision is stale: not where a machine's own arithmetic hides it."""
+"""When a recorded loss of precision is stale: not if the backend declares it on this machine."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PRODUCT = case("einsum/products::product", 5)
     [({"accumulate": "float32"}, True), ({"accumulate": "bfloat16"}, False), ("exact", True)],
 )
 def test_a_loss_that_the_backend_declares_here_is_not_stale(declared: object, stale: bool) -> None:
-    said = {"match": {"case": PRODUCT.id}, "observed": {"precision": {"accumulate": "bfloat16"}}}
-    told = Deviation.model_validate({**said, "grade": "limitation", "reason": "It sums in bfloat16."})
-    plugin = Stale({"torch": [Recorded(told, Path("torch.yaml"), 3)]})
-    right = record(PRODUCT, "torch").as_json() | {"bound": {"precision": declared}}
-    plugin.pytest_runtest_logreport(SimpleNamespace(conformance=right))  # type: ignore[arg-type]
+    fields = {"match": {"case": PRODUCT.id}, "observed": {"precision": {"accumulate": "bfloat16"}}}
+    entry = Deviation.model_validate({**fields, "grade": "limitation", "reason": "It sums in bfloat16."})
+    plugin = Stale({"torch": [Recorded(entry, Path("torch.yaml"), 3)]})
+    passing_record = record(PRODUCT, "torch").as_json() | {"bound": {"precision": declared}}
+    plugin.pytest_runtest_logreport(SimpleNamespace(conformance=passing_record))  # type: ignore[arg-type]
     assert bool(list(plugin._stale())) == stale

@@ -1,4 +1,4 @@
-"""What a session leaves to look at, on disk, on the terminal and in a CI: whole sessions of pytest."""
+"""What whole sessions of pytest write to disk, to the terminal and to CI."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tests.support.project import BROKEN, Project, ids
 def test_a_session_ends_with_the_path_of_its_page(project: Project, workers: str) -> None:
     result = project.run("right wrong", "-n", workers, "--report=run")
     page = project.path / "run" / "index.html"
-    named = [line for line in result.outlines if line.startswith("page: ")]
-    assert named == [f"page: {page}"]
+    page_lines = [line for line in result.outlines if line.startswith("page: ")]
+    assert page_lines == [f"page: {page}"]
     assert "einsum" in page.read_text()
     assert (project.path / "run" / "summary.md").read_text().startswith("# ✕ Conformance: 4 pass")
     assert '"1 fail' not in (project.path / "run" / "badge.json").read_text()
     assert '"4 fail, 4 pass"' in (project.path / "run" / "badge.json").read_text()
-    # Nothing of the suite comes after it; the last line of all is pytest's own
-    assert result.outlines.index(named[0]) >= len(result.outlines) - 2
+    # The suite prints nothing after it; the very last line is pytest's own
+    assert result.outlines.index(page_lines[0]) >= len(result.outlines) - 2
 
 
-def test_a_page_that_cannot_be_made_is_loud_and_changes_nothing_else(project: Project) -> None:
+def test_a_page_that_cannot_be_written_is_reported_and_changes_nothing_else(project: Project) -> None:
     project.write(
         "mistaken.py",
         """
@@ -78,40 +78,42 @@ def test_elsewhere_nothing_is_annotated(project: Project) -> None:
     assert "::error" not in project.run("wrong").stdout.str()
 
 
-def suite(path: Path) -> dict[str, dict[str, str]]:
+def read_junit_properties(path: Path) -> dict[str, dict[str, str]]:
     """The properties of each test case of JUnit XML, by its name."""
-    (found,) = ElementTree.parse(path).getroot()
+    (test_suite,) = ElementTree.parse(path).getroot()
     return {
-        str(test.get("name")): {str(each.get("name")): str(each.get("value")) for each in test.iter("property")}
-        for test in found.iter("testcase")
+        str(test.get("name")): {str(entry.get("name")): str(entry.get("value")) for entry in test.iter("property")}
+        for test in test_suite.iter("testcase")
     }
 
 
-def test_junit_xml_says_what_each_check_was_and_where_it_stands(project: Project) -> None:
+def test_junit_xml_has_the_properties_and_the_source_of_each_check(project: Project) -> None:
     project.run("wrong aborting", "-n2", "-k", "transpose", "--junit-xml=junit.xml")
-    found = suite(project.path / "junit.xml")
+    properties_of = read_junit_properties(project.path / "junit.xml")
     names = {backend: f"transpose[{backend}-cpu-einsum-eager-float64]" for backend in ("wrong", "aborting")}
     setting = {"device": "cpu", "implementation": "einsum", "mode": "eager", "dtype": "float64", "direction": "forward"}
     common = {**setting, "source": "cases/products.yaml:6"}
-    wrong = found[names["wrong"]]
+    wrong = properties_of[names["wrong"]]
     assert float(wrong.pop("max_ulp")) > 1
     assert wrong == {"verdict": "fail", "backend": "wrong", "error_ratio": "inf", **common}
-    # A crashed item has no report of its own; pytest names it by its whole id
-    (crashed,) = (properties for name, properties in found.items() if "aborting" in name)
+    # A crashed item has no report of its own; pytest uses its whole id as its name
+    (crashed,) = (properties for name, properties in properties_of.items() if "aborting" in name)
     assert crashed == {"verdict": "error", "backend": "aborting", **common}
 
 
-def test_whatever_a_framework_says_the_files_are_valid(project: Project) -> None:
+def test_the_files_are_valid_even_with_hostile_messages(project: Project) -> None:
     result = project.run("hostile", "-n2", "--junit-xml=junit.xml")
     assert result.parseoutcomes() == {"failed": 4}
-    assert {properties["verdict"] for properties in suite(project.path / "junit.xml").values()} == {"fail"}
+    assert {properties["verdict"] for properties in read_junit_properties(project.path / "junit.xml").values()} == {
+        "fail"
+    }
     assert len(project.records()) == 4
     folder = project.path / ".conformance"
     assert any("alert(1)" in reason for reason in held(folder)["tables"]["reason"]["values"])
     assert "<script>alert" not in (folder / "index.html").read_text()
 
 
-def test_a_record_holds_the_command_that_repeats_it(project: Project) -> None:
+def test_a_record_has_the_command_that_repeats_its_check(project: Project) -> None:
     project.run("right", "--mode=jit", "-k", "transpose")
     (record,) = project.records().values()
     (id,) = ids("transpose", mode="jit")

@@ -1,4 +1,4 @@
-"""Files made of a run: columns for the page, the summary, annotations and the badge."""
+"""Files made from a run: columns for the page, the summary, annotations and the badge."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pytest
 
 from reports import views
 from reports.__main__ import main
-from reports.annotations import MOST, error, workflow_commands
-from reports.badge import badge
-from reports.html import packed
-from reports.markdown import LARGEST, code, summary
-from reports.notices import notices
-from reports.page import page
+from reports.annotations import MOST, annotate_failures, format_error
+from reports.badge import render_badge
+from reports.html import pack
+from reports.markdown import LARGEST, code, render_summary
+from reports.notices import collect_notices
+from reports.page import render_page
 from reports.read import Run, read
 from specs.verdict.record import Record
 from tests.support import runs
@@ -29,11 +29,11 @@ from tests.support.runs import case, finding, record, write_run
 
 HOSTILE = "</script><script>document.title='run'</script><img src=x onerror=alert(1)> `|@somebody <!-- ]]> &amp; \u2028"
 
-Make = Callable[..., Run]
+MakeRun = Callable[..., Run]
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Make:
+def make_run(tmp_path: Path) -> MakeRun:
     def make(*records: Record, **facts: Any) -> Run:
         """A run of these records of `product`."""
         return read(write_run(tmp_path / "run", [case()], records, facts))
@@ -50,25 +50,25 @@ def failing(backend: str = "torch", **rest: Any) -> Record:
 
 @pytest.mark.parametrize("text", [HOSTILE, "<!--<script>", "&lt;/script&gt;", "\ud800"])
 def test_data_cannot_leave_their_block(text: str) -> None:
-    block = packed({text: [text]})
+    block = pack({text: [text]})
     assert re.fullmatch("[A-Za-z0-9+/]+=*", block)
     assert json.loads(gzip.decompress(base64.b64decode(block))) == {text: [text]}
 
 
-def test_a_page_made_again_is_the_same(made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = made(record(case()), failing())
+def test_a_page_made_again_is_the_same(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(record(case()), failing())
     texts = []
     for now in (1e9, 2e9):
         monkeypatch.setattr("time.time", lambda now=now: now)
-        texts.append(page(run, list(run.records())))
+        texts.append(render_page(run, list(run.records())))
     assert texts[0] == texts[1]
 
 
-def test_the_page_holds_the_ids_and_commands_of_its_records(fifty_thousand: Path) -> None:
-    shown = held(fifty_thousand)["columns"]
+def test_the_page_has_the_ids_and_commands_of_its_records(fifty_thousand: Path) -> None:
+    columns = held(fifty_thousand)["columns"]
     records = list(read(fifty_thousand).records())
     for name in ("id", "again"):
-        assert shown[name] == [each[name] for each in records]
+        assert columns[name] == [record[name] for record in records]
 
 
 class Tags(HTMLParser):
@@ -76,34 +76,38 @@ class Tags(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
 
 
-def test_the_page_is_one_file_that_asks_for_nothing(made: Make) -> None:
-    run = made(record(case()))
+def test_the_page_is_one_file_that_fetches_nothing(make_run: MakeRun) -> None:
+    run = make_run(record(case()))
     assert views.write(run.folder) == {}
-    tags = Tags((run.folder / "index.html").read_text()).found
+    tags = Tags((run.folder / "index.html").read_text()).elements
     fetched = [
         (tag, value) for tag, attributes in tags for name, value in attributes.items() if name in ("src", "href")
     ]
     assert fetched == [("link", "data:,")]
-    policy = next(at["content"] for tag, at in tags if at.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        attributes["content"] for tag, attributes in tags if attributes.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy is not None
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
 
 
-def test_hostile_text_makes_no_element(made: Make) -> None:
-    quiet = made(failing(), backends={name: finding(name) for name in runs.BACKENDS} | {"x": finding("x", "r", "n")})
-    views.write(quiet.folder)
-    tags = [tag for tag, _ in Tags((quiet.folder / "index.html").read_text()).found]
+def test_hostile_text_makes_no_element(make_run: MakeRun) -> None:
+    harmless = make_run(
+        failing(), backends={name: finding(name) for name in runs.BACKENDS} | {"x": finding("x", "r", "n")}
+    )
+    views.write(harmless.folder)
+    tags = [tag for tag, _ in Tags((harmless.folder / "index.html").read_text()).elements]
     backends = {name: finding(name) for name in runs.BACKENDS} | {"x": finding("x", HOSTILE, HOSTILE)}
-    loud = made(failing(reason=HOSTILE), backends=backends)
-    views.write(loud.folder)
-    assert [tag for tag, _ in Tags((loud.folder / "index.html").read_text()).found] == tags
+    hostile = make_run(failing(reason=HOSTILE), backends=backends)
+    views.write(hostile.folder)
+    assert [tag for tag, _ in Tags((hostile.folder / "index.html").read_text()).elements] == tags
 
 
 def test_fifty_thousand_records_are_a_page_of_some_megabytes(fifty_thousand: Path) -> None:
@@ -112,20 +116,20 @@ def test_fifty_thousand_records_are_a_page_of_some_megabytes(fifty_thousand: Pat
     assert index < 4_000_000
 
 
-def test_a_view_that_cannot_be_made_leaves_the_others(made: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    run = made(record(case()))
+def test_a_view_that_cannot_be_written_leaves_the_others(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(record(case()))
     assert views.write(run.folder) == {}
     (run.folder / "cases.jsonl").unlink()
     assert main(["page", str(run.folder)]) == 1
-    said = capsys.readouterr()
-    assert "index.html: " in said.err
-    assert "no cases.jsonl" in said.err
+    captured = capsys.readouterr()
+    assert "index.html: " in captured.err
+    assert "no cases.jsonl" in captured.err
     assert not (run.folder / "index.html").exists()
     assert (run.folder / "badge.json").exists()
 
 
-def test_the_page_can_be_made_again(made: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    run = made(record(case()))
+def test_the_page_can_be_made_again(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(record(case()))
     assert main(["page", str(run.folder)]) == 0
     assert [line.rpartition("/")[2] for line in capsys.readouterr().out.splitlines()] == [
         "index.html: written",
@@ -134,7 +138,7 @@ def test_the_page_can_be_made_again(made: Make, capsys: pytest.CaptureFixture[st
     ]
 
 
-def test_a_folder_without_a_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["page", str(tmp_path)])
     assert "holds no run: there is no run.json in it" in capsys.readouterr().err
@@ -143,8 +147,8 @@ def test_a_folder_without_a_run_is_said(tmp_path: Path, capsys: pytest.CaptureFi
 # What did not run -----------------------------------------------------------------------------------------------------
 
 
-def test_everything_that_did_not_run_is_said(made: Make) -> None:
-    run = made(
+def test_everything_that_did_not_run_has_a_notice(make_run: MakeRun) -> None:
+    run = make_run(
         record(case()),
         complete=False,
         backends={
@@ -158,35 +162,35 @@ def test_everything_that_did_not_run_is_said(made: Make) -> None:
         stale_deviations=["numpy.yaml:1 records `nan`, which no check of this run showed"],
         selection={"paths": ["cases"], "dtype": ["bfloat16"], "keyword": "mask", "adapter": ["mine.py"]},
     )
-    said = {notice.title: (notice.lines, notice.severe) for notice in notices(run, {"numpy"})}
-    assert list(said) == [
+    by_title = {notice.title: (notice.lines, notice.severe) for notice in collect_notices(run, {"numpy"})}
+    assert list(by_title) == [
         "The run is not complete",
         "broken had to run and could not",
         "cases/broken.yaml cannot be used, so none of its cases ran",
         "A recorded deviation is stale",
         "absent did not run",
         "idle did not run",
-        "Only a part was asked for",
+        "Only part of the suite was requested",
     ]
-    assert said["absent did not run"] == (["not installed", "pip install absent"], False)
-    assert said["idle did not run"] == (["It was not asked for."], False)
-    assert said["Only a part was asked for"] == (["dtype: bfloat16", "keyword: mask"], False)
-    assert said["broken had to run and could not"][1]
+    assert by_title["absent did not run"] == (["not installed", "pip install absent"], False)
+    assert by_title["idle did not run"] == (["It was not requested."], False)
+    assert by_title["Only part of the suite was requested"] == (["dtype: bfloat16", "keyword: mask"], False)
+    assert by_title["broken had to run and could not"][1]
 
 
-def test_of_a_whole_run_there_is_nothing_to_say(made: Make) -> None:
-    assert list(notices(made(record(case())), set(runs.BACKENDS))) == []
+def test_a_whole_run_has_no_notices(make_run: MakeRun) -> None:
+    assert list(collect_notices(make_run(record(case())), set(runs.BACKENDS))) == []
 
 
 # The summary ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_summary_begins_with_what_failed(made: Make) -> None:
+def test_the_summary_begins_with_what_failed(make_run: MakeRun) -> None:
     deviation = {"reason": "Known.", "grade": "choice", "link": "https://example.org/1", "place": "jax.yaml:1"}
     known = record(case(), "jax", "deviation", None, reason="Known.", deviation=deviation)
     crashed = record(case(), "jax", "error", None, reason="its worker process died", mode="jit")
-    run = made(record(case()), known, crashed, failing())
-    text = summary(run, list(run.records()))
+    run = make_run(record(case()), known, crashed, failing())
+    text = render_summary(run, list(run.records()))
     assert text.startswith("# ✕ Conformance: 1 pass, 1 deviation, 0 unsupported, 1 fail, 1 error\n")
     titles = ["## Failures (1)", "## Errors (1)", "| backend | version |", "<summary>Deviations (1)</summary>"]
     places = [text.index(title) for title in titles]
@@ -197,21 +201,21 @@ def test_the_summary_begins_with_what_failed(made: Make) -> None:
     assert "- 1 × `jax`, `choice`, `https://example.org/1`: `Known.`" in text
 
 
-def test_a_summary_stays_below_the_limit_and_counts_what_is_left_out(made: Make) -> None:
-    run = made(*(failing(dtype=f"d{number}", reason="x" * 5000 + str(number)) for number in range(5000)))
+def test_a_summary_stays_below_the_limit_and_counts_what_is_left_out(make_run: MakeRun) -> None:
+    run = make_run(*(failing(dtype=f"d{number}", reason="x" * 5000 + str(number)) for number in range(5000)))
     records = list(run.records())
     for limit in (LARGEST, 20_000):
-        text = summary(run, records, limit)
+        text = render_summary(run, records, limit)
         assert len(text.encode()) <= limit
-        shown = text.count(" on `torch ")
-        assert 5 < shown < 5000
-        assert f"- … and {5000 - shown:,} more with fail" in text
+        listed = text.count(" on `torch ")
+        assert 5 < listed < 5000
+        assert f"- … and {5000 - listed:,} more with fail" in text
         assert "| `torch` |" in text
-    assert summary(run, records, 100) == ""
+    assert render_summary(run, records, 100) == ""
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "`", "``", "a\nb", "[x](javascript:1)", "|a|"])
-def test_text_that_is_not_ours_is_code(text: str) -> None:
+def test_untrusted_text_becomes_code(text: str) -> None:
     span = code(text)
     fence = re.match("`+", span)
     assert fence
@@ -225,24 +229,24 @@ def test_text_that_is_not_ours_is_code(text: str) -> None:
 
 
 def test_an_annotation_is_escaped_as_github_does() -> None:
-    assert error("50%\r\nof a,b:c", file="a,b:c%.yaml", line=3, title="x\n::error::y") == (
+    assert format_error("50%\r\nof a,b:c", file="a,b:c%.yaml", line=3, title="x\n::error::y") == (
         "::error file=a%2Cb%3Ac%25.yaml,line=3,title=x%0A%3A%3Aerror%3A%3Ay::50%25%0D%0Aof a,b:c"
     )
 
 
-def test_a_failing_case_is_annotated_once_at_its_line(made: Make, tmp_path: Path) -> None:
-    run = made(record(case()), failing(), failing("jax", reason="other"))
-    (line,) = workflow_commands(run, tmp_path)
+def test_a_failing_case_is_annotated_once_at_its_line(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(record(case()), failing(), failing("jax", reason="other"))
+    (line,) = annotate_failures(run, tmp_path)
     assert line.startswith(
         "::error file=cases/einsum/products.yaml,line=5,title=einsum/products%3A%3Aproduct::torch cpu "
     )
     assert "fail: 15 of 15 values are outside%0A2 checks of this case fail%0Apytest 'cases" in line
 
 
-def test_paths_start_from_the_repository(made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_start_from_the_repository(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     broken = {"cases/broken.yaml": ["cases/broken.yaml:3:13: unknown key: `a`", "cases/broken.yaml:4:1: more"]}
-    (line,) = workflow_commands(made(record(case()), broken_case_files=broken), tmp_path / "suite")
+    (line,) = annotate_failures(make_run(record(case()), broken_case_files=broken), tmp_path / "suite")
     assert line == (
         "::error file=suite/cases/broken.yaml,line=3,col=13,title=broken case file::"
         "unknown key: `a` (and 1 more problems)"
@@ -251,8 +255,10 @@ def test_paths_start_from_the_repository(made: Make, tmp_path: Path, monkeypatch
 
 def test_many_annotations_are_counted(tmp_path: Path) -> None:
     cases = [case(f"einsum/products::case_{number}", number + 1) for number in range(40)]
-    folder = write_run(tmp_path, cases, [record(each, verdict="error", ratio=None, reason="crash") for each in cases])
-    lines = workflow_commands(read(folder), tmp_path)
+    folder = write_run(
+        tmp_path, cases, [record(failing_case, verdict="error", ratio=None, reason="crash") for failing_case in cases]
+    )
+    lines = annotate_failures(read(folder), tmp_path)
     assert len(lines) == MOST
     assert lines[-1] == "::error title=and more::31 more cases or files fail; the summary has them"
 
@@ -270,9 +276,9 @@ def test_many_annotations_are_counted(tmp_path: Path) -> None:
         ([record(case(), verdict="error", ratio=None)], {"exit_status": 1}, "1 error, 0 pass", "red"),
     ],
 )
-def test_the_badge(made: Make, records: list[Record], facts: dict, message: str, colour: str) -> None:
-    run = made(*records, **facts)
-    content = json.loads(badge(run, list(run.records())))
+def test_the_badge(make_run: MakeRun, records: list[Record], facts: dict, message: str, colour: str) -> None:
+    run = make_run(*records, **facts)
+    content = json.loads(render_badge(run, list(run.records())))
     assert content["schemaVersion"] == 1
     assert (content["label"], content["message"], content["color"]) == ("conformance", message, colour)
     assert content["isError"] == (colour == "red")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reports.stream import CASES, RECORDS, RUN, surroundings
+from reports.stream import CASES, RECORDS, RUN, describe_environment
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case, Config
 from specs.case.einsum import EinsumConfig
@@ -68,7 +68,7 @@ def write_lines(
         "started": "2026-01-02T03:04:05+00:00",
         "finished": "2026-01-02T03:05:06+00:00",
         "command": "pytest",
-        **surroundings(),
+        **describe_environment(),
         "backends": {name: finding(name) for name in BACKENDS},
         "unmet": {},
         "stale_deviations": [],
