@@ -1,4 +1,4 @@
-/* Elements, never markup: whatever a text holds, on the page it is text. */
+/* Create elements, never markup: any text stays text on the page. */
 
 /* h("a", {href: "#", class: "x", style: {"--shade": 1}, onclick: f}, "text", node, [more], null) */
 function h(tag, attributes = {}, ...children) {
@@ -6,7 +6,7 @@ function h(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "style") for (const [key, each] of Object.entries(value)) element.style.setProperty(key, each);
+    else if (name === "style") for (const [property, setting] of Object.entries(value)) element.style.setProperty(property, setting);
     else element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
@@ -30,7 +30,7 @@ function formulaOf(trees) {
   });
 }
 
-function copying(text, what) {
+function copyBox(text, what) {
   const code = h("code", {}, text);
   const button = h("button", { class: "quiet small", "aria-label": `Copy ${what}`, onclick: copy }, "Copy");
   async function copy() {
@@ -38,7 +38,7 @@ function copying(text, what) {
       await navigator.clipboard.writeText(text);
       button.textContent = "Copied";
     } catch {
-      getSelection().selectAllChildren(code); // where a page may not write to the clipboard, its user may
+      getSelection().selectAllChildren(code); // without access to the clipboard, select the text so that the user can copy it
       button.textContent = "Selected";
     }
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
@@ -56,14 +56,14 @@ function verdictChip(verdict) {
 
 /* Rows in view ----------------------------------------------------------------------------------------------------- */
 
-let drawers = []; // of what is on the page; each draws the rows near the window
+let drawers = []; // functions that draw the rows near the window, one for each list on the page
 const redraw = () => requestAnimationFrame(() => drawers.forEach((draw) => draw()));
 addEventListener("scroll", redraw, { passive: true });
 addEventListener("resize", redraw);
 
-/* Fill `body` with rows of one height, `make(row, isStop)`, of which only those near the window are made.  Arrow keys
-   move between the elements that have `data-r` and `data-c`, and one of them is in the order of Tab.  Returns a
-   function that brings an element into view and focuses it. */
+/* Fill `body` with rows of equal height, created by `make(row, isStop)` only when they are near the window.  Arrow keys
+   move between the elements that have `data-r` and `data-c`, one of which is the tab stop.  Returns `draw`, which
+   updates the rows, and `focus`, which scrolls to an element and focuses it. */
 function rowsInView(body, count, height, make, columnCount = 1) {
   const space = (rows) => h(body.tagName === "TBODY" ? "tr" : "div", {
     "aria-hidden": "true", class: "space", style: { height: `${rows * height}px` },
@@ -76,24 +76,24 @@ function rowsInView(body, count, height, make, columnCount = 1) {
     const to = Math.max(from, Math.min(count, Math.ceil((above + innerHeight) / height) + 8));
     if (!force && from === first && to === last) return;
     [first, last] = [from, to];
-    const held = body.contains(document.activeElement) ? { ...document.activeElement.dataset } : null;
+    const focused = body.contains(document.activeElement) ? { ...document.activeElement.dataset } : null;
     if (stop[0] < from || stop[0] >= to) stop = [from, 0];
     const rows = [];
     for (let row = from; row < to; row++) rows.push(make(row, (column) => row === stop[0] && column === stop[1]));
     body.replaceChildren(space(from), ...rows, space(count - to));
-    if (held && held.r !== undefined) at(held.r, held.c)?.focus({ preventScroll: true });
+    if (focused && focused.r !== undefined) elementAt(focused.r, focused.c)?.focus({ preventScroll: true });
   }
 
-  const at = (row, column) => body.querySelector(`[data-r="${row}"][data-c="${column}"]`);
+  const elementAt = (row, column) => body.querySelector(`[data-r="${row}"][data-c="${column}"]`);
 
   function focus(row, column) {
-    const top = body.getBoundingClientRect().top + row * height, sticky = 240; // what may lie above the rows
+    const top = body.getBoundingClientRect().top + row * height, sticky = 240; // pixels that sticky elements may cover
     if (top < sticky) scrollBy(0, top - sticky);
     else if (top + 2 * height > innerHeight) scrollBy(0, top + 2 * height - innerHeight);
     stop = [row, column];
     draw(true);
-    at(row, column)?.focus({ preventScroll: true });
-    at(row, column)?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    elementAt(row, column)?.focus({ preventScroll: true });
+    elementAt(row, column)?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
   body.addEventListener("keydown", (event) => {
@@ -108,9 +108,9 @@ function rowsInView(body, count, height, make, columnCount = 1) {
     };
     if (!moves[event.key]) return;
     event.preventDefault();
-    const kept = (value, limit) => Math.max(0, Math.min(limit - 1, value));
+    const clamp = (value, limit) => Math.max(0, Math.min(limit - 1, value));
     const [rows, columns] = moves[event.key];
-    focus(kept(Number(r) + rows, count), kept(Number(c) + columns, columnCount));
+    focus(clamp(Number(r) + rows, count), clamp(Number(c) + columns, columnCount));
   });
   drawers.push(draw);
   return { draw, focus };

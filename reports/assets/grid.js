@@ -1,14 +1,14 @@
-/* The grid: rows (families, the cases of one, or the settings of a case) by backends, which unfold to device and
-   implementation.  A cell has the colour and glyph of its worst verdict and is shaded by its error ratio. */
+/* The grid: rows (families, the cases of a family, or the settings of a case) by backends, which unfold to devices and
+   implementations.  A cell has the colour and glyph of its worst verdict and is shaded by its error ratio. */
 
 const ROW = 34;
 
-/* The leaves of the columns' tree for these checks, each with its heads: backend, device, implementation. */
+/* The columns for these checks, as leaves of the tree backend, device, implementation. */
 function columnsOf(checks, unfolded) {
-  const seen = new Set(checks.map((i) => TABLE.place.of[i]));
+  const used = new Set(checks.map((i) => TABLE.place.of[i]));
   const tree = new Map();
   PLACES.forEach(([backend, device, implementation], place) => {
-    if (!seen.has(place)) return;
+    if (!used.has(place)) return;
     const devices = tree.get(backend) ?? tree.set(backend, new Map()).get(backend);
     const places = devices.get(device) ?? devices.set(device, new Map()).get(device);
     places.set(implementation, place);
@@ -17,11 +17,11 @@ function columnsOf(checks, unfolded) {
   for (const [backend, devices] of [...tree].sort(([a], [b]) => natural(a, b))) {
     const isOpen = unfolded || STATE.open.includes(backend);
     if (!isOpen) {
-      leaves.push({ backend, places: [...devices.values()].flatMap((each) => [...each.values()]) });
+      leaves.push({ backend, places: [...devices.values()].flatMap((implementations) => [...implementations.values()]) });
       continue;
     }
     for (const [device, places] of devices) {
-      // A single device is no choice: its implementations show at once
+      // If there is only one device, show its implementations at once
       const deviceOpen = unfolded || devices.size === 1 || STATE.open.includes(`${backend} ${device}`);
       if (!deviceOpen) leaves.push({ backend, device, closed: true, places: [...places.values()] });
       else for (const [implementation, place] of [...places].sort(([a], [b]) => natural(a, b)))
@@ -31,17 +31,17 @@ function columnsOf(checks, unfolded) {
   return leaves;
 }
 
-/* Counts of verdicts, the largest ratio and the first of the worst checks, for each row and column. */
-function tallied(checks, rowCount, rowOf, leaves) {
+/* For each row and column: counts of verdicts, the largest ratios, the worst verdict and the first check. */
+function tally(checks, rowCount, rowOf, leaves) {
   const columnOf = new Map(leaves.flatMap((leaf, column) => leaf.places.map((place) => [place, column])));
   const cells = Array.from({ length: rowCount * leaves.length });
   for (const i of checks) {
-    const at = rowOf(i) * leaves.length + columnOf.get(TABLE.place.of[i]);
-    const cell = cells[at] ??= { counts: {}, ratio: -1, failRatio: -1, only: i, total: 0 };
+    const index = rowOf(i) * leaves.length + columnOf.get(TABLE.place.of[i]);
+    const cell = cells[index] ??= { counts: {}, ratio: -1, failRatio: -1, only: i, total: 0 };
     const verdict = verdictOf(i);
     cell.counts[verdict] = (cell.counts[verdict] ?? 0) + 1;
     cell.total += 1;
-    // A deviation's ratio is known to be large, and would hide how near the others are to the bound
+    // The ratio of a deviation is expected to be large and would hide how close the others are to the bound
     if (verdict === "pass") cell.ratio = Math.max(cell.ratio, RATIO[i]);
     else if (verdict === "fail") cell.failRatio = Math.max(cell.failRatio, RATIO[i]);
   }
@@ -49,30 +49,30 @@ function tallied(checks, rowCount, rowOf, leaves) {
   return cells;
 }
 
-/* 0 to 1: of what passes, how near to the bound on a scale of three decades; of what fails, how far beyond it. */
+/* 0 to 1: for passes, how close to the bound on a scale of three decades; for failures, how far beyond it. */
 function shadeOf(cell) {
-  const kept = (value) => Math.max(0, Math.min(1, value));
-  if (cell.worst === "pass") return cell.ratio > 0 ? kept(1 + Math.log10(cell.ratio) / 3) : 0;
-  if (cell.worst === "fail") return cell.failRatio > 0 ? 0.35 + 0.65 * kept(Math.log10(cell.failRatio) / 4) : 0.35;
+  const clamp = (value) => Math.max(0, Math.min(1, value));
+  if (cell.worst === "pass") return cell.ratio > 0 ? clamp(1 + Math.log10(cell.ratio) / 3) : 0;
+  if (cell.worst === "fail") return cell.failRatio > 0 ? 0.35 + 0.65 * clamp(Math.log10(cell.failRatio) / 4) : 0.35;
   return { deviation: 0.3, error: 0.8, unsupported: 0 }[cell.worst];
 }
 
-const spelled = (counts) => SEVERITY.filter((verdict) => counts[verdict])
-  .map((verdict) => `${counted(counts[verdict])} ${verdict}`).join(", ");
+const describeCounts = (counts) => SEVERITY.filter((verdict) => counts[verdict])
+  .map((verdict) => `${formatCount(counts[verdict])} ${verdict}`).join(", ");
 
 function cellOf(cell, link, label, row, column, isStop) {
   const place = { "data-r": row, "data-c": column, tabindex: isStop(column) ? 0 : -1 };
   if (!cell) return h("td", { role: "gridcell" }, h("span", { class: "cell empty", ...place, "aria-label": `${label}: no check` }, "·"));
   const ratio = cell.worst === "fail" ? cell.failRatio : cell.ratio;
-  const isRatio = cell.worst === "pass" || cell.total === 1; // of several that do not pass, their number
-  const said = !isRatio ? counted(cell.counts[cell.worst]) : ratio < 0 ? "" : shown(ratio);
-  const about = `${label}: ${spelled(cell.counts)}${ratio >= 0 ? `; largest error ratio ${shown(ratio)}` : ""}`;
-  const lacking = cell.worst !== "unsupported" && cell.counts.unsupported;
+  const isRatio = cell.worst === "pass" || cell.total === 1; // otherwise show how many checks have the worst verdict
+  const text = !isRatio ? formatCount(cell.counts[cell.worst]) : ratio < 0 ? "" : formatNumber(ratio);
+  const description = `${label}: ${describeCounts(cell.counts)}${ratio >= 0 ? `; largest error ratio ${formatNumber(ratio)}` : ""}`;
+  const unsupported = cell.worst !== "unsupported" && cell.counts.unsupported;
   return h("td", { role: "gridcell" }, h("a", {
     class: "cell shaded", href: link(cell), "data-verdict": cell.worst, style: { "--shade": shadeOf(cell) },
-    title: about, "aria-label": about, ...place,
-  }, glyph(cell.worst), h("span", { class: "said" }, said),
-  lacking ? h("span", { class: "lacking" }, `${DATA.glyphs.unsupported}${counted(lacking)}`) : null));
+    title: description, "aria-label": description, ...place,
+  }, glyph(cell.worst), h("span", { class: "value" }, text),
+  unsupported ? h("span", { class: "unsupported-count" }, `${DATA.glyphs.unsupported}${formatCount(unsupported)}`) : null));
 }
 
 function headsOf(leaves, unfolded, rowTitle, order) {
@@ -82,7 +82,7 @@ function headsOf(leaves, unfolded, rowTitle, order) {
   const toggle = (key, label, isOpen) => (unfolded ? h("span", {}, label) : h("button", {
     class: "quiet unfold", "aria-expanded": String(isOpen), "data-unfold": key,
     onclick: () => {
-      adjust({ open: isOpen ? STATE.open.filter((each) => each !== key && !each.startsWith(`${key} `)) : [...STATE.open, key] });
+      adjust({ open: isOpen ? STATE.open.filter((name) => name !== key && !name.startsWith(`${key} `)) : [...STATE.open, key] });
       document.querySelector(`[data-unfold="${CSS.escape(key)}"]`)?.focus();
     },
   }, label, h("span", { class: "arrow", "aria-hidden": "true" }, isOpen ? "▾" : "▸")));
@@ -108,10 +108,11 @@ function headsOf(leaves, unfolded, rowTitle, order) {
   return rows;
 }
 
-/* `rows`: each with key, label, link, and perhaps a second text; `rowOf` a check's row; `linkCell(row, leaf, cell)`. */
+/* `rows`: objects with key, label, link and optionally `aside`, a second text; `rowOf(check)`: the index of its row;
+   `linkCell(row, leaf, cell)`: the address that a cell leads to. */
 function grid({ title, rowTitle, rows, checks, rowOf, linkCell, unfolded = false }) {
   const leaves = columnsOf(checks, unfolded);
-  const cells = tallied(checks, rows.length, rowOf, leaves);
+  const cells = tally(checks, rows.length, rowOf, leaves);
   const width = leaves.length;
   const worst = (row) => Math.min(...Array.from({ length: width }, (_, column) => {
     const cell = cells[row * width + column];
@@ -144,7 +145,7 @@ function grid({ title, rowTitle, rows, checks, rowOf, linkCell, unfolded = false
   return {
     element: frame,
     draw: () => {
-      // Heads stay in view, except where the columns need a scroll bar of their own
+      // The header stays in view, unless the columns need a scroll bar of their own
       frame.classList.toggle("scroll", table.offsetWidth > frame.clientWidth);
       draw();
     },

@@ -1,4 +1,4 @@
-/* The checks one below the other, two lines each; thousands of them, of which only those in view are made. */
+/* The list of checks, two lines each; only the rows in view are created. */
 
 const CHECK_ROW = 54;
 const SORTS = {
@@ -11,20 +11,20 @@ const CASE_RANK = [];
 CASE_ORDER.forEach((index, rank) => { CASE_RANK[index] = rank; });
 const severityOf = (i) => SEVERITY.indexOf(verdictOf(i));
 
-function onWhat(i) {
+function placeAndSetting(i) {
   const [backend, ...rest] = COLUMN.place[i];
   return [`${backend} ${versionOf(backend)}`.trim(), ...rest, ...COLUMN.setting[i]].join(" · ");
 }
 
 function checkRow(i, row, isStop) {
   const verdict = verdictOf(i), reason = COLUMN.reason[i];
-  const slow = STATE.sort === "slowest" ? `${shown(COLUMN.seconds[i])} s` : shown(RATIO[i]);
+  const number = STATE.sort === "slowest" ? `${formatNumber(COLUMN.seconds[i])} s` : formatNumber(RATIO[i]);
   return h("li", { style: { height: `${CHECK_ROW}px` } }, h("a", {
     class: "check", href: linkCheck(i), "data-r": row, "data-c": 0, "data-verdict": verdict, tabindex: isStop(0) ? 0 : -1,
   },
   verdictChip(verdict),
-  h("span", { class: "case" }, caseOf(i).case), h("span", { class: "number" }, slow),
-  h("span", { class: "on muted small" }, onWhat(i), reason ? h("span", { class: "reason" }, ` — ${reason}`) : null)));
+  h("span", { class: "case" }, caseOf(i).case), h("span", { class: "number" }, number),
+  h("span", { class: "on muted small" }, placeAndSetting(i), reason ? h("span", { class: "reason" }, ` — ${reason}`) : null)));
 }
 
 function checksView(checks) {
@@ -35,7 +35,7 @@ function checksView(checks) {
     adjust({ sort: event.target.value });
     document.getElementById("sort").focus();
   } }, Object.entries(SORTS).map(([key, [label]]) => h("option", { value: key, selected: key === STATE.sort }, label))));
-  const upTo = STATE.to === "" ? "" : ` up to ${shown(Number(STATE.to))}`, above = Number(STATE.from) >= 0 && STATE.from !== "" ? ` above ${shown(Number(STATE.from))}` : "";
+  const upTo = STATE.to === "" ? "" : ` up to ${formatNumber(Number(STATE.to))}`, above = Number(STATE.from) >= 0 && STATE.from !== "" ? ` above ${formatNumber(Number(STATE.from))}` : "";
   const range = above + upTo === "" ? null : h("span", {}, `error ratio${above}${upTo} `,
     h("button", { class: "quiet", onclick: () => adjust({ from: "", to: "" }) }, "any"));
   const legend = STATE.sort === "slowest" ? "seconds" : "error ratio";

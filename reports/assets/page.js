@@ -1,4 +1,4 @@
-/* The frame: filters above, one view below; which one is in the address. */
+/* The frame: filters at the top, one view below; the address determines which. */
 
 const main = document.getElementById("view"), filters = document.getElementById("filters"), trail = document.getElementById("trail");
 const first = document.getElementById("first-screen");
@@ -14,35 +14,35 @@ function buildFilters() {
   const search = h("input", {
     type: "search", id: "q", placeholder: "Search: case, equation, reason …", "aria-label": "Search", autocomplete: "off", spellcheck: "false",
     oninput: () => { clearTimeout(waiting); waiting = setTimeout(searchNow, 120); },
-    onchange: searchNow, // whoever leaves the field need not wait
+    onchange: searchNow, // search at once when the field loses focus
   });
   const verdicts = DATA.verdicts.map((verdict) => h("button", {
     class: "toggle", "data-verdict": verdict, "data-toggle": verdict,
-    onclick: () => adjust({ verdict: toggled(STATE.verdict, verdict) }),
+    onclick: () => adjust({ verdict: toggleValue(STATE.verdict, verdict) }),
   }, verdictChip(verdict), " ", h("span", { class: "count" })));
   const facets = Object.keys(FACETS).filter((facet) => valuesOf(facet).length > 1).map((facet) => h("details", { class: "facet", "data-facet": facet },
     h("summary", {}, facet, h("span", { class: "chosen" })),
     h("div", { class: "choices panel" }, valuesOf(facet).map((value) => h("label", {}, h("input", {
-      type: "checkbox", value, onchange: () => adjust({ [facet]: toggled(STATE[facet], value) }),
+      type: "checkbox", value, onchange: () => adjust({ [facet]: toggleValue(STATE[facet], value) }),
     }), " ", value)))));
   const clear = h("button", { class: "quiet", id: "clear", onclick: () => {
     adjust({ q: "", verdict: [], from: "", to: "", ...Object.fromEntries(Object.keys(FACETS).map((facet) => [facet, []])) });
     search.focus();
   } }, "Clear");
   filters.append(search, h("div", { class: "row tight", role: "group", "aria-label": "Verdicts" }, verdicts), h("div", { class: "row tight" }, facets, clear));
-  addEventListener("click", (event) => filters.querySelectorAll("details[open]").forEach((each) => { if (!each.contains(event.target)) each.open = false; }));
+  addEventListener("click", (event) => filters.querySelectorAll("details[open]").forEach((details) => { if (!details.contains(event.target)) details.open = false; }));
 }
 
-const toggled = (values, value) => (values.includes(value) ? values.filter((each) => each !== value) : [...values, value]);
+const toggleValue = (values, value) => (values.includes(value) ? values.filter((other) => other !== value) : [...values, value]);
 
-function showFilters(found) {
+function showFilters(checks) {
   const search = document.getElementById("q");
   if (search !== document.activeElement) search.value = STATE.q;
   const counts = {};
-  for (const i of found) counts[verdictOf(i)] = (counts[verdictOf(i)] ?? 0) + 1;
+  for (const i of checks) counts[verdictOf(i)] = (counts[verdictOf(i)] ?? 0) + 1;
   for (const button of filters.querySelectorAll("[data-toggle]")) {
     button.setAttribute("aria-pressed", String(STATE.verdict.includes(button.dataset.toggle)));
-    button.querySelector(".count").textContent = counted(counts[button.dataset.toggle] ?? 0);
+    button.querySelector(".count").textContent = formatCount(counts[button.dataset.toggle] ?? 0);
   }
   for (const facet of filters.querySelectorAll("[data-facet]")) {
     const values = STATE[facet.dataset.facet];
@@ -55,26 +55,26 @@ function showFilters(found) {
 
 /* Views ------------------------------------------------------------------------------------------------------------ */
 
-const linked = (text, href) => h("a", { href }, text);
+const makeLink = (text, href) => h("a", { href }, text);
 
 function showTrail(parts, count) {
-  const steps = [linked("All cases", linkAt("")), ...parts];
+  const steps = [makeLink("All cases", linkAt("")), ...parts];
   const last = steps.pop();
   trail.replaceChildren(
     h("div", { class: "row" }, h("nav", { "aria-label": "Path", class: "path" }, steps.map((step) => [step, h("span", { class: "muted", "aria-hidden": "true" }, " / ")]),
       h("h2", { tabindex: -1, id: "heading" }, last.textContent)),
-    STATE.check ? null : h("span", { class: "muted", role: "status" }, count === 1 ? "1 check" : `${counted(count)} checks`),
+    STATE.check ? null : h("span", { class: "muted", role: "status" }, count === 1 ? "1 check" : `${formatCount(count)} checks`),
     STATE.check ? null : h("nav", { class: "push row tight", "aria-label": "Views" }, [["", "Grid"], ["checks", "Checks"], ["margin", "Distance to the bound"]].map(([view, label]) =>
       h("a", { class: "quiet tab", href: linkTo({ view, from: "", to: "" }), "aria-current": STATE.view === view ? "page" : null }, label)))));
 }
 
-const within = (at) => (i) => caseOf(i).case === at || familyOf(caseOf(i)) === at;
+const isWithin = (at) => (i) => caseOf(i).case === at || familyOf(caseOf(i)) === at;
 
 function view(checks) {
   if (STATE.view === "checks") return checksView(checks);
   if (STATE.view === "margin") return marginView(checks);
-  const of = CASES.find((each) => each.case === STATE.at);
-  if (of) return caseView(of, checks);
+  const case_ = CASES.find((candidate) => candidate.case === STATE.at);
+  if (case_) return caseView(case_, checks);
   const openCase = (row, leaf, cell) => (cell.total === 1 ? linkCheck(cell.only) : row.link);
   if (STATE.at) {
     const rank = new Map(CASE_ORDER.filter((index) => familyOf(CASES[index]) === STATE.at).map((index, row) => [index, row]));
@@ -84,7 +84,7 @@ function view(checks) {
     return grid({ title: `Cases of ${STATE.at} by backend`, rowTitle: "case", rows, checks, rowOf: (i) => rank.get(TABLE.case.of[i]), linkCell: openCase });
   }
   const familyRow = new Map(FAMILIES.map((family, row) => [family, row]));
-  const rowOfCase = CASES.map((each) => familyRow.get(familyOf(each)));
+  const rowOfCase = CASES.map((case_) => familyRow.get(familyOf(case_)));
   return grid({
     title: "Case families by backend", rowTitle: "family", checks, rowOf: (i) => rowOfCase[TABLE.case.of[i]],
     rows: FAMILIES.map((family) => ({ key: family, label: family, link: linkAt(family) })), linkCell: openCase,
@@ -97,30 +97,30 @@ function render() {
   drawers = [];
   focusKey = () => false;
   const i = STATE.check ? checkWithId(STATE.check) : -1;
-  const found = chosen({ ...STATE, verdict: [] }).filter(STATE.at ? within(STATE.at) : () => true);
-  const checks = STATE.verdict.length ? found.filter((each) => STATE.verdict.includes(verdictOf(each))) : found;
+  const ofAnyVerdict = selectChecks({ ...STATE, verdict: [] }).filter(STATE.at ? isWithin(STATE.at) : () => true);
+  const checks = STATE.verdict.length ? ofAnyVerdict.filter((check) => STATE.verdict.includes(verdictOf(check))) : ofAnyVerdict;
   const [family] = STATE.at.split("::");
-  const steps = STATE.at ? [linked(family, linkAt(family))] : [];
-  if (STATE.at.includes("::")) steps.push(linked(STATE.at.slice(family.length + 2), linkAt(STATE.at)));
-  if (STATE.check) steps.push(h("span", {}, i < 0 ? "unknown check" : onWhat(i)));
+  const steps = STATE.at ? [makeLink(family, linkAt(family))] : [];
+  if (STATE.at.includes("::")) steps.push(makeLink(STATE.at.slice(family.length + 2), linkAt(STATE.at)));
+  if (STATE.check) steps.push(h("span", {}, i < 0 ? "unknown check" : placeAndSetting(i)));
   showTrail(steps, checks.length);
-  showFilters(found);
+  showFilters(ofAnyVerdict);
   filters.hidden = Boolean(STATE.check);
   first.hidden = Boolean(STATE.at || STATE.check || STATE.view);
   document.title = [steps.at(-1)?.textContent, "Conformance"].filter(Boolean).join(" · ");
   if (STATE.check) {
     main.replaceChildren(i < 0 ? h("p", {}, "This run has no such check: ", h("code", {}, STATE.check)) : checkView(i));
   } else if (!checks.length) {
-    main.replaceChildren(h("p", { class: "muted" }, COUNT ? "No check is left by these filters." : "The run holds no checks."));
+    main.replaceChildren(h("p", { class: "muted" }, COUNT ? "No check matches these filters." : "The run has no checks."));
   } else {
-    const made = view(checks);
-    main.replaceChildren(made.element);
-    made.draw();
-    focusKey = made.focusKey;
+    const currentView = view(checks);
+    main.replaceChildren(currentView.element);
+    currentView.draw();
+    focusKey = currentView.focusKey;
   }
 }
 
-/* Another place: its heading is where reading goes on; coming up again, the row that one came from. */
+/* After navigation, focus the heading; when going up, focus the row of the previous place instead. */
 function follow() {
   const before = STATE;
   STATE = readState();
@@ -145,7 +145,7 @@ addEventListener("keydown", (event) => {
   } else if (event.target.id === "q" && event.target.value) {
     event.target.value = "";
     adjust({ q: "" });
-  } else if (above(STATE)) location.hash = linkTo(above(STATE));
+  } else if (parentOf(STATE)) location.hash = linkTo(parentOf(STATE));
 });
 
 buildFilters();

@@ -1,4 +1,4 @@
-/* What is looked at, all of it in the address: a view can be sent to somebody as its link. */
+/* The state of the view, all of it in the address, so that a view can be shared as a link. */
 
 const SINGLE = ["view", "at", "check", "q", "sort", "order", "from", "to"];
 const SEVERAL = [...Object.keys(FACETS), "verdict", "open"];
@@ -18,21 +18,21 @@ function linkTo(changes, state = STATE) {
   return `#${parameters}`;
 }
 
-/* Elsewhere in the run, under the same filters. */
+/* Another place in the run, with the same filters. */
 const linkAt = (at, more = {}) => linkTo({ view: "", at, check: "", from: "", to: "", ...more });
 const linkCheck = (i) => linkTo({ at: caseOf(i).case, check: COLUMN.id[i] });
 
 let STATE = readState();
 
-/* A narrower or differently shown view of the same thing: no step to go back to. */
+/* Change filters or presentation of the same place, without a new entry in the history. */
 function adjust(changes) {
   history.replaceState(null, "", linkTo(changes) === "#" ? "#" : linkTo(changes));
   STATE = readState();
   render();
 }
 
-/* One step up: check, case, family, everything; then out of the other views. */
-function above(state) {
+/* One step up: out of a check, then out of the other views, then from case to family to everything. */
+function parentOf(state) {
   if (state.check) return { check: "" };
   if (state.view) return { view: "", from: "", to: "" };
   if (state.at.includes("::")) return { at: state.at.split("::")[0] };

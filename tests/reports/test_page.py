@@ -113,7 +113,7 @@ def test_what_changed_since_a_baseline_unfolds(tmp_path: Path, look: Look) -> No
 
 def test_the_page_of_a_run_without_checks_has_a_message(tmp_path: Path, look: Look) -> None:
     page = look(made(tmp_path, [], [], broken_case_files={"cases/odd.yaml": ["cases/odd.yaml:3:5: unknown key"]}))
-    assert page.locator("#view").inner_text() == "The run holds no checks."
+    assert page.locator("#view").inner_text() == "The run has no checks."
     assert "cases/odd.yaml cannot be used" in page.locator(".notices").inner_text()
 
 

@@ -67,7 +67,7 @@ def test_a_deviation_has_its_reason_grade_and_link(run: Path, look: Look) -> Non
 
 @pytest.mark.parametrize(
     ("mark", "explanation"),
-    [(None, "its case does not say why it is worth having"), ("It pins the sign.", "It pins the sign.")],
+    [(None, "its case gives no reason to keep it"), ("It pins the sign.", "It pins the sign.")],
 )
 def test_a_weak_check_has_its_reason(tmp_path: Path, look: Look, mark: str | None, explanation: str) -> None:
     weak_record = record(PRODUCT, weak=Weakness("almost any result passes", mark))
