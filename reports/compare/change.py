@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from reports.compare.outcome import Outcome, Record, read_outcome, subject
 
-Kind = Literal["failing", "behaviour", "error ratio", "mended"]
+Kind = Literal["failing", "behaviour", "error ratio", "fixed"]
 Finding = tuple[Kind, str, bool]  # kind, what, worse
 
 # An error ratio has grown past the limit if it is more than FACTOR times the earlier one and more than FLOOR of the
@@ -98,9 +98,9 @@ def _failing(before: Outcome, after: Outcome) -> Finding | None:
     if before.status == "wrong" and after.status == "wrong" and _actions_differ(before, after):
         return "behaviour", "fails in another way", False
     if before.status == "wrong" and after.status == "deviates" and not _actions_differ(before, after):
-        return "mended", "recorded as a deviation", False
+        return "fixed", "recorded as a deviation", False
     if before.status == "wrong" and after.status not in bad:
-        return "mended", "fails no longer", False
+        return "fixed", "no longer fails", False
     return None
 
 
@@ -112,13 +112,13 @@ def _behaviour(before: Outcome, after: Outcome) -> Finding | None:
         case "unsupported", "unsupported":
             return None
         case _, "unsupported":
-            return "behaviour", "supported no longer", True
+            return "behaviour", "no longer supported", True
         case "unsupported", _:
             return "behaviour", "newly supported", False
         case "right", "deviates":
             return "behaviour", f"newly deviates ({after.observed})", True
         case "deviates", "right":
-            return "behaviour", f"deviates no longer ({before.observed})", False
+            return "behaviour", f"no longer deviates ({before.observed})", False
     worse = statuses == ("deviates", "deviates")  # two right results are equally good
     if before.observed != after.observed:
         return "behaviour", f"deviates differently ({before.observed} → {after.observed})", worse

@@ -54,7 +54,7 @@ class Comparison:
     edited         cases whose statement has changed: their checks are not compared
     changes        of single checks, the worst first
     errors         groups whose errors grew as a whole
-    bits           groups in which results have other bits
+    bits           groups in which results have different bits
     speed          groups that became slower or faster
     only_old, only_new   what ran on one side only
     still_failing  how many checks fail or are errors in both runs

@@ -18,7 +18,7 @@ from reports.read import Run
 
 # Fields of a case that select its checks but do not affect what a check computes
 IGNORED_FIELDS = frozenset({"about", "source", "dtypes", "gradient", "modes", "implementations"})
-KINDS = ("failing", "behaviour", "error ratio", "mended")
+KINDS = ("failing", "behaviour", "error ratio", "fixed")
 # From coarse to fine: the first of these whose value the other run lacks is the reason why a check is missing there
 DIMENSIONS = ("backend", "device", "implementation", "mode", "dtype", "direction")
 

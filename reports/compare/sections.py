@@ -43,7 +43,7 @@ def build_sections(comparison: Comparison) -> list[Section]:
         _errors(comparison),
         _bits(comparison),
         _speed(comparison),
-        _changes(comparison, "mended", "Mended", "No check that failed is right now."),
+        _changes(comparison, "fixed", "Fixed", "No check that failed is right now."),
         _not_compared(comparison),
     ]
 
@@ -192,7 +192,7 @@ def _errors(comparison: Comparison) -> Section:
     for shift in comparison.errors:
         factor, place = f"group grown {shift.factor:.2g} times", _place(shift.group)
         medians = (f"{shift.before:.3g} of the bound", f"{shift.after:.3g} of the bound")
-        rows.append(("✕", str(shift.checks), factor, "all with other bits", place, "", *medians, ""))
+        rows.append(("✕", str(shift.checks), factor, "all with different bits", place, "", *medians, ""))
     answer = (
         f"{_count(len(single), 'check')} past the limit ({rule}); {_count(len(comparison.errors), 'group')} as a whole."
     )
@@ -203,7 +203,7 @@ def _bits(comparison: Comparison) -> Section:
     changed = sum(group.changed for group in comparison.bits)
     if not changed:
         return Section("Bits changed", "Every result that could be compared has the same bits.")
-    answer = f"{_count(changed, 'result')} {'has' if changed == 1 else 'have'} other bits and the same verdict."
+    answer = f"{_count(changed, 'result')} {'has' if changed == 1 else 'have'} different bits and the same verdict."
     heads = ("changed", "of", "cases of", "on", "dtype")
     rows = [
         (str(e.changed), str(e.of), e.group["family"], f"{e.group['backend']} {e.group['implementation']}",

@@ -1,6 +1,6 @@
-"""A group of checks as a whole: how many results have other bits, how errors changed, how long it took.
+"""A group of checks as a whole: how many results have different bits, how errors changed, how long it took.
 
-A single check shows little of any of these.  A sum in another order has other bits and an error that is larger or
+A single check shows little of any of these.  A sum in another order has different bits and an error that is larger or
 smaller by chance; the seconds of one check include a compilation and whatever else the machine did.  So statements are
 made about groups, from the median over their checks, and only if most of the checks agree.
 
@@ -38,7 +38,7 @@ SPEED = ("backend", "device", "implementation", "mode", "direction")
 
 @dataclass(frozen=True)
 class Bits:
-    """How many results of a group have other bits, `of` those whose bits are known on both sides."""
+    """How many results of a group have different bits, `of` those whose bits are known on both sides."""
 
     group: Group
     changed: int
@@ -81,7 +81,7 @@ def count_changed_bits(pairs: Iterable[Pair]) -> list[Bits]:
 
 
 def find_grown_errors(pairs: Iterable[Pair]) -> list[Shift]:
-    """Groups in which the errors of results with other bits grew by ERROR_FACTOR or more."""
+    """Groups in which the errors of results with different bits grew by ERROR_FACTOR or more."""
     moved = [pair for pair in pairs if pair[0]["digest"] != pair[1]["digest"] and are_comparable(*pair)]
     shifts = _shifts(moved, ERRORS, lambda record: ratio(record) + ERROR_FLOOR)
     return [shift for shift in shifts if shift.factor >= ERROR_FACTOR and shift.share >= AGREE]

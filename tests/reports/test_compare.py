@@ -62,9 +62,9 @@ CHANGES = [
     # a recorded deviation that is gone fails as stale, but the result is right
     (deviation(fully_masked="mean"), {"verdict": "fail", "reason": f"{STALE}remove it"}, "behaviour", False),
     ({"verdict": "fail", "reason": f"{STALE}remove it"}, deviation(fully_masked="mean"), "behaviour", True),
-    # mended
-    (FAIL, {}, "mended", False),
-    (FAIL, {**deviation(precision={"multiply": "tf32"}), "error_ratio": 40.0}, "mended", False),
+    # fixed
+    (FAIL, {}, "fixed", False),
+    (FAIL, {**deviation(precision={"multiply": "tf32"}), "error_ratio": 40.0}, "fixed", False),
     # error ratio
     ({"error_ratio": 0.15}, {"error_ratio": 0.6, "digest": "bb"}, "error ratio", True),
 ]  # fmt: skip
