@@ -48,7 +48,7 @@ class OneSided:
 class Comparison:
     """What changed from `old` to `new`.
 
-    compared       how many checks ran on both sides and had a verdict in the old run
+    compared       how many checks ran on both sides, without those that were an error in the old run
     differences    versions, settings, devices and parts of the suite that differ between the runs
     lost           backends that ran before and cannot be used in the new run, with the reason
     edited         cases whose statement has changed: their checks are not compared

@@ -167,7 +167,7 @@ def test_a_program_of_designed_inputs_has_those(tmp_path: Path, capsys: pytest.C
     assert ended.returncode == 0, ended.stderr
     assert "# Of each result: its dtype; the right values, alone" in program  # no error is allowed
     assert main(["script", id, "--data", "ramp"]) == 2
-    assert "on its case's own data and on: exact" in capsys.readouterr().err
+    assert "besides its case's own data, this check can use: exact" in capsys.readouterr().err
 
 
 def test_what_shows_only_in_all_numbers_together_has_no_program(

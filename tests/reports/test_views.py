@@ -187,9 +187,9 @@ def test_a_whole_run_has_no_notices(make_run: MakeRun) -> None:
 
 def test_the_summary_begins_with_what_failed(make_run: MakeRun) -> None:
     deviation = {"reason": "Known.", "grade": "choice", "link": "https://example.org/1", "place": "jax.yaml:1"}
-    known = record(case(), "jax", "deviation", None, reason="Known.", deviation=deviation)
+    deviating = record(case(), "jax", "deviation", None, reason="Known.", deviation=deviation)
     crashed = record(case(), "jax", "error", None, reason="its worker process died", mode="jit")
-    run = make_run(record(case()), known, crashed, failing())
+    run = make_run(record(case()), deviating, crashed, failing())
     text = render_summary(run, list(run.records()))
     assert text.startswith("# ✕ Conformance: 1 pass, 1 deviation, 0 unsupported, 1 fail, 1 error\n")
     titles = ["## Failures (1)", "## Errors (1)", "| backend | version |", "<summary>Deviations (1)</summary>"]
