@@ -1,4 +1,4 @@
-"""What all tests of the suite share."""
+"""Shared by all tests of the suite."""
 
 from importlib.util import find_spec
 
@@ -6,11 +6,11 @@ import pytest
 
 from tests.support.project import fakes, project  # noqa: F401  fixtures
 
-# `pytest` without a path loads this file too, in environments that have only what the cases need
+# `pytest` without a path loads this file too, also where only the packages for the cases are installed
 if find_spec("hypothesis"):
     from hypothesis import settings
 
-    # How long an example takes says how busy the machine is, and nothing about the suite
+    # The duration of an example depends on the load of the machine, not on the suite
     settings.register_profile("untimed", deadline=None)
     settings.load_profile("untimed")
 

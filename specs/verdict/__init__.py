@@ -1,4 +1,4 @@
-"""From a result to a verdict: checks, comparison, recorded deviations, and the record of it all.
+"""From a result to a verdict: checks, comparison, recorded deviations, and the record of a check.
 
-What runs, and in which order, is for `runner`; what people look at is made of records, by `reports`.
+`runner` decides what runs and in which order; `reports` turns records into what people look at.
 """

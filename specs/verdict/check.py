@@ -21,7 +21,7 @@ class Check:
 
     @property
     def name(self) -> str:
-        """As pytest shows it: `attention_scores[torch-cpu-einsum-eager-float32]`, gradients end in `-grad`."""
+        """The name in pytest: `attention_scores[torch-cpu-einsum-eager-float32]`; gradients end in `-grad`."""
         parts = [self.backend, self.device, self.implementation, self.mode, self.dtype]
         if self.direction != "forward":
             parts.append(self.direction)

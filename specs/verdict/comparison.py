@@ -1,19 +1,19 @@
-"""One result against its reference: shape, dtype, non-finite pattern, then every value against its bound.
+"""Compare one result with its reference: shape, dtype, non-finite pattern, then every value against its bound.
 
-A result is right where some error within the bound explains it once the output is rounded:
+A result is right where some error within the bound E explains it after the output has been rounded:
     RN(y - E) <= result <= RN(y + E)
 with RN the rounding to the output's format (outward where hardware truncates), so overflow, subnormal results and pure
-copies (E = 0: the same bits) need no case of their own.  The error ratio is the smallest error that explains the
-result over E, the largest over all elements: 0 for a correctly rounded result, at most 1 for a right one.
+copies (E = 0: the same bits) need no special case.  The error ratio of an element is the smallest error that explains
+it, divided by E; that of a result is the largest of these: 0 if it is correctly rounded, at most 1 if it is right.
 
-Where every element is right by itself, all of them together may still be off further than chance makes them, and are
-wrong then (`specs.verdict.aggregate`).
+Even where every element is right on its own, the errors of all elements together may be larger than chance allows; the
+result is then wrong (`specs.verdict.aggregate`).
 
 Zeros of either sign are equal, except where elements are only copied (`Reference.signed`: one operand, nothing summed):
-there the sign is kept, as every other bit is.  In a sum it depends on what the accumulator starts from, for -0 + -0 is
--0 and 0 + -0 is 0, and IEEE arithmetic says nothing about that.  A product has the sign of its factors by itself, but
-is not held to it either: a kernel that adds it to an accumulator of 0, as np.einsum does and every matrix product may,
-computes the same contraction.
+there the sign must be preserved like every other bit.  In a sum the sign depends on the initial value of the
+accumulator, for -0 + -0 is -0 and 0 + -0 is 0, and IEEE arithmetic does not specify that value.  The sign of a product
+follows from its factors, but is not required either: a kernel that adds it to an accumulator of 0, as np.einsum does
+and every matrix product may, computes the same contraction.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from specs.verdict.record import Measurement, Worst
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found; `problem` is empty where the result is right."""
+    """The outcome of a comparison; `problem` is empty where the result is right."""
 
     problem: str
     measurement: Measurement
 
 
 def compare(result: Array, reference: Reference) -> Comparison:
-    """Compare a backend's result with the reference.  Never raises for what `result` holds."""
-    known = DTYPES.get(dtype_name(result.dtype))
-    numbers = components(result) if known and known.inexact else np.zeros(0)
+    """Compare a backend's result with the reference.  No content of `result` makes it raise."""
+    dtype = DTYPES.get(dtype_name(result.dtype))
+    numbers = components(result) if dtype and dtype.inexact else np.zeros(0)
     measurement = Measurement(
         output_dtype=dtype_name(result.dtype),
         output_shape=tuple(result.shape),
@@ -54,15 +54,15 @@ def compare(result: Array, reference: Reference) -> Comparison:
     if tuple(result.shape) != reference.shape:
         return Comparison(f"shape is {tuple(result.shape)}, expected {reference.shape}", measurement)
     if result.dtype != reference.dtype.numpy:
-        found = f"dtype is {dtype_name(result.dtype)}, expected {reference.dtype.name}"
-        return Comparison(found, measurement)
+        problem = f"dtype is {dtype_name(result.dtype)}, expected {reference.dtype.name}"
+        return Comparison(problem, measurement)
     if reference.error is None or reference.precision is None:
         return _compare_exact(result, reference, measurement)
     return _compare_inexact(result, reference, reference.error, reference.precision, measurement)
 
 
 def digest(result: Array) -> str:
-    """Of the result's bits: equal digests are equal results, -0.0 and NaN payloads told apart."""
+    """Hash of the result's bits: equal digests mean equal results, with -0.0 and NaN payloads distinguished."""
     return hashlib.sha256(np.ascontiguousarray(result).tobytes()).hexdigest()[:16]
 
 
@@ -79,8 +79,8 @@ def _compare_exact(result: Array, reference: Reference, measurement: Measurement
     index = tuple(int(i) for i in np.unravel_index(np.argmax(wrong), wrong.shape))
     worst = Worst(index, str(expected[index]), str(result[index]), "0")
     difference = float(np.max(np.abs(result.astype(np.float64) - expected.astype(np.float64))))
-    measured = replace(measurement, error_ratio=np.inf, max_abs=difference, worst=worst)
-    return Comparison(f"{int(wrong.sum())} of {wrong.size} exact values differ", measured)
+    measurement = replace(measurement, error_ratio=np.inf, max_abs=difference, worst=worst)
+    return Comparison(f"{int(wrong.sum())} of {wrong.size} exact values differ", measurement)
 
 
 def _compare_inexact(
@@ -94,64 +94,67 @@ def _compare_inexact(
     opposite = opposite_zeros(got, reference)
     ratio = np.where(opposite, np.inf, ratio)
     with np.errstate(all="ignore"):
-        together = aggregate(_difference(reference.value, got), got, reference)
-        # Where an infinite result is right there is no distance to speak of
+        aggregated = aggregate(_difference(reference.value, got), got, reference)
+        # The distance of an infinite result that is right is 0
         distance = np.where(got == round_to(value, format), 0.0, np.abs(_difference(reference.value, got)))
         distance = np.where(np.isnan(got) & np.isnan(value), 0.0, distance)
         ulps = distance / spacing(np.where(np.isfinite(value), value, 0.0), format)
-    measured = replace(
+    measurement = replace(
         measurement,
         error_ratio=float(np.max(ratio, initial=0.0)),
         max_ulp=_largest_finite(ulps),
         max_abs=_largest_finite(distance),
-        rms=together.rms if together else None,
-        bias=together.bias if together else None,
+        rms=aggregated.rms if aggregated else None,
+        bias=aggregated.bias if aggregated else None,
     )
     if ratio.size:
         index = np.unravel_index(np.argmax(ratio), ratio.shape)
         worst = Worst(
             _element(index, result.ndim), repr(float(value[index])), repr(float(got[index])), repr(float(error[index]))
         )
-        measured = replace(measured, worst=worst)
-    return Comparison(_problem(got, value, ratio, opposite) or (together.problem if together else ""), measured)
+        measurement = replace(measurement, worst=worst)
+    problem = _first_problem(got, value, ratio, opposite) or (aggregated.problem if aggregated else "")
+    return Comparison(problem, measurement)
 
 
 def opposite_zeros(got: Float64, reference: Reference) -> Bools:
-    """Where a result is a zero whose sign is implied, and has the other one; `got` holds the result's components."""
+    """Mask of the elements that are a zero of the wrong sign where the sign is implied; `got` holds the components."""
     value = to_float64(reference.value)
     return reference.signed & (got == 0) & (value == 0) & (np.signbit(got) != np.signbit(value))
 
 
-def _problem(got: Float64, value: Float64, ratio: Float64, opposite: Bools) -> str:
-    """The first kind of difference that there is: where NaN stands, where infinities stand, values, signs of zeros."""
+def _first_problem(got: Float64, value: Float64, ratio: Float64, opposite: Bools) -> str:
+    """The first kind of difference that occurs: positions of NaN, positions of infinities, values, signs of zeros."""
     wrong = (ratio > 1) & ~opposite
     nan = wrong & (np.isnan(got) != np.isnan(value))
     infinite = wrong & (np.isinf(got) != np.isinf(value)) & ~nan
-    found = {
+    masks = {
         "are NaN on one side only": nan,
         "are infinite on one side only": infinite,
         "are outside the error bound": wrong,
         "are zeros of the other sign": opposite,
     }
-    return next((f"{int(at.sum())} of {ratio.size} values {what}" for what, at in found.items() if np.any(at)), "")
+    return next(
+        (f"{int(mask.sum())} of {ratio.size} values {kind}" for kind, mask in masks.items() if np.any(mask)), ""
+    )
 
 
 def error_ratio(got: Float64, value: Array | DoubleDouble, error: Float64, precision: Precision) -> Float64:
-    """Per element, the smallest error before output rounding that explains `got`, over the bound `error`.
+    """Per element, the smallest error before output rounding that explains `got`, divided by the bound `error`.
 
-    NaN explains NaN alone; where the reference is infinite only that infinity is right; where the bound is infinite
-    anything is.  An element whose bound is 0 has ratio 0 or inf.
+    NaN matches only NaN; where the reference is infinite, only that infinity is right; where the bound is infinite,
+    everything is.  An element whose bound is 0 has ratio 0 or inf.
     """
     y = to_float64(value)
     with np.errstate(all="ignore"):
         below, above = _reach(got, precision)
         difference = _difference(value, got)
         needed = np.maximum(0.0, np.maximum(difference - above, -difference - below))
-        # An infinite result is explained by anything that rounds to it
+        # An infinite result is explained by every value that rounds to it
         limit = precision.storage.max + (0.0 if precision.truncates else _spacing_at_max(precision.storage) / 2)
         needed = np.where(np.isinf(got), np.maximum(0.0, limit - np.copysign(1.0, got) * y), needed)
         ratio = np.where(needed == 0, 0.0, needed / error)
-        # At a tie between two neighbours a zero bound still allows only the one that rounding chooses
+        # At a tie between two neighbours a zero bound allows only the one that rounding to nearest even chooses
         if not precision.truncates and not precision.flushes:
             ratio = np.where((error == 0) & (got != round_to(y, precision.storage)), np.inf, ratio)
         ratio = np.where(np.isinf(y), np.where(got == y, 0.0, np.inf), ratio)
@@ -164,20 +167,20 @@ def _spacing_at_max(format: Format) -> float:
 
 
 def _difference(value: Array | DoubleDouble, got: Float64) -> Float64:
-    """Reference minus result, without cancelling the reference's extra digits."""
+    """Reference minus result, without losing the reference's extra digits."""
     if isinstance(value, DoubleDouble):
         return (value.hi - got) + value.lo
     return value - got
 
 
 def _reach(got: Float64, precision: Precision) -> tuple[Float64, Float64]:
-    """How far below and above a result the numbers lie that round to it: half the gap to either neighbour."""
+    """Distances below and above a result within which numbers round to it: half the gap to either neighbour."""
     format = precision.storage
     gap = spacing(got, format)
     toward_zero = np.where(np.abs(np.frexp(got)[0]) == 0.5, np.maximum(gap / 2, format.smallest), gap)
-    share = 1.0 if precision.truncates else 0.5
-    below = share * np.where(got > 0, toward_zero, gap)
-    above = share * np.where(got < 0, toward_zero, gap)
+    fraction = 1.0 if precision.truncates else 0.5
+    below = fraction * np.where(got > 0, toward_zero, gap)
+    above = fraction * np.where(got < 0, toward_zero, gap)
     if precision.flushes:
         below, above = (np.where(got == 0, format.tiny, reach) for reach in (below, above))
     return below, above
@@ -189,5 +192,5 @@ def _largest_finite(values: Float64) -> float | None:
 
 
 def _element(index: tuple[np.intp, ...], ndim: int) -> tuple[int, ...]:
-    """Index of the array's element (a component's last axis dropped)."""
+    """Index of the array's element, without the trailing axis of complex components."""
     return tuple(int(i) for i in index[:ndim])

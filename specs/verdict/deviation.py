@@ -1,8 +1,8 @@
 """Known differences, as data: which checks and versions, what is observed, whose choice or fault it is, and why.
 
-What an entry says is observed is itself checked (`specs.verdict.observation`).  An entry that matches a check which
-does not show the difference is stale, and fails.  Reading the files needs no array, so `python -m specs check` does it
-quickly.
+The observation that an entry records is checked on every run (`specs.verdict.observation`).  An entry is stale where a
+check that it matches does not show the difference; that check fails.  Reading the files computes no array, so
+`python -m specs check` stays fast.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import filter as fitting
+from fnmatch import filter as filter_names
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,10 +28,10 @@ from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS
 from specs.verdict.properties import PROPERTIES, Property
 
-# Of what is observed, these say nothing together; the latter may come with a dtype
-WITHOUT_DTYPE = frozenset({"error", "accepts", "shape", "disconnected"})
-ALONE = WITHOUT_DTYPE | {"result", "computed_in", "value"}
-OF_ATTENTION = frozenset({"scale_rounded_to", "fully_masked", "causal", "masked_values"})
+# Fields of an observation that exclude all others; those that are only in the second set may come with a dtype
+EXCLUSIVE_WITHOUT_DTYPE = frozenset({"error", "accepts", "shape", "disconnected"})
+EXCLUSIVE = EXCLUSIVE_WITHOUT_DTYPE | {"result", "computed_in", "value"}
+ATTENTION_ONLY = frozenset({"scale_rounded_to", "fully_masked", "causal", "masked_values"})
 FormatName = Literal["float64", "float32", "tf32", "float16", "bfloat16"]
 Step = Literal["multiply", "accumulate", "intermediate", "weights", "softmax"]  # as of `specs.arithmetic.precision`
 STEPS: tuple[Step, ...] = get_args(Step)
@@ -41,7 +41,7 @@ Condition = Annotated[str, Field(pattern=r"^!?[a-z0-9_]+(\|[a-z0-9_]+)*$")]
 
 
 class Match(Model):
-    """Which checks: every field given must match, one pattern of its list at least (`*` and `?` as in file names)."""
+    """Which checks: every field that is given must match one of its patterns at least (`*`, `?` as in file names)."""
 
     case: list[str] | str = Field(description="Case id, e.g. `attention/masks::fully_masked_row*`.")
     kind: list[str] | str = Field(default="*", description="einsum or attention.")
@@ -52,21 +52,21 @@ class Match(Model):
     direction: list[str] | str = Field(default="*", description="forward or grad.")
 
     def applies(self, facts: Mapping[str, Any]) -> bool:
-        """Whether a check with these values of the fields above is meant; a record has them all."""
+        """Whether a check with these values of the fields above matches; a record has all of them."""
         return all(matches(facts[name], getattr(self, name)) for name in type(self).model_fields)
 
 
 def matches(value: str, patterns: list[str] | str) -> bool:
-    """Whether a value fits one pattern at least."""
-    return any(fnmatchcase(value, pattern) for pattern in _listed(patterns))
+    """Whether a value matches at least one pattern."""
+    return any(fnmatchcase(value, pattern) for pattern in _as_list(patterns))
 
 
 class Observed(Model):
     """What the framework does instead.
 
-    Either one of error, accepts, shape, disconnected, result, computed_in and value, of which the last three may be of
-    another dtype; or what the result is right for, alone or together: another dtype, a lower precision, a scale rounded
-    to a format, another statement of the case.
+    Either exactly one of error, accepts, shape, disconnected, result, computed_in and value, of which the last three
+    may be combined with another dtype; or one or more of the conditions under which the result is right: another dtype,
+    a lower precision, a scale rounded to a format, another reading of the case.
     """
 
     error: Literal[True] | str | None = Field(
@@ -111,15 +111,16 @@ class Observed(Model):
     )
 
     @model_validator(mode="after")
-    def _goes_together(self) -> Observed:
-        said = self.model_fields_set
-        if not said or (said & ALONE and len(said - {"dtype"}) > 1) or (said & WITHOUT_DTYPE and len(said) > 1):
-            raise ValueError(f"say one of {', '.join(sorted(ALONE))}, or what the result is right for")
+    def _check_combination(self) -> Observed:
+        fields = self.model_fields_set
+        too_many = fields & EXCLUSIVE and len(fields - {"dtype"}) > 1
+        if not fields or too_many or (fields & EXCLUSIVE_WITHOUT_DTYPE and len(fields) > 1):
+            raise ValueError(f"say one of {', '.join(sorted(EXCLUSIVE))}, or what the result is right for")
         return self
 
     @property
     def may_be_silent(self) -> bool:
-        """Arithmetic of a lower precision can be right by luck, so that a right result says nothing against it."""
+        """Whether a check may pass although the entry is true: lower precision can give a right result by luck."""
         return self.dtype is None and (self.precision is not None or self.computed_in is not None)
 
     def __str__(self) -> str:
@@ -127,13 +128,13 @@ class Observed(Model):
 
 
 def in_words(observed: Mapping[str, Any]) -> str:
-    """What is observed, as a file or a record says it; of a precision that is the same in every step that one."""
-    said = dict(observed)
-    if formats := said.get("precision"):
+    """The observation of a deviation file or a record as text; a precision that is equal in all steps is named once."""
+    fields = dict(observed)
+    if formats := fields.get("precision"):
         same = len(formats) == len(STEPS) and len(set(formats.values())) == 1
-        each = (f"{step} {name}" for step, name in formats.items())
-        said["precision"] = formats["multiply"] if same else " ".join(each)
-    return ", ".join(f"{name}: {value}" for name, value in said.items())
+        steps = (f"{step} {name}" for step, name in formats.items())
+        fields["precision"] = formats["multiply"] if same else " ".join(steps)
+    return ", ".join(f"{name}: {value}" for name, value in fields.items())
 
 
 class Deviation(Model):
@@ -172,17 +173,17 @@ class Deviation(Model):
         return self.match.applies(_facts(check)) and self.known_here
 
     def may_apply(self, check: Check) -> bool:
-        """Whether it may be seen in a check of a case that nobody named."""
+        """Whether it may be observed in a check of a case that no entry names, such as a generated one."""
         if self.when is None or not self.known_here:
             return False
-        if self.observed.model_fields_set & OF_ATTENTION and check.case.kind != "attention":
+        if self.observed.model_fields_set & ATTENTION_ONLY and check.case.kind != "attention":
             return False
-        anywhere = self.match.model_copy(update={"case": "*"})
-        return anywhere.applies(_facts(check)) and all(PROPERTIES[name](check.case.config) for name in self.when)
+        any_case = self.match.model_copy(update={"case": "*"})
+        return any_case.applies(_facts(check)) and all(PROPERTIES[name](check.case.config) for name in self.when)
 
     @property
     def known_here(self) -> bool:
-        """Whether versions and processor are those with which the difference is known."""
+        """Whether the installed versions and this processor are ones for which the difference is recorded."""
         return all(map(_installed, self.versions, self.versions.values())) and processor.meets(self.processor)
 
 
@@ -199,9 +200,9 @@ def _installed(package: str, specifier: str) -> bool:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A deviation and where it is written; the line is that of its `match`.
+    """A deviation and its position in a file; the line is that of its `match`.
 
-    `certain` tells whether every check that it matches must show it; if not, a right result says nothing against it.
+    `certain` is True where every check that it matches must show it; otherwise a right result does not make it stale.
     """
 
     deviation: Deviation
@@ -212,7 +213,7 @@ class Recorded:
 
     @property
     def must_show(self) -> bool:
-        """Whether a right result says that it is gone."""
+        """Whether a right result makes the entry stale."""
         return self.certain and not self.deviation.observed.may_be_silent
 
     @property
@@ -221,7 +222,7 @@ class Recorded:
 
 
 def load(path: Path) -> list[Recorded]:
-    """The deviations of one file, none if there is no such file; raises CaseFileError with all that is wrong."""
+    """Read the deviations of one file, none if it does not exist; raises CaseFileError with all its problems."""
     if not path.exists():
         return []
     try:
@@ -230,40 +231,44 @@ def load(path: Path) -> list[Recorded]:
         raise CaseFileError([Problem(path, *flaw.position, flaw.message) for flaw in error.flaws]) from error
     if not isinstance(document.data, list):
         raise CaseFileError([Problem(path, 1, 1, "a deviation file is a list of deviations, each beginning with `- `")])
-    found: list[Recorded] = []
+    entries: list[Recorded] = []
     problems: list[Problem] = []
     for index, entry in enumerate(document.data):
         start = document.positions[index,]
         try:
-            found.append(Recorded(Deviation.model_validate(entry), path, *start))
+            entries.append(Recorded(Deviation.model_validate(entry), path, *start))
         except ValidationError as error:
             for problem in field_problems(error, Deviation, entry):
                 positions = document.key_positions if problem.at_key else document.positions
                 problems.append(Problem(path, *positions.get((index, *problem.path), start), problem.message))
     if problems:
         raise CaseFileError(sorted(problems))
-    return found
+    return entries
 
 
 def beyond_cases(entries: Sequence[Recorded], check: Check) -> list[Recorded]:
-    """What may be seen in a check of a case that no entry names: each entry whose `when` holds, and several at once."""
+    """Deviations that may be observed in a check of a case that no entry names.
+
+    These are the entries whose `when` is true of the case, alone and in every combination that can occur together.
+    """
     possible = [entry for entry in entries if entry.deviation.may_apply(check)]
-    readings = [entry for entry in possible if not entry.deviation.observed.model_fields_set & ALONE]
-    several = (itertools.combinations(readings, size) for size in range(2, len(readings) + 1))
-    return [_together([entry]) for entry in possible] + [_together(each) for sizes in several for each in sizes]
+    combinable = [entry for entry in possible if not entry.deviation.observed.model_fields_set & EXCLUSIVE]
+    sizes = range(2, len(combinable) + 1)
+    combinations = itertools.chain.from_iterable(itertools.combinations(combinable, size) for size in sizes)
+    return [_combine([entry]) for entry in possible] + [_combine(combination) for combination in combinations]
 
 
-def _together(entries: Sequence[Recorded]) -> Recorded:
-    """One entry, for any case, that observes what these do together."""
-    said: dict[str, Any] = {}
+def _combine(entries: Sequence[Recorded]) -> Recorded:
+    """One entry, for any case, whose observation is that of all these entries together."""
+    fields: dict[str, Any] = {}
     for entry in entries:
         for name, value in entry.deviation.observed.model_dump(exclude_unset=True).items():
-            said[name] = {**said.get(name, {}), **value} if isinstance(value, dict) else value
+            fields[name] = {**fields.get(name, {}), **value} if isinstance(value, dict) else value
     first = entries[0]
     deviation = first.deviation.model_copy(
         update={
             "match": first.deviation.match.model_copy(update={"case": "*"}),
-            "observed": Observed.model_validate(said),
+            "observed": Observed.model_validate(fields),
             "reason": " ".join(dict.fromkeys(entry.deviation.reason for entry in entries)),
         }
     )
@@ -273,11 +278,11 @@ def _together(entries: Sequence[Recorded]) -> Recorded:
 def unknown_names(
     entries: Collection[Recorded], cases: Collection[str], packages: Collection[str]
 ) -> Iterator[Problem]:
-    """What entries name and nothing has, so that they would silently never apply: cases among all ids, or packages.
+    """Problems of entries that would silently never apply, because nothing has a name that they match or require.
 
-    A package is known if it is among those given, or installed.
+    `cases` holds the ids of all cases.  A package is known if it is in `packages` or installed.
     """
-    known = {
+    known_names = {
         "case": cases,
         "kind": ("einsum", "attention"),
         "mode": get_args(Mode),
@@ -288,18 +293,18 @@ def unknown_names(
         match, versions = entry.deviation.match, entry.deviation.versions
         unmatched = (
             f"match.{field}: {pattern!r} matches no {field}"
-            for field, names in known.items()
-            for pattern in _listed(getattr(match, field))
-            if pattern not in names and not fitting(names, pattern)
+            for field, names in known_names.items()
+            for pattern in _as_list(getattr(match, field))
+            if pattern not in names and not filter_names(names, pattern)
         )
-        unknown = (
+        unknown_packages = (
             f"versions: {package!r} is no package that is required or installed"
             for package in versions
             if package not in packages and not _installed(package, "")
         )
-        for message in (*unmatched, *unknown):
+        for message in (*unmatched, *unknown_packages):
             yield Problem(entry.file, entry.line, entry.column, message)
 
 
-def _listed(patterns: list[str] | str) -> list[str]:
+def _as_list(patterns: list[str] | str) -> list[str]:
     return [patterns] if isinstance(patterns, str) else patterns

@@ -1,7 +1,7 @@
-"""What a wrong result looks like: the mildest loss of precision that would make it right.
+"""A likely cause of a wrong result: the mildest loss of precision under which it would be right.
 
-Frameworks trade precision for speed in a few well-known ways.  A result that is outside its bound, and inside the bound
-of one of them, says so; that is a hint for people, and changes no verdict.
+Frameworks trade precision for speed in a few well-known ways.  If a result is outside its own bound but inside the
+bound of one of them, the reason names that loss; this is a hint for the reader and changes no verdict.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from specs.arithmetic.formats import FORMATS, Array
 from specs.reference.reference import Reference
 from specs.verdict.comparison import compare
 
-# From mild to severe, as what it does to the declared precision
+# From mild to severe, as changes of the declared precision
 LOSSES = {
     "arithmetic in float32": {"multiply": "float32", "accumulate": "float32", "softmax": "float32"},
     "operands rounded to TF32": {"multiply": "tf32"},
@@ -24,41 +24,42 @@ LOSSES = {
     "sums in float16": {"accumulate": "float16"},
     "sums in bfloat16": {"accumulate": "bfloat16"},
 }
-LEAST_ERROR = 1 / 32  # of a loss's unit roundoff, over the largest value: smaller errors have another cause
-LIKELY = 0.75  # of a loss's bound: it leaves room for one error in millions, and a severer loss may need that room
-TELLING = 0.25  # a bound wider than this share of the largest value explains whatever was computed
+LEAST_ERROR = 1 / 32  # of a loss's unit roundoff, relative to the largest value: smaller errors have another cause
+LIKELY = 0.75  # of a loss's bound: only one error in millions comes closer to it, unless the true loss is more severe
+MAX_BOUND = 0.25  # of the largest value: a wider bound would explain any result
 
 
 def consistent_with(outcome: Array, expected: Reference, reevaluate: Callable[..., Reference]) -> str:
-    """The end of a reason, such as `; consistent with operands rounded to TF32`, or nothing.
+    """The end of a reason, such as `; consistent with operands rounded to TF32`, or an empty string.
 
-    `reevaluate(precision=...)` gives the reference under another declared precision.
+    `reevaluate(precision=...)` returns the reference under another declared precision.
     """
     declared = expected.precision
     if declared is None or outcome.shape != expected.shape or outcome.dtype != expected.dtype.numpy:
         return ""
-    explained: dict[str, float] = {}
+    ratios: dict[str, float] = {}  # of the losses that explain the result
     for loss, formats in LOSSES.items():
         if not all(FORMATS[name].precision < getattr(declared, step).precision for step, name in formats.items()):
             continue
         lossy = reevaluate(precision=declared.replace(**formats))
-        if not _is_telling(lossy):
+        if not _is_tight(lossy):
             continue
-        found = compare(outcome, lossy)
-        unit = max(FORMATS[name].unit_roundoff for name in formats.values())
-        if (found.measurement.max_abs or 0.0) < LEAST_ERROR * unit * _largest(lossy):
+        comparison = compare(outcome, lossy)
+        unit_roundoff = max(FORMATS[name].unit_roundoff for name in formats.values())
+        if (comparison.measurement.max_abs or 0.0) < LEAST_ERROR * unit_roundoff * _largest(lossy):
             continue
-        right = [each for each in (found, compare(outcome, _cut_off(lossy))) if not each.problem]
-        if right:
-            explained[loss] = min(each.measurement.error_ratio or 0.0 for each in right)
-    named = next((loss for loss, ratio in explained.items() if ratio <= LIKELY), next(iter(explained), None))
-    return f"; consistent with {named}" if named else ""
+        comparisons = (comparison, compare(outcome, _truncate_operands(lossy)))
+        passing = [comparison.measurement for comparison in comparisons if not comparison.problem]
+        if passing:
+            ratios[loss] = min(measurement.error_ratio or 0.0 for measurement in passing)
+    likely = next((loss for loss, ratio in ratios.items() if ratio <= LIKELY), next(iter(ratios), None))
+    return f"; consistent with {likely}" if likely else ""
 
 
-def _cut_off(nearest: Reference) -> Reference:
-    """The same where operands are not rounded to nearest, but cut off, which takes half a unit of each on average.
+def _truncate_operands(nearest: Reference) -> Reference:
+    """The reference for operands that are truncated instead of rounded to nearest: a loss of half an ulp on average.
 
-    That is shared by all results: two operands move a result by its own size and along a scale, as it were.
+    All results share this bias: the two operands together change a result as a wrong scale would, and an inner scale.
     """
     precision, deviation = nearest.precision, nearest.deviation
     assert precision is not None
@@ -71,8 +72,8 @@ def _cut_off(nearest: Reference) -> Reference:
     return replace(nearest, error=nearest.error + bias, shared=nearest.shared + bias)
 
 
-def _is_telling(reference: Reference) -> bool:
-    return reference.error is not None and bool(np.median(reference.error) <= TELLING * _largest(reference))
+def _is_tight(reference: Reference) -> bool:
+    return reference.error is not None and bool(np.median(reference.error) <= MAX_BOUND * _largest(reference))
 
 
 def _largest(reference: Reference) -> float:

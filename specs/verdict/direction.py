@@ -1,6 +1,6 @@
-"""Directions: what a check asks a backend for, and the outputs that must come back.
+"""Directions: what a check computes on a backend (the result, or gradients), and the outputs that must be returned.
 
-A direction is an object of its own: which cases have it, which outputs it has, and how a backend is asked for them.
+A direction is an object that knows which cases have it, which outputs it has, and which method of a backend to call.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RESULT = "result"
 
 
 class Computes(Protocol):
-    """What a verdict needs of a backend."""
+    """The part of a backend that a verdict needs."""
 
     def unsupported(self, check: Check) -> str | None: ...
     def precision(self, check: Check) -> Precision: ...
@@ -33,10 +33,10 @@ class Computes(Protocol):
 class Output:
     """One array that a check must return.
 
-    label        `result`, or the operand whose gradient it is
-    case         what it is of: the check's own case, or the same under a designed recipe
-    gradient_of  the operand whose gradient it is, if it is one
-    recipe       the designed recipe of its inputs, if they are not the case's own
+    label        `result`, or the name of the operand whose gradient it is
+    case         the case that is computed: the check's own, or the same case with a designed recipe of inputs
+    gradient_of  the operand whose gradient it is; None for a result
+    recipe       the designed recipe of its inputs; None for the case's own inputs
     """
 
     label: str
@@ -46,36 +46,36 @@ class Output:
 
     @property
     def words(self) -> str:
-        """How a reason names it; "" for the case's own result."""
+        """The name of this output in a reason; "" for the case's own result."""
         if self.gradient_of is not None:
             return f"gradient of {self.gradient_of}"
         return f"on {self.recipe} inputs" if self.recipe else ""
 
 
 class DesignedError(Exception):
-    """What a backend raised on designed inputs, after it had computed the case's own."""
+    """An exception of a backend on designed inputs, after it had computed the case's own."""
 
 
 class Direction(ABC):
-    """What is computed of a case; `name` is that of a check and of `--direction`."""
+    """What is computed of a case; `name` is its name in a check and in `--direction`."""
 
     name: ClassVar[str]
 
     @abstractmethod
     def exists(self, case: Case, dtype: str) -> bool:
-        """Whether a case of this dtype has it."""
+        """Whether a case has this direction in this dtype."""
 
     @abstractmethod
     def outputs(self, check: Check) -> list[Output]:
-        """What must come back, at least one; raises CaseError for a case without a meaning."""
+        """The outputs that must be returned, at least one; raises CaseError for an invalid case."""
 
     @abstractmethod
     def run(self, backend: Computes, check: Check, outputs: list[Output]) -> dict[Output, Array]:
-        """What does come back; raises whatever the framework raises."""
+        """The outputs that the backend returns; raises whatever the framework raises."""
 
 
 class Forward(Direction):
-    """The result, on the case's own inputs and on those that are designed."""
+    """The result, on the case's own inputs and on designed inputs."""
 
     name = "forward"
 
@@ -84,34 +84,34 @@ class Forward(Direction):
 
     def outputs(self, check: Check) -> list[Output]:
         recipes = designed.applicable_recipes(check.case, check.dtype)
-        own = Output(RESULT, check.case)
-        return [own, *(Output(RESULT, designed.with_recipe(check.case, name), recipe=name) for name in recipes)]
+        own_result = Output(RESULT, check.case)
+        return [own_result, *(Output(RESULT, designed.with_recipe(check.case, name), recipe=name) for name in recipes)]
 
     def run(self, backend: Computes, check: Check, outputs: list[Output]) -> dict[Output, Array]:
-        found = {}
+        results = {}
         for output in outputs:
             try:
-                found[output] = backend.run(check, inputs.operands(output.case, check.dtype))
+                results[output] = backend.run(check, inputs.operands(output.case, check.dtype))
             except Exception as error:
                 if output.recipe is None or is_out_of_memory(error):
                     raise
                 raise DesignedError(f"{output.words} {in_one_line(error)}") from error
-        return found
+        return results
 
 
 class Gradient(Direction):
-    """The vector-Jacobian product for every operand that varies."""
+    """The vector-Jacobian product for every differentiable operand."""
 
     name = "grad"
 
     def exists(self, case: Case, dtype: str) -> bool:
-        """Of numbers that vary continuously, in a computation that has a meaning.
+        """For inexact dtypes, in a valid case that does not turn gradients off.
 
-        Attention that holds NaN to be right, for queries without keys or under a mask, has no derivative there.
+        Attention whose case expects NaN, for queries without keys or under a mask, has no derivative there.
         """
         config = case.config
-        wanted = dtype in config.gradient if isinstance(config.gradient, list) else config.gradient
-        if not wanted or config.expected_error:
+        requested = dtype in config.gradient if isinstance(config.gradient, list) else config.gradient
+        if not requested or config.expected_error:
             return False
         if isinstance(config, AttentionConfig) and (config.fully_masked == "nan" or config.masked_values == "spread"):
             return False
@@ -124,14 +124,14 @@ class Gradient(Direction):
 
     def run(self, backend: Computes, check: Check, outputs: list[Output]) -> dict[Output, Array]:
         operands, cotangent = inputs.operands(check.case, check.dtype), inputs.cotangent(check.case, check.dtype)
-        found = backend.gradient(check, operands, cotangent)
-        return {output: found[output.label] for output in outputs if output.label in found}
+        gradients = backend.gradient(check, operands, cotangent)
+        return {output: gradients[output.label] for output in outputs if output.label in gradients}
 
 
 DIRECTIONS: Mapping[str, Direction] = {direction.name: direction for direction in (Forward(), Gradient())}
 
 
-# What an exception says ---------------------------------------------------------------------------------------------
+# Messages of exceptions ---------------------------------------------------------------------------------------------
 
 OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resource exhausted")
 LONGEST_MESSAGE = 500
@@ -143,4 +143,4 @@ def in_one_line(error: Exception) -> str:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or any(phrase in str(error).lower() for phrase in OUT_OF_MEMORY)

@@ -1,9 +1,9 @@
-"""What arithmetic was observed, in words, and whether that is what was declared.
+"""Observed properties of arithmetic as text, and how they compare with the declared precision.
 
-property    words
-multiply    the format of factors, by the bits of its significand: a format's name, or `16 bits`
-accumulate  the same of sums; `45 bits or more` where all that was tried was held
-rounding    nearest, truncated: of what an accumulator or the result cannot hold
+property    observed values
+multiply    the format of factors, by the bits of its significand: the name of a format, or `16 bits`
+accumulate  the same for sums; `45 bits or more` where the accumulator kept every term that was tried
+rounding    nearest, truncated: how an accumulator or the result rounds
 subnormals  kept, flushed
 repeatable  bit for bit, where memory is aligned alike, not bit for bit
 """
@@ -25,7 +25,7 @@ Held = Literal["as declared", "finer", "coarser"]
 
 
 def declared(precision: Precision) -> dict[str, str]:
-    """What should be observed; a product that is rounded before it is added looks like a rounded factor."""
+    """The properties to be observed; a product that is rounded before it is added looks like a rounded factor."""
     factor = min(precision.storage, precision.multiply, precision.accumulate, key=lambda format: format.precision)
     return {
         "multiply": factor.name,
@@ -37,25 +37,27 @@ def declared(precision: Precision) -> dict[str, str]:
 
 
 def held(observed: str, declared: str) -> Held:
-    """Of one property: how what was observed compares.  Nothing is declared of how memory is aligned."""
-    found, promised = bits(observed), bits(declared)
-    if found is not None and promised is not None:
-        return "as declared" if found == promised else "finer" if found > promised else "coarser"
+    """Compare one observed property with the declared one.  A dependence on memory alignment is never a violation."""
+    observed_bits, declared_bits = bits(observed), bits(declared)
+    if observed_bits is not None and declared_bits is not None:
+        if observed_bits == declared_bits:
+            return "as declared"
+        return "finer" if observed_bits > declared_bits else "coarser"
     if observed in (declared, ALIKE):
         return "as declared"
     return "coarser" if observed in (TRUNCATED, FLUSHED, UNREPEATABLE) else "finer"
 
 
-def bits(word: str) -> int | None:
-    """Of a significand, at least; None of what is no format."""
-    if word in FORMATS:
-        return FORMATS[word].precision
-    number = word.partition(" ")[0]
+def bits(text: str) -> int | None:
+    """The bits of a significand, at least, from an observed value; None where that is no format."""
+    if text in FORMATS:
+        return FORMATS[text].precision
+    number = text.partition(" ")[0]
     return int(number) if number.isdigit() else None
 
 
 def coarser(observed: Mapping[str, str], precision: Precision) -> str:
-    """What is worse than declared, as a reason; "" if nothing is."""
-    said = declared(precision)
-    worse = (name for name, word in observed.items() if held(word, said[name]) == "coarser")
-    return "; ".join(f"{name} is {observed[name]}, declared {said[name]}" for name in worse)
+    """The properties that are worse than declared, as a reason; "" if there is none."""
+    expected = declared(precision)
+    worse = (name for name, value in observed.items() if held(value, expected[name]) == "coarser")
+    return "; ".join(f"{name} is {observed[name]}, declared {expected[name]}" for name in worse)

@@ -1,4 +1,4 @@
-"""What pytest is told of a check: the text of a failure, and the properties in JUnit XML."""
+"""A check's record for pytest: the text of a failure, and the properties in JUnit XML."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ PROPERTIES = (
 
 
 def properties(record: Record) -> list[tuple[str, object]]:
-    """What JUnit XML tells of a record."""
+    """The properties of a record in JUnit XML."""
     fields = record.as_json()
-    told: list[tuple[str, object]] = [(name, fields[name]) for name in PROPERTIES if fields[name] is not None]
-    return [*told, ("source", f"{record.file}:{record.line}")]
+    pairs: list[tuple[str, object]] = [(name, fields[name]) for name in PROPERTIES if fields[name] is not None]
+    return [*pairs, ("source", f"{record.file}:{record.line}")]
 
 
 def explain(check: Check, record: Record, version: str | None) -> str:
-    """All that a failing check shows: what was computed on what, what was wrong, and how to run it again.
+    """The text of a failing check: what was computed and where, what was wrong, and how to run it again.
 
     `version` is that of the framework.
     """
-    found, worst = record.measurement, record.measurement.worst
+    measurement, worst = record.measurement, record.measurement.worst
     framework = f"{check.backend} {version or ''}".strip()
-    gradient = found.bound.get("gradient_of")
+    gradient = measurement.bound.get("gradient_of")
     of = f" of the gradient of {gradient}" if gradient else ""
     facts = {
         "about": check.case.config.about,
@@ -38,9 +38,9 @@ def explain(check: Check, record: Record, version: str | None) -> str:
         "on": f"{framework} {check.device}: {check.implementation}, {check.mode}, {check.dtype}, {check.direction}",
         record.verdict: record.reason,
         "worst": worst and f"{list(worst.index)}{of}: expected {worst.expected}, got {worst.got}, bound {worst.bound}",
-        "ratio": found.error_ratio is not None and f"{found.error_ratio:.4g} times the bound",
-        "ULPs": found.max_ulp is not None and f"{found.max_ulp:.4g} at most",
-        "RMS": found.rms is not None and f"{found.rms:.4g} times the deviation of correct arithmetic",
+        "ratio": measurement.error_ratio is not None and f"{measurement.error_ratio:.4g} times the bound",
+        "ULPs": measurement.max_ulp is not None and f"{measurement.max_ulp:.4g} at most",
+        "RMS": measurement.rms is not None and f"{measurement.rms:.4g} times the deviation of correct arithmetic",
         "again": record.again,
     }
     lines = [f"{record.file}:{record.line}: {check.case.id}"]
@@ -49,20 +49,20 @@ def explain(check: Check, record: Record, version: str | None) -> str:
 
 
 def fields(check: Check) -> str:
-    """What the case says, in one line."""
-    aside = {"about", "source", "weak", "dtypes", "modes", "implementations"}
-    said = check.case.config.model_dump(exclude_unset=True, exclude=aside)
-    line = ", ".join(f"{name}: {json.dumps(plain(value))}" for name, value in said.items())
+    """The fields of the case that define its computation, in one line."""
+    excluded = {"about", "source", "weak", "dtypes", "modes", "implementations"}
+    stated = check.case.config.model_dump(exclude_unset=True, exclude=excluded)
+    line = ", ".join(f"{name}: {json.dumps(plain(value))}" for name, value in stated.items())
     return line if len(line) <= LONGEST else line[:LONGEST] + " …"
 
 
 class NotPassedError(Exception):
-    """Ends an item as failed; its text is all that is shown."""
+    """Fails an item of pytest; only its text is shown."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """A failure's text with the one line that pytest's short summary and JUnit XML look for in `reprcrash`."""
+    """A failure's text, with the one-line message that pytest's short summary and JUnit XML read from `reprcrash`."""
 
     text: str
     message: str

@@ -1,4 +1,4 @@
-"""Whether what a check came to is what a recorded deviation says is observed."""
+"""Whether the outcome of a check is the observation that a deviation records."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def shows(
     expected: Reference | None,
     reevaluate: Callable[..., Reference],
 ) -> bool:
-    """Whether the outcome of a check is what `observed` says.
+    """Whether the outcome of a check is as `observed` describes it.
 
-    `expected` is None for a case that must be refused.  `reevaluate(precision=..., config=..., dtype=...)` gives the
-    reference under another declared precision, for another statement of the case, or for a result of another dtype.
+    `expected` is None for a case that must be refused.  `reevaluate(precision=..., config=..., dtype=...)` returns the
+    reference under another declared precision, for another config of the case, or for a result of another dtype.
     """
     if isinstance(outcome, Exception):
         if observed.error is None or expected is None:
@@ -50,76 +50,79 @@ def shows(
     if observed.computed_in:
         if outcome.dtype.kind not in "iu" or outcome.shape != expected.shape:
             return False
-        return _is_rounded(outcome, _computed_in(observed.computed_in, check.case.config, check, expected, reevaluate))
-    right = _as_read(observed, check, expected, reevaluate)
+        converted = _reference_in_dtype(observed.computed_in, check.case.config, check, expected, reevaluate)
+        return _is_rounded(outcome, converted)
+    reading = _reference_as_observed(observed, check, expected, reevaluate)
     if observed.value:
-        return outcome.shape == right.shape and _stands_for(observed.value, outcome, right)
-    return not compare(outcome, right).problem
+        return outcome.shape == reading.shape and _wrong_values_are(observed.value, outcome, reading)
+    return not compare(outcome, reading).problem
 
 
-def _stands_for(value: str, outcome: Array, right: Reference) -> bool:
-    """Whether what is wrong is NaN, a zero, or a zero of the other sign, and some number is."""
-    if right.precision is None:
+def _wrong_values_are(value: str, outcome: Array, expected: Reference) -> bool:
+    """Whether there are wrong elements, and all of them are NaN, or zero, or a zero of the other sign."""
+    if expected.precision is None:
         return False
     if value == "zero_signs":
-        unsigned = not compare(outcome, replace(right, signed=False)).problem
-        return unsigned and bool(np.any(opposite_zeros(components(outcome), right)))
-    ratio = error_ratio(components(outcome), right.value, _error(right), right.precision)
+        right_but_for_signs = not compare(outcome, replace(expected, signed=False)).problem
+        return right_but_for_signs and bool(np.any(opposite_zeros(components(outcome), expected)))
+    ratio = error_ratio(components(outcome), expected.value, _error(expected), expected.precision)
     wrong = components(outcome)[ratio > 1]
     return bool(wrong.size) and bool(np.all(np.isnan(wrong) if value == "nan" else wrong == 0))
 
 
-def _as_read(observed: Observed, check: Check, expected: Reference, reevaluate: Callable[..., Reference]) -> Reference:
-    """The reference of the case as the framework seems to have read it.
+def _reference_as_observed(
+    observed: Observed, check: Check, expected: Reference, reevaluate: Callable[..., Reference]
+) -> Reference:
+    """The reference of the case as the framework seems to have interpreted it.
 
-    A result of another dtype must be right for that: nothing may be computed more coarsely than that holds.
+    A result of another dtype must be right for that dtype: no step may be coarser than its format.
     """
-    config, precision = _restated(check.case.config, observed), expected.precision
+    config, precision = _config_as_observed(check.case.config, observed), expected.precision
     if observed.dtype is None:
         return reevaluate(precision=precision and precision.replace(**observed.precision or {}), config=config)
     if isinstance(config, EinsumConfig):
-        return _computed_in(observed.dtype, config, check, expected, reevaluate)
+        return _reference_in_dtype(observed.dtype, config, check, expected, reevaluate)
     dtype = DTYPES[observed.dtype]
     assert precision is not None
     assert dtype.format is not None
     coarser = {step: dtype.format.name for step in STEPS if getattr(precision, step).precision > dtype.format.precision}
-    found = reevaluate(precision=precision.replace(**coarser | (observed.precision or {})), config=config)
-    assert found.precision is not None
-    return replace(found, dtype=dtype, precision=replace(found.precision, storage=dtype.format))
+    reference = reevaluate(precision=precision.replace(**coarser | (observed.precision or {})), config=config)
+    assert reference.precision is not None
+    return replace(reference, dtype=dtype, precision=replace(reference.precision, storage=dtype.format))
 
 
-def _restated(config: Config, observed: Observed) -> Config:
-    """The case as the framework seems to have read it."""
-    restated = ("fully_masked", "causal", "masked_values")
-    said = {name: getattr(observed, name) for name in restated if getattr(observed, name)}
+def _config_as_observed(config: Config, observed: Observed) -> Config:
+    """The config of the case as the framework seems to have interpreted it."""
+    names = ("fully_masked", "causal", "masked_values")
+    changes = {name: getattr(observed, name) for name in names if getattr(observed, name)}
     if observed.scale_rounded_to and isinstance(config, AttentionConfig):
-        said["scale"] = float(round_to(config.score_scale, FORMATS[observed.scale_rounded_to]))
+        changes["scale"] = float(round_to(config.score_scale, FORMATS[observed.scale_rounded_to]))
     if observed.implicit_output and isinstance(config, EinsumConfig):
         terms, _ = parse(config.equation)
-        count = Counter(label for term in terms for label in term)
-        once = "".join(label for label, times in count.items() if times == 1 and label != ELLIPSIS)
-        said["equation"] = f"{config.equation}->{ELLIPSIS if ELLIPSIS in count else ''}{once}"
-    return config.model_copy(update=said)
+        counts = Counter(label for term in terms for label in term)
+        unique = "".join(label for label, count in counts.items() if count == 1 and label != ELLIPSIS)
+        changes["equation"] = f"{config.equation}->{ELLIPSIS if ELLIPSIS in counts else ''}{unique}"
+    return config.model_copy(update=changes)
 
 
-def _computed_in(
+def _reference_in_dtype(
     name: str, config: Config, check: Check, expected: Reference, reevaluate: Callable[..., Reference]
 ) -> Reference:
-    """The reference of a contraction whose operands are converted to another dtype, and whose result has that."""
+    """The reference of a contraction whose operands are converted to another dtype, which the result has too."""
     assert isinstance(config, EinsumConfig)
     operands = [*map(str, config.operand_dtypes or ())] or [check.dtype] * config.operand_count
-    said = {"operand_dtypes": operands, "dtypes": [name], "asks_for_dtype": True, "expect": None}
+    changes = {"operand_dtypes": operands, "dtypes": [name], "asks_for_dtype": True, "expect": None}
     flushes = expected.precision is not None and expected.precision.flushes
     precision = declared_precision(DTYPES[name], flushes=flushes) if DTYPES[name].inexact else None
-    return reevaluate(config=config.model_copy(update=said), precision=precision, dtype=name)
+    return reevaluate(config=config.model_copy(update=changes), precision=precision, dtype=name)
 
 
-def _is_rounded(outcome: Array, found: Reference) -> bool:
-    """Whether integers are within the bound of a floating result, as far as their dtype holds that."""
-    range_, y = np.iinfo(outcome.dtype), to_float64(found.value)
-    error = _error(found) + spacing(y, FORMATS[found.dtype.name])
-    held = (y - error >= range_.min) & (y + error <= range_.max)
-    return bool(np.all(~held | (np.abs(outcome.astype(np.float64) - y) <= error)))
+def _is_rounded(outcome: Array, expected: Reference) -> bool:
+    """Whether integers are within the bound of a floating-point result, where it lies in the range of their dtype."""
+    limits, y = np.iinfo(outcome.dtype), to_float64(expected.value)
+    error = _error(expected) + spacing(y, FORMATS[expected.dtype.name])
+    representable = (y - error >= limits.min) & (y + error <= limits.max)
+    return bool(np.all(~representable | (np.abs(outcome.astype(np.float64) - y) <= error)))
 
 
 def _error(expected: Reference) -> Array:

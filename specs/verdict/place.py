@@ -1,4 +1,4 @@
-"""Which checks a case gives rise to, at the places where something can be computed."""
+"""The checks of a case, on each backend and device where it can be computed."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from specs.verdict.direction import DIRECTIONS
 
 @dataclass(frozen=True)
 class Place:
-    """One backend on one device, and what may be computed there: what checks are made of.
+    """One backend on one device, with all that may be computed there.
 
     on_request  implementations that run only where a case names them
-    distinct    whether an implementation computes a config there otherwise than the rest do
+    distinct    whether an implementation computes a config differently from the backend's other implementations
     """
 
     backend: str
     device: str
     implementations: dict[str, tuple[str, ...]]  # by kind
     modes: tuple[str, ...]
-    directions: tuple[str, ...] = ("forward",)  # the others where the backend has them
-    dtypes: tuple[str, ...] | None = None  # narrowed to these; None: every dtype of the case
+    directions: tuple[str, ...] = ("forward",)
+    dtypes: tuple[str, ...] | None = None  # only these; None: every dtype of the case
     on_request: frozenset[str] = frozenset()
     distinct: Callable[[Config, str, str], bool] = lambda config, implementation, device: True
 
     def offers(self, config: Config, implementation: str) -> bool:
-        """Whether a check of this implementation is made."""
-        named = config.implementations
-        if implementation not in named if named is not None else implementation in self.on_request:
+        """Whether this implementation of a config is checked."""
+        names = config.implementations
+        if implementation not in names if names is not None else implementation in self.on_request:
             return False
         return self.distinct(config, implementation, self.device)
 

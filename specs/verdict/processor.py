@@ -1,4 +1,4 @@
-"""What this machine's processor has, where a framework chooses its kernels by that."""
+"""Features of this machine's processor, by which some frameworks choose their kernels."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 
 @cache
 def features() -> frozenset[str]:
-    """As Linux names them, such as `avx512_vnni`; none where it does not say."""
+    """The features by their names in Linux, such as `avx512_vnni`; none on other systems."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, names = line.partition(":")
-            if name.strip() in ("flags", "Features"):  # of x86 and of ARM
+            if name.strip() in ("flags", "Features"):  # on x86 and on ARM
                 return frozenset(names.split())
     return frozenset()
 
 
 def has(condition: str) -> bool:
-    """Whether the processor has one of some features, `avx512_vnni|avx_vnni`, or has none of them, `!avx512_vnni`."""
+    """Whether the processor has one of several features (`avx512_vnni|avx_vnni`), or none of them (`!avx512_vnni`)."""
     names = condition.removeprefix("!").split("|")
     return bool(features().intersection(names)) != condition.startswith("!")
 
 
 def meets(conditions: Iterable[str]) -> bool:
-    """Whether all of them hold."""
+    """Whether the processor meets all conditions."""
     return all(map(has, conditions))

@@ -1,4 +1,4 @@
-"""Properties of what a case states, by which a known difference is recognised in cases that nobody named."""
+"""Properties of a case's config, by which a known difference is recognised in cases that no entry names."""
 
 from __future__ import annotations
 
@@ -38,53 +38,53 @@ Property = Literal[
 ]
 
 
-def _text(holds: Callable[[str], bool]) -> Callable[[Config], bool]:
-    """Of an equation as it is written, valid or not."""
-    return lambda config: isinstance(config, EinsumConfig) and holds(config.equation)
+def _text(predicate: Callable[[str], bool]) -> Callable[[Config], bool]:
+    """A property of an equation as it is written, valid or not."""
+    return lambda config: isinstance(config, EinsumConfig) and predicate(config.equation)
 
 
-def _parsed(holds: Callable[[tuple[Term, ...], Term | None, list[Shape]], bool]) -> Callable[[Config], bool]:
-    """Of an equation that follows the grammar, whether or not the shapes fit."""
+def _parsed(predicate: Callable[[tuple[Term, ...], Term | None, list[Shape]], bool]) -> Callable[[Config], bool]:
+    """A property of an equation that follows the grammar, whether or not the shapes fit."""
 
-    def of_config(config: Config) -> bool:
+    def has_property(config: Config) -> bool:
         if not isinstance(config, EinsumConfig):
             return False
         try:
-            return holds(*parse(config.equation), list(einsum_shapes(config).values()))
+            return predicate(*parse(config.equation), list(einsum_shapes(config).values()))
         except CaseError:
             return False
 
-    return of_config
+    return has_property
 
 
-def _bound(holds: Callable[[Contraction, list[Shape]], bool]) -> Callable[[Config], bool]:
-    """Of an equation that has a meaning."""
+def _bound(predicate: Callable[[Contraction, list[Shape]], bool]) -> Callable[[Config], bool]:
+    """A property of an equation that is valid for its shapes."""
 
-    def of_config(config: Config) -> bool:
+    def has_property(config: Config) -> bool:
         if not isinstance(config, EinsumConfig):
             return False
         try:
             shapes = list(einsum_shapes(config).values())
-            return holds(bind(config.equation, shapes), shapes)
+            return predicate(bind(config.equation, shapes), shapes)
         except CaseError:
             return False
 
-    return of_config
+    return has_property
 
 
-def _attention(holds: Callable[[AttentionConfig], bool]) -> Callable[[Config], bool]:
-    return lambda config: isinstance(config, AttentionConfig) and holds(config)
+def _attention(predicate: Callable[[AttentionConfig], bool]) -> Callable[[Config], bool]:
+    return lambda config: isinstance(config, AttentionConfig) and predicate(config)
 
 
 def _summed_alone(contraction: Contraction, shapes: list[Shape]) -> bool:
-    """A label that is summed has its size in one operand alone, so that its sum can be a plain reduction."""
-    having = Counter(
+    """A summed label has its full size in only one operand, so that its sum can be a plain reduction."""
+    operand_counts = Counter(
         label
         for term, shape in zip(contraction.operands, shapes, strict=True)
         for label, size in set(zip(term, shape, strict=True))
         if size == contraction.sizes[label]
     )
-    return any(having[label] == 1 for label in contraction.summed_labels)
+    return any(operand_counts[label] == 1 for label in contraction.summed_labels)
 
 
 def _label_of_size_one(contraction: Contraction, shapes: list[Shape]) -> bool:
@@ -97,7 +97,7 @@ def _label_of_size_one(contraction: Contraction, shapes: list[Shape]) -> bool:
 
 
 def _ellipsis_left_out(contraction: Contraction, shapes: list[Shape]) -> bool:
-    """There are unnamed axes, and they are summed over."""
+    """There are unnamed axes, and they are summed."""
     return any(label.startswith(ELLIPSIS) for label in contraction.summed_labels)
 
 
@@ -105,8 +105,10 @@ def _diagonal_of_size_one(terms: tuple[Term, ...], output: Term | None, shapes: 
     """Within one operand a label has size 1 and another size."""
     for term, shape in zip(terms, shapes, strict=False):
         if ELLIPSIS not in term and len(term) == len(shape):
-            sizes = {label: {size for own, size in zip(term, shape, strict=True) if own == label} for label in term}
-            if any(len(found) == 2 and 1 in found for found in sizes.values()):
+            sizes: dict[str, set[int]] = {label: set() for label in term}
+            for label, size in zip(term, shape, strict=True):
+                sizes[label].add(size)
+            if any(len(label_sizes) == 2 and 1 in label_sizes for label_sizes in sizes.values()):
                 return True
     return False
 

@@ -1,6 +1,6 @@
 """The result of one check, as every report reads it.
 
-Plain Python types only: a record travels from an xdist worker to the controller, which rejects NumPy scalars.
+A record holds plain Python types only: an xdist worker sends it to the controller, and NumPy scalars cannot be sent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ SCHEMA_VERSION = 1
 Verdict = Literal["pass", "deviation", "unsupported", "fail", "error"]
 VERDICTS: tuple[Verdict, ...] = ("pass", "deviation", "unsupported", "fail", "error")
 
-# How a reason begins where there is no measurement, or where the verdict alone does not tell that a result is right
+# Prefixes of reasons without a measurement, or whose verdict alone does not say whether the result is right
 REFUSED, ACCEPTED, RAISED, STALE = "refused: ", "accepted what must be refused ", "raised ", "stale: "
 
 
@@ -29,17 +29,18 @@ class Worst:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What comparing one result with its reference found.
+    """How one result compares with its reference.
 
     error_ratio     max over elements of |error| / bound; None where nothing could be compared, inf where a value
                     differs although the bound is zero (JSON has no inf: written as the string "inf")
     max_ulp         largest error in units of the output format's last place; max_abs: largest absolute error
-    nan, infinite   how many numbers of the result are (a complex value has two)
-    digest          of the result's bytes: two equal digests are the same bits
+    nan, infinite   count of such numbers in the result (a complex value has two numbers)
+    digest          hash of the result's bytes: equal digests mean equal bits
     bound           how the bound was derived: precision formats, contraction length …
     rms             root mean square of error / standard deviation of correct arithmetic: about 1 or less; None where
                     errors are not known to average out, or are too few
-    bias            how far the result, or a scale within the computation, seems off by a factor, less 1: 0.001 is 0.1%
+    bias            estimated relative error of the result as a whole, or of a scale within the computation; 0.001 is
+                    0.1%
     """
 
     error_ratio: float | None = None
@@ -58,7 +59,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Weakness:
-    """Why a check proves little (`specs.verdict.weakness`), and why its case is worth having, if it says so."""
+    """Why a check proves little (`specs.verdict.weakness`); `mark` is why its case is worth having, if it says so."""
 
     reason: str
     mark: str | None
@@ -68,9 +69,9 @@ class Weakness:
 class Record:
     """One check's verdict and the evidence for it.
 
-    observed    of a probe, what the result shows of the arithmetic: property → in words (`specs.verdict.effective`)
-    repeatable  whether another run gave the same bits; None: not asked
-    again       the shell command that runs this check and nothing else
+    observed    for a probe, the observed properties of arithmetic: property → text (`specs.verdict.effective`)
+    repeatable  whether another run gave the same bits; None: not tested
+    again       the shell command that runs only this check
     """
 
     id: str
@@ -95,17 +96,17 @@ class Record:
     again: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Flat JSON-able mapping; the measurement's fields stand beside the others."""
+        """A flat mapping of JSON's types; the fields of the measurement are on the same level as the others."""
         fields = asdict(self)
         fields |= fields.pop("measurement")
         return {"schema": SCHEMA_VERSION, **plain(fields)}
 
 
 def plain(value: Any) -> Any:
-    """JSON's own types: tuples become lists, non-finite and complex numbers text, and text is such as can be written.
+    """Convert to JSON's types: tuples become lists, non-finite and complex numbers text, and all text can be encoded.
 
-    Integers of more than 32 bits become text too: execnet fails on large negative ones, and the numbers of a page's
-    script have 53 bits.
+    Integers of more than 32 bits become text too: execnet fails on large negative ones, and numbers in JavaScript have
+    53 bits.
     """
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
@@ -123,5 +124,5 @@ def plain(value: Any) -> Any:
 
 
 def encodable(text: str) -> str:
-    """Text without lone surrogates, which neither a file nor the channel to another process can hold."""
+    """Text without lone surrogates, which cannot be written to a file or sent to another process."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""What a case says, as every report reads it: JSON's own types, written once for all checks of a case."""
+"""The content of a case, as every report reads it: in JSON's types, written once for all checks of the case."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from specs.verdict.record import SCHEMA_VERSION, plain
 def statement(case: Case) -> dict[str, Any]:
     """The fields of a case with its file's defaults, and what follows from them.
 
-    config  what is written, defaults of the file included and those of the model left out
+    config  the fields that are stated, including the defaults of the file but not those of the model
     data    the recipe of its inputs
-    shapes  of each operand, in order; None where the case is meaningless already in that
+    shapes  of the operands, in order; None where the case is invalid because of them
     """
     config = case.config
     try:
         shapes = einsum_shapes(config) if isinstance(config, EinsumConfig) else attention_shapes(config)
     except CaseError:
         shapes = None
-    said = {
+    fields = {
         "case": case.id,
         "kind": case.kind,
         "config": config.model_dump(exclude_unset=True),
         "data": config.data,
         "shapes": shapes,
     }
-    return {"schema": SCHEMA_VERSION, **plain(said)}
+    return {"schema": SCHEMA_VERSION, **plain(fields)}

@@ -1,4 +1,4 @@
-"""One check as it is tried: what the backend returned or raised, what is right, and how the two compare."""
+"""Run one check on a backend: what it returned or raised, the references, and how the two compare."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ MISSING = Comparison("missing: the framework sees no connection to the result", 
 
 @dataclass(frozen=True)
 class Returned:
-    """What a backend returned, of the outputs that were asked for."""
+    """The outputs that a backend returned; one that is required may be missing."""
 
     results: Mapping[Output, Array]
 
 
 @dataclass(frozen=True)
 class Raised:
-    """What a backend raised instead."""
+    """The exception that a backend raised instead."""
 
     error: Exception
 
@@ -45,7 +45,7 @@ Outcome = Returned | Raised
 
 @dataclass(frozen=True)
 class Trial:
-    """One check on one backend; `work` is the folder that keeps dear references."""
+    """One check on one backend; `work` is the folder in which expensive references are cached."""
 
     check: Check
     backend: Computes
@@ -56,7 +56,7 @@ class Trial:
         return DIRECTIONS[self.check.direction].outputs(self.check)
 
     def run(self) -> tuple[Outcome, float]:
-        """The outcome, and the seconds that the backend took; inputs are made beforehand."""
+        """Run the check: the outcome, and the seconds that the backend took; inputs are generated before."""
         for output in self.outputs:
             inputs.operands(output.case, self.check.dtype)
         outcome: Outcome
@@ -68,10 +68,10 @@ class Trial:
         return outcome, time.perf_counter() - started
 
     def again(self) -> Iterator[Array]:
-        """The result once more, from new copies of the operands; and from copies that are aligned otherwise."""
+        """The result of two more runs: on new copies of the operands, and on copies with another alignment."""
         operands = inputs.operands(self.check.case, self.check.dtype)
-        for each in (operands, {name: memory.unaligned(array) for name, array in operands.items()}):
-            yield self.backend.run(self.check, each)
+        yield self.backend.run(self.check, operands)
+        yield self.backend.run(self.check, {name: memory.unaligned(array) for name, array in operands.items()})
 
     def reference(
         self,
@@ -80,40 +80,40 @@ class Trial:
         config: Config | None = None,
         dtype: str | None = None,
     ) -> Reference:
-        """Under the declared precision, the case's own statement and the check's dtype, unless others are given."""
+        """The reference of an output; by default for the declared precision, the case's config, the check's dtype."""
         check, case = self.check, output.case
         operands = inputs.operands(case, check.dtype)
         if config is not None:
             case = replace(case, config=config)
         if precision is None and DTYPES[check.dtype].inexact:
             precision = self.backend.precision(check)
-        found = reference(case, dtype or check.dtype, operands, precision, self.work, output.gradient_of)
-        return replace(found, facts=found.facts | {"data": output.recipe}) if output.recipe else found
+        expected = reference(case, dtype or check.dtype, operands, precision, self.work, output.gradient_of)
+        return replace(expected, facts=expected.facts | {"data": output.recipe}) if output.recipe else expected
 
     def compared(self, returned: Returned) -> Compared:
-        """Every output with its reference."""
-        found = {
+        """Compare every output with its reference."""
+        comparisons = {
             output: compare(returned.results[output], self.reference(output)) if output in returned.results else MISSING
             for output in self.outputs
         }
-        return Compared(self, returned, found)
+        return Compared(self, returned, comparisons)
 
     def weakness(self) -> Weakness | None:
-        """Why the check proves little, and what its case says to that, or that it is due to the backend's precision."""
+        """Why the check proves little; the mark is the case's own, or names the backend's precision as the cause."""
         config, dtype = self.check.case.config, DTYPES[self.check.dtype]
         reason = None if config.expected_error or config.probe else weakness(map(self.reference, self.outputs))
         if reason is None:
             return None
         if config.weak is None and dtype.inexact:
-            usual = declared_precision(dtype)
-            if weakness(self.reference(output, usual) for output in self.outputs) is None:
+            default = declared_precision(dtype)
+            if weakness(self.reference(output, default) for output in self.outputs) is None:
                 return Weakness(reason, "only in the precision that the backend declares")
         return Weakness(reason, config.weak)
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What was returned beside what is right."""
+    """The outputs that were returned, each compared with its reference."""
 
     trial: Trial
     returned: Returned
@@ -125,13 +125,13 @@ class Compared:
 
     @property
     def reason(self) -> str:
-        """What is wrong, and what it looks like; "" where all is right."""
+        """The problems of all outputs, each with a likely cause; "" where all are right."""
         return "; ".join(map(self._reason, self.wrong))
 
     @property
     def measurement(self) -> Measurement:
-        """That of the worst output, with a digest of all."""
-        worst = max(self.comparisons.values(), key=_badness).measurement
+        """The measurement of the worst output, with a digest of all outputs."""
+        worst = max(self.comparisons.values(), key=_severity).measurement
         if len(self.comparisons) == 1:
             return worst
         digests = "".join(str(comparison.measurement.digest) for comparison in self.comparisons.values())
@@ -146,7 +146,7 @@ class Compared:
         return reason + consistent_with(self.returned.results[output], reevaluate(), reevaluate)
 
 
-def _badness(comparison: Comparison) -> tuple[bool, float]:
-    """Wrong before right, then by the error ratio; what could not even be compared is worst."""
+def _severity(comparison: Comparison) -> tuple[bool, float]:
+    """Wrong is worse than right, then by the error ratio; values that could not be compared are worst."""
     ratio = comparison.measurement.error_ratio
     return bool(comparison.problem), math.inf if ratio is None else ratio

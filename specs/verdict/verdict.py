@@ -1,6 +1,6 @@
 """From a check to its record: inputs, reference, one run of the backend, comparison, recorded deviations.
 
-Whatever a framework raises is evidence, not an accident: it is compared with what the case expects.
+An exception of a framework is a regular outcome: it is compared with what the case expects.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def judge(
 ) -> Record:
     """Run one check to its verdict.
 
-    `id` is pytest's node id and `file` the case file, as the record names them; `deviations` are all that are recorded
-    for the backend; `work` keeps dear references between runs.  Raises only for the suite's own faults, and CaseError
-    for a case that contradicts itself.
+    `id` is pytest's node id and `file` the case file, as they are written in the record; `deviations` are all that are
+    recorded for the backend; `work` is the folder in which expensive references are cached.  Raises CaseError for a
+    case that contradicts itself, and otherwise only for faults of the suite.
     """
-    lacking = backend.unsupported(check)
-    record = _record(check, id, file, "unsupported", lacking or "")
-    if lacking:
+    unsupported = backend.unsupported(check)
+    record = _record(check, id, file, "unsupported", unsupported or "")
+    if unsupported:
         return record
     trial = Trial(check, backend, work)
     outcome, seconds = trial.run()
@@ -54,7 +54,7 @@ def judge(
         weak=trial.weakness(),
     )
     if check.case.config.probe and isinstance(outcome, Returned):
-        record = _probed(record, trial, outcome.results[trial.outputs[0]])
+        record = _with_readout(record, trial, outcome.results[trial.outputs[0]])
     return _with_deviations(record, finding, [entry for entry in deviations if entry.deviation.applies(check)])
 
 
@@ -74,7 +74,7 @@ def _record(check: Check, id: str, file: str, verdict: Verdict, reason: str) -> 
 
 @dataclass(frozen=True)
 class _Finding:
-    """What an outcome is, before recorded deviations are applied; `compared` where there was something to compare."""
+    """The verdict on an outcome before deviations are applied; `compared` is None where nothing was compared."""
 
     trial: Trial
     outcome: Outcome
@@ -87,7 +87,7 @@ class _Finding:
         return self.compared.measurement if self.compared else Measurement()
 
     def shows(self, observed: Observed) -> bool:
-        """Whether the outcome is as `observed` says; of several outputs, each that is not right."""
+        """Whether the outcome is as `observed` describes it; with several outputs, every wrong one must be."""
         first = self.trial.outputs[0]
         if isinstance(self.outcome, Raised):
             return self._shows(observed, first, self.outcome.error)
@@ -106,10 +106,10 @@ class _Finding:
             return False
         if not output.case.config.probe_design or isinstance(result, Exception) or expected is None:
             return True
-        # The bound of a probe is wide, for magnitudes cancel; what it observes is held against what is recorded
+        # The bound of a probe is wide because magnitudes cancel, so its readout is compared with the recorded precision
         assert expected.precision is not None
-        recorded = expected.precision.replace(**observed.precision or {})
-        return not effective.coarser(readout.read(self.trial.check.case, result, expected), recorded)
+        recorded_precision = expected.precision.replace(**observed.precision or {})
+        return not effective.coarser(readout.read(self.trial.check.case, result, expected), recorded_precision)
 
 
 def _finding(trial: Trial, outcome: Outcome) -> _Finding:
@@ -127,12 +127,12 @@ def _finding(trial: Trial, outcome: Outcome) -> _Finding:
 
 
 def _expected(trial: Trial, output: Output) -> Reference | None:
-    """None for a case that every backend must refuse."""
+    """The reference of an output; None for a case that every backend must refuse."""
     return None if trial.check.case.config.expected_error else trial.reference(output)
 
 
-def _probed(record: Record, trial: Trial, result: Array) -> Record:
-    """The record with what a probe observes; it fails where that is worse than what is declared."""
+def _with_readout(record: Record, trial: Trial, result: Array) -> Record:
+    """The record with the readout of a probe; the check fails where that is coarser than declared."""
     expected = trial.reference(trial.outputs[0])
     assert expected.precision is not None
     if trial.check.case.config.probe == "repeatable":
@@ -148,16 +148,16 @@ def _probed(record: Record, trial: Trial, result: Array) -> Record:
 
 
 def _with_deviations(record: Record, finding: _Finding, entries: Sequence[Recorded]) -> Record:
-    """A difference that is recorded, and still as recorded, is a deviation; a recorded one that is gone is stale."""
+    """The record with deviations applied: an observed entry makes it a deviation, an entry that is gone is stale."""
     if record.verdict == "pass":
-        gone = next((entry for entry in entries if entry.must_show), None)
-        if gone is None:
+        stale = next((entry for entry in entries if entry.must_show), None)
+        if stale is None:
             return record
-        reason = f"{STALE}{gone.place} records `{gone.deviation.observed}`, but the result is right; remove the entry"
+        reason = f"{STALE}{stale.place} records `{stale.deviation.observed}`, but the result is right; remove the entry"
         return replace(record, verdict="fail", reason=reason)
     for entry in entries:
         if finding.shows(entry.deviation.observed):
-            stated: dict[str, Any] = entry.deviation.model_dump(exclude_unset=True) | {"place": entry.place}
-            return replace(record, verdict="deviation", reason=entry.deviation.reason, deviation=stated)
-    recorded = " or ".join(f"`{entry.deviation.observed}` ({entry.place})" for entry in entries)
-    return replace(record, reason=f"{record.reason}; recorded is {recorded}") if entries else record
+            fields: dict[str, Any] = entry.deviation.model_dump(exclude_unset=True) | {"place": entry.place}
+            return replace(record, verdict="deviation", reason=entry.deviation.reason, deviation=fields)
+    observations = " or ".join(f"`{entry.deviation.observed}` ({entry.place})" for entry in entries)
+    return replace(record, reason=f"{record.reason}; recorded is {observations}") if entries else record

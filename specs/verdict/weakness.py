@@ -1,13 +1,13 @@
-"""When a check proves little although it passes: almost any result would have passed, too.
+"""Weak checks: checks that prove little when they pass, because almost any result would pass.
 
-A check is weak where each of its results is, those on designed inputs included:
+A check is weak where each of its results is, including those on designed inputs.  A result is weak where
 
-* more than three quarters of the right values are 0, which is what a computation that does nothing often returns,
-  unless the signs of zeros are compared, or there is nothing to sum; the zeros of a gradient off the diagonal that an
-  equation takes count for nothing, for they are what such a gradient is;
-* more than half of the numbers have a bound as wide as the value itself, or none;
-* more than half of the queries give all their weight to one key, although they see several: what the softmax does with
-  scores is then hardly tested.
+* more than three quarters of the right values are 0, which a computation that does nothing often returns, unless the
+  signs of zeros are compared, or nothing is summed; where an equation takes a diagonal, the zeros of its gradient off
+  the diagonal do not count, because they are always there;
+* more than half of the numbers have a bound that is at least as wide as the value itself, or none;
+* more than half of the queries give all their weight to one key, although they see several: the softmax of the scores
+  is then hardly tested.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ MOSTLY, HALF = 0.75, 0.5
 
 
 def weakness(references: Iterable[Reference]) -> str | None:
-    """Why a check with these expected results proves little, told of the first; None where one of them proves more."""
-    told = [weak(reference) for reference in references]
-    return told[0] if told and all(told) else None
+    """Why a check with these references is weak (the reason for the first of them); None where one of them is not."""
+    reasons = [weak(reference) for reference in references]
+    return reasons[0] if reasons and all(reasons) else None
 
 
 def weak(reference: Reference) -> str | None:
-    """Why one result proves little, or None; a result without elements proves what it can."""
+    """Why one result is weak, or None; a result without elements is not."""
     value = to_float64(reference.value) if reference.error is not None else np.asarray(reference.value)
     if not value.size:
         return None
     nothing_summed = reference.facts.get("terms") == 0
-    share = 1 - _share(value != 0) / reference.facts.get("on_diagonal", 1.0)
-    if not reference.signed and not nothing_summed and share > MOSTLY:
-        return f"{share:.0%} of the right values are 0"
+    zeros = 1 - _fraction(value != 0) / reference.facts.get("on_diagonal", 1.0)
+    if not reference.signed and not nothing_summed and zeros > MOSTLY:
+        return f"{zeros:.0%} of the right values are 0"
     if reference.error is not None:
         wide = np.isfinite(value) & (np.broadcast_to(reference.error, value.shape) >= np.abs(value)) & (value != 0)
-        if (share := _share(wide)) > HALF:
-            return f"the bound of {share:.0%} of the values is as wide as the value"
-    if (share := reference.facts.get("saturated", 0.0)) > HALF:
-        return f"{share:.0%} of the queries give all their weight to one of several keys"
+        if (loose := _fraction(wide)) > HALF:
+            return f"the bound of {loose:.0%} of the values is as wide as the value"
+    if (saturated := reference.facts.get("saturated", 0.0)) > HALF:
+        return f"{saturated:.0%} of the queries give all their weight to one of several keys"
     return None
 
 
-def _share(where: npt.NDArray[np.bool_]) -> float:
-    return float(np.mean(where))
+def _fraction(mask: npt.NDArray[np.bool_]) -> float:
+    return float(np.mean(mask))

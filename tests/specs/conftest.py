@@ -1,4 +1,4 @@
-"""What tests of several rooms share: case files as texts, their cases or problems, and a memory without references."""
+"""Shared by tests of several rooms: load cases or problems from text, and start with an empty cache of references."""
 
 from collections.abc import Iterator
 from textwrap import dedent
@@ -13,7 +13,7 @@ from specs.reference import cache
 
 @pytest.fixture
 def cases_of(tmp_path):
-    """Loads text as the file `cases/einsum/products.yaml` of a project."""
+    """A function that loads text as the file `cases/einsum/products.yaml` of a project."""
 
     def load_text(text: str) -> list[Case]:
         file = tmp_path / "cases" / "einsum" / "products.yaml"
@@ -26,7 +26,7 @@ def cases_of(tmp_path):
 
 @pytest.fixture
 def problems_of(cases_of):
-    """The problems of a text as lines `line:column: message`."""
+    """A function that returns the problems of a text as lines `line:column: message`."""
 
     def load_text(text: str) -> list[str]:
         with pytest.raises(CaseFileError) as raised:

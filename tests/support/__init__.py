@@ -1,4 +1,4 @@
-"""What tests of several rooms share: simulated arithmetic, oracles, made runs and projects; and the project's root."""
+"""Shared by tests of several rooms: simulated arithmetic, oracles, made-up runs and projects; and the root folder."""
 
 from pathlib import Path
 

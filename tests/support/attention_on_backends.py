@@ -1,4 +1,4 @@
-"""Small attentions that use every field of a config, and how each backend's implementations of them are run."""
+"""Small attention cases that use every field of a config, and how to run them on each backend."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def case_of(name: str) -> Case:
 def run(
     backend: Backend, name: str, implementation: str, mode: str, dtype: str = "float64"
 ) -> tuple[AttentionConfig, Mapping[str, Array], Array]:
-    """Config, operands and result; skips what the backend does not have."""
+    """Config, operands and result; skips the test where the backend does not support the case."""
     case = case_of(name)
     assert isinstance(case.config, AttentionConfig)
     if reason := backend.unsupported(check_of(case, implementation, mode, dtype)):
@@ -188,7 +188,7 @@ def run(
 
 
 def offered(by_hand: bool, configs: Iterable[str] = CONFIGS, mode: str = "eager") -> list[tuple[str, str, str]]:
-    """(backend, implementation, config): by hand or the framework's own, whatever is distinct and runs by default."""
+    """(backend, implementation, config): formulations by hand or a framework's own, distinct and run by default."""
     return [
         (name, implementation, config)
         for name, backend in ((name, registry.declare(name)) for name in registry.names())

@@ -1,4 +1,4 @@
-"""Backends, checks that tests make by hand, and what a formulation of attention says of one."""
+"""Backends and checks for tests, and whether a formulation of attention supports a config."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from specs.verdict.check import Check
 
 
 def framework(name: str) -> Backend:
-    """The backend, or a skipped test where its framework is not installed."""
+    """The backend; skips the test where its framework is not installed."""
     try:
         return registry.get(name)
     except ModuleNotFoundError as error:
@@ -31,7 +31,7 @@ def check_of(
     dtype: str | None = None,
     direction: str = "forward",
 ) -> Check:
-    """On a CPU, of whichever backend is asked; the dtype is the case's first unless another is given."""
+    """A check on a CPU, for any backend; the dtype is the case's first unless another is given."""
     return Check(case, "any", "cpu", implementation, mode, dtype or case.config.dtypes[0], direction)
 
 
@@ -42,5 +42,5 @@ def unsupported(
     dtype: str = "float32",
     direction: str = "forward",
 ) -> str | None:
-    """Why a formulation has no such attention, on a CPU."""
+    """Why a formulation does not support such attention on a CPU, or None."""
     return formulation.unsupported(config, check_of(case_of(config), "any", mode, dtype, direction))

@@ -1,4 +1,4 @@
-"""A backend that is one function, and deviations recorded for it."""
+"""A backend that consists of one function, and deviations recorded for it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,5 +32,5 @@ class Fake:
 
 
 def recorded(observed: dict[str, Any], line: int = 1, **fields: Any) -> Recorded:
-    said = {"match": {"case": "*"}, "observed": observed, "grade": "bug", "reason": "It is known to be wrong."}
-    return Recorded(Deviation.model_validate(said | fields), Path("x.yaml"), line)
+    defaults = {"match": {"case": "*"}, "observed": observed, "grade": "bug", "reason": "It is known to be wrong."}
+    return Recorded(Deviation.model_validate(defaults | fields), Path("x.yaml"), line)

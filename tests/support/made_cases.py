@@ -1,4 +1,4 @@
-"""Cases of one matrix product or one small attention, with whatever fields a test asks for."""
+"""A case of a matrix product and one of a small attention, with any fields changed."""
 
 from pathlib import Path
 from typing import Any
@@ -7,12 +7,12 @@ from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 
-BIG: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[100, 200], [200, 100]]}
+PRODUCT: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[100, 200], [200, 100]]}
 ATTENTION: dict[str, Any] = {"batch": 2, "q_len": 6, "kv_len": 10, "num_heads": 2, "head_dim": 4}
 
 
 def einsum(id: str = "einsum/test::case", **fields: Any) -> Case:
-    return Case(id=id, name="case", file=Path("x.yaml"), line=1, config=EinsumConfig.model_validate(BIG | fields))
+    return Case(id=id, name="case", file=Path("x.yaml"), line=1, config=EinsumConfig.model_validate(PRODUCT | fields))
 
 
 def attention(id: str = "attention/test::case", **fields: Any) -> Case:

@@ -1,8 +1,8 @@
 """Attention cases in the terms of ONNX's Attention operator, and their value by ONNX's reference evaluator.
 
-The operator stands in https://onnx.ai/onnx/operators/onnx__Attention.html.  Where it counts the positions of queries
-from depends on what it is given: from key 0; behind `past_key`; or, with `nonpad_kv_seqlen`, so that each item's last
-query stands at its last key that is not padding.
+The operator is specified in https://onnx.ai/onnx/operators/onnx__Attention.html.  The position of the first query
+depends on its inputs: key 0; the first key after `past_key`; or, with `nonpad_kv_seqlen`, such that each item's last
+query is at its last key that is not padding.
 """
 
 from collections.abc import Mapping
@@ -40,13 +40,13 @@ class Call:
 
 
 def inexpressible(config: AttentionConfig, dtype: str) -> str | None:
-    """Why the operator cannot say what the case says, or None."""
+    """Why the operator cannot express the case, or None."""
     c = config
-    parts = {
+    features = {
         "projections": c.projections, "relative positions": c.relative, "rotary positions": c.rotary, "a sink": c.sink
     }  # fmt: skip
-    for name, part in parts.items():
-        if part:
+    for name, value in features.items():
+        if value:
             return f"{name} are not part of the operator"
     if c.scale_at == "weights":
         return "the scale applies to the scores only"
@@ -55,7 +55,7 @@ def inexpressible(config: AttentionConfig, dtype: str) -> str | None:
     if c.bias and (c.bias_at == "products" or c.softcap):
         return "what is added is added after scale and softcap"
     if c.bias and c.mask and c.mask.type == "additive":
-        return "there is one operand to add"
+        return "there is only one operand to add"
     numbers = [x for x in (c.scale, c.softcap) if x is not None]
     if dtype == "float64" and any(float(np.float32(x)) != x for x in numbers):
         return "attributes are float32"
@@ -65,41 +65,41 @@ def inexpressible(config: AttentionConfig, dtype: str) -> str | None:
 
 
 def positioned(config: AttentionConfig) -> bool:
-    """Whether it matters where queries stand."""
+    """Whether the result depends on the positions of queries."""
     return config.causal != "none" or config.window is not None
 
 
 def call(config: AttentionConfig, operands: Mapping[str, Array]) -> Call:
     """The operator's inputs and attributes for an expressible case."""
     c = config
-    tensors = {name: tensor(c, operands[name]) for name in ("query", "key", "value")}
-    given = dict(zip(INPUTS, tensors.values(), strict=False))
+    arrays = {name: tensor(c, operands[name]) for name in ("query", "key", "value")}
+    tensors = dict(zip(INPUTS, arrays.values(), strict=False))
     attributes: dict[str, Any] = {}
-    if given["Q"].ndim == 3:
+    if tensors["Q"].ndim == 3:
         attributes |= {"q_num_heads": c.num_heads, "kv_num_heads": c.num_kv_heads}
     if c.past is not None:
-        past = {name: by_head(c, tensor(c, operands[name])) for name in ("past_key", "past_value")}
-        given |= past
+        past_tensors = {name: by_head(c, tensor(c, operands[name])) for name in ("past_key", "past_value")}
+        tensors |= past_tensors
         if c.kv_lengths is not None or (positioned(c) and c.query_offset != c.past):
-            given |= joined(c, given)
-            del given["past_key"], given["past_value"]
+            tensors |= joined(c, tensors)
+            del tensors["past_key"], tensors["past_value"]
     if c.kv_lengths is not None:
-        given["nonpad_kv_seqlen"] = np.array(c.kv_lengths, np.int64)
-    elif positioned(c) and c.query_offset and "past_key" not in given:
-        given["nonpad_kv_seqlen"] = np.full(c.batch, c.kv_len, np.int64)
+        tensors["nonpad_kv_seqlen"] = np.array(c.kv_lengths, np.int64)
+    elif positioned(c) and c.query_offset and "past_key" not in tensors:
+        tensors["nonpad_kv_seqlen"] = np.full(c.batch, c.kv_len, np.int64)
     if (mask := added(c, operands)) is not None:
-        given["attn_mask"] = mask
+        tensors["attn_mask"] = mask
     attributes |= {"is_causal": 1} if c.causal != "none" else {}
     attributes |= {"scale": c.scale} if c.scale is not None else {}
     attributes |= {"softcap": c.softcap} if c.softcap is not None else {}
     if c.window:
         sides = {"left_window_size": c.window.left, "right_window_size": c.window.right}
         attributes |= {name: -1 if side is None else side for name, side in sides.items()}
-    return Call(given, attributes)
+    return Call(tensors, attributes)
 
 
 def tensor(config: AttentionConfig, array: Array) -> Array:
-    """Query, key or value as the operator takes it: bsd as it is (and ds as one item of it), all else as bhsd."""
+    """Query, key or value as the operator expects it: bsd unchanged (ds as one item of bsd), other layouts as bhsd."""
     if config.layout == "ds":
         return array.T[None]
     if config.layout == "bsd":
@@ -108,7 +108,7 @@ def tensor(config: AttentionConfig, array: Array) -> Array:
 
 
 def by_head(config: AttentionConfig, array: Array) -> Array:
-    """Past keys or values, which are bhsd beside a packed query too."""
+    """Past keys or values as bhsd, which the operator expects even with a packed query."""
     if array.ndim == 4:
         return array
     batch, length, packed = array.shape
@@ -116,40 +116,40 @@ def by_head(config: AttentionConfig, array: Array) -> Array:
     return array.reshape(batch, length, heads, packed // heads).swapaxes(1, 2)
 
 
-def joined(config: AttentionConfig, given: Mapping[str, Array]) -> dict[str, Array]:
-    """Keys and values behind the past ones, as a cache outside the operator holds them."""
-    both: dict[str, Array] = {}
-    for name, past in (("K", given["past_key"]), ("V", given["past_value"])):
-        whole = np.concatenate([past, by_head(config, given[name])], axis=2)
-        packed = whole.swapaxes(1, 2).reshape(config.batch, config.kv_len, -1)
-        both[name] = packed if given[name].ndim == 3 else whole
-    return both
+def joined(config: AttentionConfig, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Keys and values appended to the past ones, as a cache outside the operator would hold them."""
+    caches: dict[str, Array] = {}
+    for name, past in (("K", tensors["past_key"]), ("V", tensors["past_value"])):
+        cache = np.concatenate([past, by_head(config, tensors[name])], axis=2)
+        packed = cache.swapaxes(1, 2).reshape(config.batch, config.kv_len, -1)
+        caches[name] = packed if tensors[name].ndim == 3 else cache
+    return caches
 
 
 def added(config: AttentionConfig, operands: Mapping[str, Array]) -> Array | None:
-    """Mask and bias as one `attn_mask`.  Its last axis is as long as the keys, for a shorter one would be padded."""
+    """Mask and bias as one `attn_mask`; its last axis has the length of the keys, because a shorter one is padded."""
     mask, bias = operands.get("mask"), operands.get("bias")
     if bias is not None:
         return bias if mask is None else np.where(mask, bias, bias.dtype.type(-np.inf))
     return None if mask is None else np.broadcast_to(mask, (*mask.shape[:-1], config.kv_len))
 
 
-def evaluated(asked: Call) -> Array:
-    """What the reference evaluator makes of it: bhsd, or bsd of packed inputs."""
-    names = [name if name in asked.inputs else "" for name in INPUTS]
+def evaluated(call: Call) -> Array:
+    """The output of the reference evaluator: bhsd, or bsd for packed inputs."""
+    names = [name if name in call.inputs else "" for name in INPUTS]
     while not names[-1]:
         names.pop()
-    outputs = ["Y"] if "past_key" not in asked.inputs else ["Y", "present_key", "present_value"]
-    node = helper.make_node("Attention", names, outputs, **asked.attributes)
-    described = [
+    outputs = ["Y"] if "past_key" not in call.inputs else ["Y", "present_key", "present_value"]
+    node = helper.make_node("Attention", names, outputs, **call.attributes)
+    input_infos = [
         helper.make_tensor_value_info(name, ELEMENTS[array.dtype.name], array.shape)
-        for name, array in asked.inputs.items()
+        for name, array in call.inputs.items()
     ]
-    output = helper.make_tensor_value_info("Y", ELEMENTS[asked.inputs["Q"].dtype.name], None)
-    graph = helper.make_graph([node], "attention", described, [output])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", asked.opset)])
+    output = helper.make_tensor_value_info("Y", ELEMENTS[call.inputs["Q"].dtype.name], None)
+    graph = helper.make_graph([node], "attention", input_infos, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", call.opset)])
     with np.errstate(all="ignore"):
-        return ReferenceEvaluator(model).run(None, {k: np.ascontiguousarray(v) for k, v in asked.inputs.items()})[0]
+        return ReferenceEvaluator(model).run(None, {k: np.ascontiguousarray(v) for k, v in call.inputs.items()})[0]
 
 
 def in_layout(config: AttentionConfig, output: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Pages to look at, of runs in which something is planted, and what a reader sees of them."""
+"""Pages of made-up runs with planted failures, and what a reader sees of them."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def planted() -> list[Record]:
     records = []
     for backend in ("jax", "numpy", "torch"):
         for dtype in ("float64", "bfloat16"):
-            for of in (PRODUCT, DIAGONAL):
-                records.append(record(of, backend, dtype=dtype, ratio=0.25 if of is PRODUCT else 0.0))
+            for einsum_case in (PRODUCT, DIAGONAL):
+                records.append(record(einsum_case, backend, dtype=dtype, ratio=0.25 if einsum_case is PRODUCT else 0.0))
     records[8] = record(PRODUCT, "torch", "fail", 5677.0, reason=FAILURE)
     records[7] = record(DIAGONAL, "numpy", "unsupported", None, dtype="bfloat16", reason="NumPy has no bfloat16")
     for backend, implementation in (("jax", "dot-product-attention"), ("torch", "sdpa")):
@@ -63,19 +63,19 @@ def made(folder: Path, cases: list[Case], records: list[Record], **facts: object
 
 
 def block(text: str) -> re.Match[str]:
-    """The block of a page that holds its data, as `data`."""
-    found = re.search(r'<script type="application/gzip" id="data">(?P<data>.*?)</script>', text)
-    assert found
-    return found
+    """The script element with the data of a page, as group `data`."""
+    match = re.search(r'<script type="application/gzip" id="data">(?P<data>.*?)</script>', text)
+    assert match
+    return match
 
 
 def held(folder: Path) -> dict[str, Any]:
-    """The data in the page of a run's folder."""
+    """The data in the page of a run."""
     text = (folder / "index.html").read_text(encoding="utf-8")
     return json.loads(gzip.decompress(base64.b64decode(block(text)["data"])))
 
 
-Look = Callable[..., Page]  # opens the page of a run's folder, in a state as its address has it
+Look = Callable[..., Page]  # opens the page of a run's folder, in the state that its address encodes
 
 
 def state(page: Page) -> dict[str, list[str]]:
@@ -87,8 +87,8 @@ def count(page: Page) -> str:
 
 
 def cells(page: Page) -> list[str]:
-    return [each.get_attribute("aria-label") or "" for each in page.locator("table.grid .cell").all()]
+    return [cell.get_attribute("aria-label") or "" for cell in page.locator("table.grid .cell").all()]
 
 
-def of_check(each: Record) -> str:
-    return urlencode({"at": each.case, "check": each.id})
+def of_check(record: Record) -> str:
+    return urlencode({"at": record.case, "check": record.id})

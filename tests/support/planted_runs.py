@@ -1,4 +1,4 @@
-"""Records and runs made up for tests, written as a session writes them."""
+"""Made-up records and runs for comparisons, as a session writes them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from specs.verdict.record import SCHEMA_VERSION, VERDICTS, Measurement, Record
 
-MEASURED = {
+MEASUREMENT_FIELDS = {
     *("error_ratio", "max_ulp", "max_abs", "rms", "bias"),
     *("output_dtype", "output_shape", "nan", "infinite", "digest", "bound"),
 }
-RIGHT = {
+MEASUREMENT = {
     "error_ratio": 0.1,
     "output_dtype": "float32",
     "output_shape": (2, 3),
@@ -23,38 +23,44 @@ RIGHT = {
 }
 
 
-def record(case: str = "products::matrix", **said: Any) -> dict[str, Any]:
-    """A check that passed, but for what is said."""
-    where = {"backend": "jax", "device": "cpu", "implementation": "einsum", "mode": "eager", "dtype": "float32"}
-    where = {name: said.pop(name, usual) for name, usual in where.items()}
-    direction = said.pop("direction", "forward")
-    measured = {name: said.pop(name) for name in MEASURED & said.keys()}
-    unmeasured = said.get("verdict") in ("unsupported", "error") or said.pop("refused", False)
+def record(case: str = "products::matrix", **fields: Any) -> dict[str, Any]:
+    """The record of a check that passed, with the given fields changed."""
+    setting = {"backend": "jax", "device": "cpu", "implementation": "einsum", "mode": "eager", "dtype": "float32"}
+    setting = {name: fields.pop(name, default) for name, default in setting.items()}
+    direction = fields.pop("direction", "forward")
+    measurement = {name: fields.pop(name) for name in MEASUREMENT_FIELDS & fields.keys()}
+    has_no_measurement = fields.get("verdict") in ("unsupported", "error") or fields.pop("refused", False)
     family, _, name = case.partition("::")
-    last = "-grad" if direction == "grad" else ""
-    made = Record(
-        id=f"cases/{family}.yaml::{name}[{'-'.join(where.values())}{last}]",
+    suffix = "-grad" if direction == "grad" else ""
+    check_record = Record(
+        id=f"cases/{family}.yaml::{name}[{'-'.join(setting.values())}{suffix}]",
         file=f"cases/{family}.yaml",
         line=3,
         case=case,
         kind="einsum",
         direction=direction,
-        measurement=Measurement(**measured) if unmeasured else Measurement(**RIGHT | measured),
-        **({"verdict": "pass", "seconds": 0.01} | where | said),
+        measurement=Measurement(**measurement) if has_no_measurement else Measurement(**MEASUREMENT | measurement),
+        **({"verdict": "pass", "seconds": 0.01} | setting | fields),
     )
-    return made.as_json()
+    return check_record.as_json()
 
 
-def facts(**said: Any) -> dict[str, Any]:
+def facts(**changes: Any) -> dict[str, Any]:
     jax = {"status": "ready", "version": "0.8.1", "devices": {"cpu": []}, "settings": {}, "versions": {"jax": "0.8.1"}}
-    usual = {"complete": True, "exit_status": 0, "started": "2026-01-01", "finished": "2026-01-02", "python": "3.11.7"}
-    return {"schema": SCHEMA_VERSION, **usual, "packages": {"jax": "0.8.1"}, "backends": {"jax": jax}, **said}
+    defaults = {
+        "complete": True,
+        "exit_status": 0,
+        "started": "2026-01-01",
+        "finished": "2026-01-02",
+        "python": "3.11.7",
+    }
+    return {"schema": SCHEMA_VERSION, **defaults, "packages": {"jax": "0.8.1"}, "backends": {"jax": jax}, **changes}
 
 
-def write(folder: Path, *records: dict[str, Any], **said: Any) -> Path:
-    """A run on disk."""
+def write(folder: Path, *records: dict[str, Any], **changes: Any) -> Path:
+    """Write a run."""
     folder.mkdir(parents=True)
-    (folder / "records.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
-    verdicts = {verdict: sum(each["verdict"] == verdict for each in records) for verdict in VERDICTS}
-    (folder / "run.json").write_text(json.dumps(facts(**said) | {"verdicts": verdicts}))
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    verdicts = {verdict: sum(record["verdict"] == verdict for record in records) for verdict in VERDICTS}
+    (folder / "run.json").write_text(json.dumps(facts(**changes) | {"verdicts": verdicts}))
     return folder

@@ -1,4 +1,4 @@
-"""The shipped cases that probe arithmetic, judged on a backend whose arithmetic is simulated, whatever it declares."""
+"""The suite's probes of arithmetic, judged on a backend whose arithmetic is simulated."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,10 +26,10 @@ SUBNORMALS = ["subnormals_of_matrices", "subnormals_of_dot_products", "subnormal
 
 @dataclass
 class Arithmetic:
-    """A backend whose arithmetic is `real`, whatever it declares."""
+    """A backend that computes in the formats of `real` (or with `compute`) and declares those of `formats`."""
 
     real: Mapping[str, str | bool] = field(default_factory=dict)
-    said: Mapping[str, str | bool] = field(default_factory=dict)
+    formats: Mapping[str, str | bool] = field(default_factory=dict)
     order: str = "sequential"
     compute: Callable[..., Array] | None = None
 
@@ -37,7 +37,7 @@ class Arithmetic:
         return None
 
     def precision(self, check: Check) -> Precision:
-        return declared_precision(DTYPES[check.dtype], **self.said)
+        return declared_precision(DTYPES[check.dtype], **self.formats)
 
     def run(self, check: Check, operands: Mapping[str, Array]) -> Array:
         case = check.case
@@ -46,8 +46,8 @@ class Arithmetic:
             return self.compute(*operands.values())
         assert isinstance(case.config, EinsumConfig)
         simulated = Simulated(declared_precision(DTYPES[dtype], **self.real), self.order)
-        wide = [operand.astype(np.float64) for operand in operands.values()]
-        return cast(simulated(case.config.equation, wide), DTYPES[dtype])
+        wide_operands = [operand.astype(np.float64) for operand in operands.values()]
+        return cast(simulated(case.config.equation, wide_operands), DTYPES[dtype])
 
     def gradient(self, *_: Any) -> Mapping[str, Array]:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""A project of its own, with backends that are tiny and known to be right or wrong, in which sessions of pytest run."""
+"""A separate project for sessions of pytest, with tiny backends that are known to be right or wrong."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ BODIES = {
     "leaving": "if config.equation == 'ij->ji': os._exit(3)",
     "always_aborting": "os.abort()",
     "hanging": "while config.equation == 'ij->ji': time.sleep(0.01)",
-    "stuck": "if config.equation == 'ij->ji': sum(itertools.repeat(0))",  # hears no signal
+    "stuck": "if config.equation == 'ij->ji': sum(itertools.repeat(0))",  # handles no signal
     "slow": "time.sleep(0.3)",
     "hostile": "raise RuntimeError('\\x00 \\x1b[31m ]]> </script><script>alert(1)</script> \\udc80 %0A::error::')",
 }
@@ -121,11 +121,11 @@ FAKES = (*BODIES, *STARTS, "homeless")
 
 
 class Project:
-    """A project with the suite's own front door, in which sessions are run as a user runs them."""
+    """A project with the suite's own conftest.py, in which sessions run as a user would run them."""
 
     def __init__(self, pytester: pytest.Pytester, fakes: Path) -> None:
         self.pytester, self.path, self.fakes = pytester, pytester.path, fakes
-        self.imported = self.path / "imported"  # there as soon as a process imported the fakes' framework
+        self.imported = self.path / "imported"  # exists as soon as a process has imported the fakes' framework
         for name in ("conftest.py", "pyproject.toml"):
             shutil.copy(ROOT / name, self.path)
         self.write("cases/products.yaml", PRODUCTS)
@@ -136,8 +136,8 @@ class Project:
         path.write_text(text)
 
     def arguments(self, names: str, *arguments: str) -> list[str]:
-        """Run these fakes, and only them."""
-        # The plugin of hypothesis takes as long to import as all else in such a session
+        """Options that select only these fakes."""
+        # The plugin of hypothesis takes as long to import as everything else in such a session
         options = ["-p", "no:hypothesispytest", "-o", f"cache_dir={self.fakes / 'cache'}"]
         options += [f"--adapter={self.fakes / name}.py" for name in names.split()]
         if "--backend" not in arguments:
@@ -167,7 +167,7 @@ def ids(*names: str, backend: str = "right", file: str = "cases/products.yaml", 
 
 @pytest.fixture(scope="session")
 def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The adapters, and what pytest keeps between sessions: each fake is examined once, and not for each test."""
+    """The folder of adapters and of pytest's cache, which sessions share so that each fake is examined only once."""
     folder = tmp_path_factory.mktemp("fakes")
     (folder / "fake_framework.py").write_text(FAKE_FRAMEWORK)
     for name in FAKES:
@@ -187,10 +187,10 @@ def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, fakes: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    made = Project(pytester, fakes)
+    project = Project(pytester, fakes)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, fakes, pytester.path))))
-    monkeypatch.setenv("IMPORTED", str(made.imported))
+    monkeypatch.setenv("IMPORTED", str(project.imported))
     monkeypatch.setenv("COLUMNS", "120")
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):  # of a CI that runs these tests
         monkeypatch.delenv(name, raising=False)
-    return made
+    return project

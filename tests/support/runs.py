@@ -1,4 +1,4 @@
-"""Runs as a session writes them, made of records that no framework computed: for everything that reads a run."""
+"""Made-up runs, written as a session writes them, for tests of everything that reads a run."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ def case(id: str = "einsum/products::product", line: int = 5, config: Config = P
     return Case(id, name, Path(f"cases/{family}.yaml"), line, config)
 
 
-def record(of: Case, backend: str = "numpy", verdict: str = "pass", ratio: float | None = 0.25, **rest: Any) -> Record:
-    """A record of a case; `rest` are other fields of it."""
+def record(
+    case: Case, backend: str = "numpy", verdict: str = "pass", ratio: float | None = 0.25, **fields: Any
+) -> Record:
+    """A record of a case; `fields` are other fields of it."""
     setting = {"device": "cpu", "implementation": "einsum", "mode": "eager", "dtype": "float64", "direction": "forward"}
-    fields = {**setting, **rest}
+    fields = {**setting, **fields}
     parts = [backend, *(fields[name] for name in ("device", "implementation", "mode", "dtype"))]
-    id = f"{of.file}::{of.name}[{'-'.join(parts + ['grad'] * (fields['direction'] == 'grad'))}]"
+    id = f"{case.file}::{case.name}[{'-'.join(parts + ['grad'] * (fields['direction'] == 'grad'))}]"
     worst = None if ratio is None else Worst((1, 0), "-0.3960679153513782", "-0.39019012451171875", "1.03e-06")
     bound = {"terms": 3, "form": "any data"}
     measurement = Measurement(
         ratio, 2.5, 1e-9, worst, fields["dtype"], (2, 4), digest="d1", nan=0, infinite=0, bound=bound
     )
-    made = Record(
-        id, str(of.file), of.line, of.id, of.kind, backend, verdict=verdict, measurement=measurement, **fields
+    check_record = Record(
+        id, str(case.file), case.line, case.id, case.kind, backend, verdict=verdict, measurement=measurement, **fields
     )  # type: ignore[arg-type]
-    return made if made.again else replace(made, again=f"pytest '{id}'")
+    return check_record if check_record.again else replace(check_record, again=f"pytest '{id}'")
 
 
 def finding(backend: str, reason: str | None = None, next_step: str | None = None) -> dict[str, Any]:
@@ -53,8 +55,8 @@ def finding(backend: str, reason: str | None = None, next_step: str | None = Non
 def write_run(
     folder: Path, cases: Iterable[Case], records: Iterable[Record], facts: Mapping[str, Any] | None = None
 ) -> Path:
-    """A run's folder with these records; `facts` replace what `run.json` says otherwise."""
-    return write_lines(folder, cases, (each.as_json() for each in records), facts)
+    """Write a run with these records; `facts` replace the defaults in `run.json`."""
+    return write_lines(folder, cases, (record.as_json() for record in records), facts)
 
 
 def write_lines(
@@ -83,8 +85,8 @@ def write_lines(
 
 
 def large_run(folder: Path, count: int) -> Path:
-    """A run of `count` records, with as many cases, values and verdicts as real ones have."""
-    chance = random.Random(count)
+    """Write a run of `count` records, with the variety of cases, values and verdicts of a real one."""
+    rng = random.Random(count)
     settings = itertools.product(("einsum", "einsum-optimized"), ("eager", "jit"), DTYPES, ("forward", "grad"))
     names = ("implementation", "mode", "dtype", "direction")
     patterns = [
@@ -94,27 +96,27 @@ def large_run(folder: Path, count: int) -> Path:
     cases: list[Case] = []
     records: list[dict[str, Any]] = []
     while len(records) < count:
-        of = case(f"einsum/family_{len(cases) // 40}::case_{len(cases) % 40}", 3 + 4 * (len(cases) % 40))
-        cases.append(of)
+        large_case = case(f"einsum/family_{len(cases) // 40}::case_{len(cases) % 40}", 3 + 4 * (len(cases) % 40))
+        cases.append(large_case)
         for pattern in patterns:
-            named = {
-                name: pattern[name].replace("FAMILY", of.file.stem).replace("CASE", of.name)
+            case_fields = {
+                name: pattern[name].replace("FAMILY", large_case.file.stem).replace("CASE", large_case.name)
                 for name in ("id", "file", "case", "again")
             }
-            records.append(pattern | named | {"line": of.line} | _varied(chance, pattern["worst"]))
+            records.append(pattern | case_fields | {"line": large_case.line} | _varied(rng, pattern["worst"]))
     return write_lines(folder, cases, records[:count])
 
 
-def _varied(chance: random.Random, worst: dict[str, Any]) -> dict[str, Any]:
-    """What differs from check to check."""
-    verdict = chance.choices(VERDICTS, [900, 40, 40, 5, 1])[0]
+def _varied(rng: random.Random, worst: dict[str, Any]) -> dict[str, Any]:
+    """The fields that differ from check to check."""
+    verdict = rng.choices(VERDICTS, [900, 40, 40, 5, 1])[0]
     largest = {"pass": 1.0, "fail": 1e3}.get(verdict)
     return {
         "verdict": verdict,
-        "reason": "" if verdict == "pass" else f"{chance.randrange(50)} values are outside the error bound",
-        "error_ratio": largest and largest * chance.random() ** 3,
-        "max_ulp": chance.random(),
-        "max_abs": chance.random(),
-        "seconds": chance.random(),
-        "worst": worst | {name: repr(chance.gauss(0, 1)) for name in ("expected", "got", "bound")},
+        "reason": "" if verdict == "pass" else f"{rng.randrange(50)} values are outside the error bound",
+        "error_ratio": largest and largest * rng.random() ** 3,
+        "max_ulp": rng.random(),
+        "max_abs": rng.random(),
+        "seconds": rng.random(),
+        "worst": worst | {name: repr(rng.gauss(0, 1)) for name in ("expected", "got", "bound")},
     }

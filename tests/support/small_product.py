@@ -1,4 +1,4 @@
-"""One small matrix product, or what else a test says, judged on a backend that is a function of its operands."""
+"""One small matrix product, or another case, judged on a backend that is a function of its operands."""
 
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,20 @@ def product(a: Array, b: Array) -> Array:
 
 
 RIGHT = Fake(product)
-SAID: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[3, 8], [8, 3]], "data": "uniform"}  # one run, one result
+FIELDS: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[3, 8], [8, 3]], "data": "uniform"}  # one run, one result
 
 
 def config(**fields: Any) -> EinsumConfig:
-    return EinsumConfig.model_validate(SAID | fields)
+    return EinsumConfig.model_validate(FIELDS | fields)
 
 
 def verdict(
-    backend: Fake, said: Config | None = None, dtype: str = "float32", entries: list[Any] = (), work: Path | None = None
+    backend: Fake,
+    case_config: Config | None = None,
+    dtype: str = "float32",
+    entries: list[Any] = (),
+    work: Path | None = None,
 ) -> Record:  # type: ignore[assignment]
-    case = Case("einsum/t::c", "c", Path("t.yaml"), 3, said or config())
+    case = Case("einsum/t::c", "c", Path("t.yaml"), 3, case_config or config())
     check = Check(case, "fake", "cpu", "einsum", "eager", dtype)
     return judge(check, backend, "t.yaml::c[x]", "t.yaml", entries, work)

@@ -1,4 +1,4 @@
-"""What is recorded of named cases is recognised in others by its `when`, and may be absent there."""
+"""Deviations recorded for named cases are recognised in other cases by their `when`, and may be absent there."""
 
 from __future__ import annotations
 
@@ -23,8 +23,13 @@ ATTENTION = replace(SUM, case=Case("fuzz::y", "y", Path("y.yaml"), 4, AttentionC
 
 
 def entry(observed: dict[str, Any], when: list[str] | None, **match: str) -> Recorded:
-    said = {"match": {"case": "named", **match}, "observed": observed, "grade": "bug", "reason": "It is known: wrong."}
-    return Recorded(Deviation.model_validate({**said, "when": when}), Path("b.yaml"), 1)
+    fields = {
+        "match": {"case": "named", **match},
+        "observed": observed,
+        "grade": "bug",
+        "reason": "It is known: wrong.",
+    }
+    return Recorded(Deviation.model_validate({**fields, "when": when}), Path("b.yaml"), 1)
 
 
 def test_an_entry_without_when_is_for_its_cases_alone() -> None:
@@ -32,7 +37,7 @@ def test_an_entry_without_when_is_for_its_cases_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "match", "seen"),
+    ("when", "match", "expected"),
     [
         ([], {}, True),
         (["summed_alone"], {}, True),
@@ -41,34 +46,36 @@ def test_an_entry_without_when_is_for_its_cases_alone() -> None:
         (["summed_alone", "nothing_summed"], {}, False),
     ],
 )
-def test_all_that_an_entry_says_must_hold_but_the_case(when: list[str], match: dict[str, str], seen: bool) -> None:
-    assert bool(beyond_cases([entry({"error": True}, when, **match)], SUM)) == seen
+def test_an_entry_matches_by_all_its_fields_but_the_case(
+    when: list[str], match: dict[str, str], expected: bool
+) -> None:
+    assert bool(beyond_cases([entry({"error": True}, when, **match)], SUM)) == expected
 
 
-def test_a_right_result_says_nothing_against_an_entry_that_was_not_made_for_the_case() -> None:
-    made = entry({"fully_masked": "mean"}, [])
-    (found,) = beyond_cases([made], ATTENTION)
-    assert (made.must_show, found.must_show) == (True, False)
-    assert found.deviation.applies(ATTENTION)
-    assert found.place == made.place
+def test_an_entry_for_other_cases_is_not_stale_where_the_result_is_right() -> None:
+    recorded = entry({"fully_masked": "mean"}, [])
+    (possible,) = beyond_cases([recorded], ATTENTION)
+    assert (recorded.must_show, possible.must_show) == (True, False)
+    assert possible.deviation.applies(ATTENTION)
+    assert possible.place == recorded.place
 
 
-def test_readings_are_tried_together_and_what_stands_alone_is_not() -> None:
+def test_only_observations_that_can_occur_together_are_combined() -> None:
     entries = [
         entry({"fully_masked": "mean"}, []),
         entry({"precision": {"softmax": "float16"}}, []),
         entry({"precision": {"accumulate": "float16"}}, []),
         entry({"error": True}, []),
     ]
-    observed = [str(found.deviation.observed) for found in beyond_cases(entries, ATTENTION)]
+    observed = [str(possible.deviation.observed) for possible in beyond_cases(entries, ATTENTION)]
     assert len(observed) == 4 + 3 + 1
-    assert all(said in observed[-1] for said in ("fully_masked: mean", "softmax float16", "accumulate float16"))
+    assert all(text in observed[-1] for text in ("fully_masked: mean", "softmax float16", "accumulate float16"))
 
 
-def test_another_statement_of_attention_is_none_of_an_einsum() -> None:
+def test_an_observation_of_attention_does_not_apply_to_einsum() -> None:
     assert beyond_cases([entry({"fully_masked": "mean"}, []), entry({"scale_rounded_to": "float32"}, [])], SUM) == []
 
 
-def test_a_property_that_nobody_knows_is_refused() -> None:
+def test_an_unknown_property_is_refused() -> None:
     with pytest.raises(ValidationError, match="summed_alone"):
         entry({"error": True}, ["summed_alon"])

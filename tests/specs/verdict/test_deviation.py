@@ -13,16 +13,16 @@ from specs.verdict.check import Check
 from specs.verdict.deviation import Deviation, Observed, Recorded
 
 
-def check(**where: str) -> Check:
+def check(**fields: str) -> Check:
     config = EinsumConfig(equation="ij,jk->ik", shapes=[[4, 300], [300, 4]])
     case = Case(id="folder/file::name/1", name="name/1", file=Path("file.yaml"), line=1, config=config)
-    places = {"backend": "b", "device": "cuda:0", "implementation": "einsum-optimized", "mode": "jit"}
-    return Check(case, **(places | {"dtype": "float32"} | where))  # type: ignore[arg-type]
+    defaults = {"backend": "b", "device": "cuda:0", "implementation": "einsum-optimized", "mode": "jit"}
+    return Check(case, **(defaults | {"dtype": "float32"} | fields))  # type: ignore[arg-type]
 
 
 def deviation(match: dict[str, Any], **fields: Any) -> Deviation:
-    said = {"observed": {"error": True}, "grade": "bug", "reason": "A reason that is long enough."}
-    return Deviation.model_validate({"match": match} | said | fields)
+    defaults = {"observed": {"error": True}, "grade": "bug", "reason": "A reason that is long enough."}
+    return Deviation.model_validate({"match": match} | defaults | fields)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_deviation_applies_where_every_field_matches(match: dict[str, Any]) ->
     ],
     ids=str,
 )
-def test_it_does_not_where_one_field_differs(match: dict[str, Any]) -> None:
+def test_a_deviation_does_not_apply_where_one_field_differs(match: dict[str, Any]) -> None:
     assert not deviation(match).applies(check())
 
 
@@ -72,7 +72,7 @@ def test_it_does_not_where_one_field_differs(match: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_it_applies_under_the_installed_versions_that_it_names(versions: dict[str, str], applies: bool) -> None:
+def test_a_deviation_applies_only_with_the_versions_that_it_names(versions: dict[str, str], applies: bool) -> None:
     assert deviation({"case": "*"}, versions=versions).applies(check()) is applies
 
 
@@ -91,7 +91,7 @@ def test_it_applies_under_the_installed_versions_that_it_names(versions: dict[st
     ],
     ids=str,
 )
-def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_invalid_deviation_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         deviation({"case": "*"}, **wrong)
 
@@ -100,24 +100,24 @@ def test_a_place_is_file_and_line() -> None:
     assert Recorded(deviation({"case": "*"}), Path("folder/x.yaml"), 7).place == "x.yaml:7"
 
 
-EVERY = dict.fromkeys(("multiply", "accumulate", "intermediate", "weights", "softmax"), "float32")
+EVERY_STEP = dict.fromkeys(("multiply", "accumulate", "intermediate", "weights", "softmax"), "float32")
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("fields", "text"),
     [
         ({"precision": {"accumulate": "float16"}}, "precision: accumulate float16"),
         ({"precision": {"multiply": "tf32", "softmax": "float16"}}, "precision: multiply tf32 softmax float16"),
-        ({"precision": EVERY, "fully_masked": "mean"}, "precision: float32, fully_masked: mean"),
+        ({"precision": EVERY_STEP, "fully_masked": "mean"}, "precision: float32, fully_masked: mean"),
         ({"error": "no such thing"}, "error: no such thing"),
     ],
 )
-def test_what_is_observed_is_said_in_words(said: dict[str, Any], words: str) -> None:
-    assert str(Observed.model_validate(said)) == words
+def test_an_observation_as_text(fields: dict[str, Any], text: str) -> None:
+    assert str(Observed.model_validate(fields)) == text
 
 
 @pytest.mark.parametrize(
-    "said",
+    "fields",
     [
         {},
         {"error": True, "dtype": "float32"},
@@ -129,6 +129,6 @@ def test_what_is_observed_is_said_in_words(said: dict[str, Any], words: str) -> 
     ],
     ids=str,
 )
-def test_what_cannot_be_observed_together_is_refused(said: dict[str, Any]) -> None:
+def test_an_invalid_observation_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Observed.model_validate(said)
+        Observed.model_validate(fields)

@@ -1,4 +1,4 @@
-"""What was observed of arithmetic is held against what a backend declares: only what is coarser fails."""
+"""Observed arithmetic is compared with what a backend declares: only coarser arithmetic fails."""
 
 from collections.abc import Callable
 from itertools import count
@@ -28,24 +28,26 @@ pytestmark = pytest.mark.usefixtures("nothing_in_memory")
         ("sums", "float64", {"accumulate": "float32", "intermediate": "float32"}),
     ],
 )
-def test_what_is_coarser_than_declared_fails_and_what_is_declared_passes(
+def test_arithmetic_coarser_than_declared_fails_and_as_declared_passes(
     name: str, dtype: str, real: dict[str, str | bool]
 ) -> None:
     lower, format = next(iter(real.items()))
-    promised = getattr(declared_precision(DTYPES[dtype]), lower).name
+    declared_name = getattr(declared_precision(DTYPES[dtype]), lower).name
     record = probed(name, dtype, Arithmetic(real))
     assert record.verdict == "fail"
-    assert f"{lower} is {format}, declared {promised}" in record.reason
-    assert probed(name, dtype, Arithmetic(real, said=real)).verdict == "pass"
-    finer = probed(name, dtype, Arithmetic(said=real))
+    assert f"{lower} is {format}, declared {declared_name}" in record.reason
+    assert probed(name, dtype, Arithmetic(real, formats=real)).verdict == "pass"
+    finer = probed(name, dtype, Arithmetic(formats=real))
     assert finer.verdict == "pass"
-    assert (finer.observed or {})[lower] == promised
+    assert (finer.observed or {})[lower] == declared_name
 
 
-def test_a_recorded_deviation_answers_for_what_it_says_and_for_nothing_worse() -> None:
+def test_a_recorded_deviation_covers_its_precision_and_nothing_coarser() -> None:
     def recorded(format: str) -> Recorded:
-        said: dict[str, Any] = {"match": {"case": "*"}, "observed": {"precision": {"accumulate": format}}}
-        return Recorded(Deviation.model_validate(said | {"grade": "bug", "reason": "It is known."}), Path("x.yaml"), 1)
+        fields: dict[str, Any] = {"match": {"case": "*"}, "observed": {"precision": {"accumulate": format}}}
+        return Recorded(
+            Deviation.model_validate(fields | {"grade": "bug", "reason": "It is known."}), Path("x.yaml"), 1
+        )
 
     narrow = Arithmetic({"accumulate": "bfloat16"})
     assert probed("sums_of_matrices", "bfloat16", narrow, [recorded("bfloat16")]).verdict == "deviation"
@@ -60,25 +62,25 @@ def flushing(inputs_too: bool, results_too: bool) -> Callable[..., Array]:
         return np.where(np.abs(x) < FLOAT32.tiny, 0.0, x)
 
     def compute(*operands: Array) -> Array:
-        wide = [normal(x.astype(np.float64)) if inputs_too else x.astype(np.float64) for x in operands]
-        if len(wide) == 1:
-            result = wide[0].sum(1)
+        wide_operands = [normal(x.astype(np.float64)) if inputs_too else x.astype(np.float64) for x in operands]
+        if len(wide_operands) == 1:
+            result = wide_operands[0].sum(1)
         else:
-            result = np.einsum("bi,bi->b" if operands[0].shape == operands[1].shape else "ij,jk->ik", *wide)
+            result = np.einsum("bi,bi->b" if operands[0].shape == operands[1].shape else "ij,jk->ik", *wide_operands)
         return (normal(result) if results_too else result).astype(np.float32)
 
     return compute
 
 
 @pytest.mark.parametrize("name", SUBNORMALS)
-@pytest.mark.parametrize("where", [(True, False), (False, True), (True, True)], ids=["inputs", "results", "both"])
-def test_flushed_subnormals_are_seen_and_fail_unless_declared(name: str, where: tuple[bool, bool]) -> None:
-    kept = probed(name, "float32", Arithmetic(compute=flushing(False, False)))
-    assert (kept.verdict, kept.observed) == ("pass", {"subnormals": "kept"})
-    flushed = probed(name, "float32", Arithmetic(compute=flushing(*where)))
-    assert (flushed.verdict, flushed.observed) == ("fail", {"subnormals": "flushed"})
-    assert "subnormals is flushed, declared kept" in flushed.reason
-    assert probed(name, "float32", Arithmetic(said={"flushes": True}, compute=flushing(*where))).verdict == "pass"
+@pytest.mark.parametrize("flushed", [(True, False), (False, True), (True, True)], ids=["inputs", "results", "both"])
+def test_flushed_subnormals_are_observed_and_fail_unless_declared(name: str, flushed: tuple[bool, bool]) -> None:
+    record = probed(name, "float32", Arithmetic(compute=flushing(False, False)))
+    assert (record.verdict, record.observed) == ("pass", {"subnormals": "kept"})
+    flushed_record = probed(name, "float32", Arithmetic(compute=flushing(*flushed)))
+    assert (flushed_record.verdict, flushed_record.observed) == ("fail", {"subnormals": "flushed"})
+    assert "subnormals is flushed, declared kept" in flushed_record.reason
+    assert probed(name, "float32", Arithmetic(formats={"flushes": True}, compute=flushing(*flushed))).verdict == "pass"
 
 
 # Repeatable -----------------------------------------------------------------------------------------------------------
@@ -97,14 +99,14 @@ def product_in_order(order: Callable[[int, Array], Array]) -> Callable[..., Arra
     return compute
 
 
-def test_another_order_in_each_run_is_seen_and_fails() -> None:
+def test_an_order_that_changes_between_runs_is_observed_and_fails() -> None:
     changing = product_in_order(lambda call, a: np.random.default_rng(call).permutation(a.shape[1]))
     record = probed("bits_of_matrices", "float32", Arithmetic(compute=changing))
     assert (record.verdict, record.repeatable) == ("fail", False)
     assert record.observed == {"repeatable": "not bit for bit"}
 
 
-def test_bits_that_depend_on_alignment_are_told_and_are_no_failure() -> None:
+def test_a_dependence_on_alignment_is_observed_and_passes() -> None:
     ahead = product_in_order(lambda call, a: np.roll(np.arange(a.shape[1]), a.ctypes.data % 16 // 4))
     record = probed("bits_of_matrices", "float32", Arithmetic(compute=ahead))
     assert (record.verdict, record.repeatable) == ("pass", True)

@@ -1,4 +1,4 @@
-"""Whether what a check came to is what a deviation says is observed."""
+"""Whether the outcome of a check is the observation that a deviation records."""
 
 import itertools
 from collections.abc import Callable
@@ -23,15 +23,15 @@ from specs.verdict.deviation import Observed
 from specs.verdict.observation import shows
 
 
-def check(config: Config | None = None, **where: str) -> Check:
+def check(config: Config | None = None, **fields: str) -> Check:
     config = config or EinsumConfig(equation="ij,jk->ik", shapes=[[4, 300], [300, 4]])
     case = Case(id="folder/file::name/1", name="name/1", file=Path("file.yaml"), line=1, config=config)
-    places = {"backend": "b", "device": "cuda:0", "implementation": "einsum-optimized", "mode": "jit"}
-    return Check(case, **(places | {"dtype": "float32"} | where))  # type: ignore[arg-type]
+    defaults = {"backend": "b", "device": "cuda:0", "implementation": "einsum-optimized", "mode": "jit"}
+    return Check(case, **(defaults | {"dtype": "float32"} | fields))  # type: ignore[arg-type]
 
 
-def observed(said: dict[str, Any], outcome: Array | Exception, c: Check, valid: bool = True) -> bool:
-    """As a verdict asks it; the reference is real."""
+def is_observed(fields: dict[str, Any], outcome: Array | Exception, c: Check, valid: bool = True) -> bool:
+    """Whether `shows` accepts these fields, with a real reference, as in a verdict."""
     operands = inputs.operands(c.case, c.dtype)
 
     def evaluate(precision: Precision | None = None, config: Config | None = None, dtype: str = c.dtype) -> Reference:
@@ -39,10 +39,10 @@ def observed(said: dict[str, Any], outcome: Array | Exception, c: Check, valid: 
         inexact = DTYPES[dtype].inexact
         return reference(case, dtype, operands, precision or (declared_precision(DTYPES[dtype]) if inexact else None))
 
-    return shows(Observed.model_validate(said), c, outcome, evaluate() if valid else None, evaluate)
+    return shows(Observed.model_validate(fields), c, outcome, evaluate() if valid else None, evaluate)
 
 
-def right(c: Check) -> Array:
+def right_result(c: Check) -> Array:
     a, b = (x.astype(np.float64) for x in inputs.operands(c.case, c.dtype).values())
     return cast(a @ b, DTYPES[c.dtype])
 
@@ -50,68 +50,72 @@ def right(c: Check) -> Array:
 ERROR = ValueError("shape mismatch: 3 != 4")
 
 
-@pytest.mark.parametrize("said", [True, "ValueError", "3 != 4", "ValueError: shape"], ids=str)
-def test_an_error_is_any_error_or_one_that_contains_the_text(said: Any) -> None:
-    assert observed({"error": said}, ERROR, check())
+@pytest.mark.parametrize("text", [True, "ValueError", "3 != 4", "ValueError: shape"], ids=str)
+def test_an_error_is_any_error_or_one_that_contains_the_text(text: Any) -> None:
+    assert is_observed({"error": text}, ERROR, check())
 
 
 def test_another_error_or_a_result_is_not_the_recorded_error() -> None:
-    assert not observed({"error": "TypeError"}, ERROR, check())
-    assert not observed({"error": True}, right(check()), check())
+    assert not is_observed({"error": "TypeError"}, ERROR, check())
+    assert not is_observed({"error": True}, right_result(check()), check())
 
 
 def test_refusing_what_must_be_refused_is_no_deviation() -> None:
-    assert not observed({"error": True}, ERROR, check(), valid=False)
+    assert not is_observed({"error": True}, ERROR, check(), valid=False)
 
 
 def test_accepting_is_any_result_where_a_refusal_was_due() -> None:
-    assert observed({"accepts": True}, np.zeros(3), check(), valid=False)
-    assert not observed({"accepts": True}, ERROR, check(), valid=False)
-    assert not observed({"accepts": True}, right(check()), check())
+    assert is_observed({"accepts": True}, np.zeros(3), check(), valid=False)
+    assert not is_observed({"accepts": True}, ERROR, check(), valid=False)
+    assert not is_observed({"accepts": True}, right_result(check()), check())
 
 
 def test_a_dtype_is_that_of_the_result_and_not_the_cases_own() -> None:
     wide = check(dtype="float64")
-    assert observed({"dtype": "float32"}, right(wide).astype(np.float32), wide)
-    assert not observed({"dtype": "float32"}, right(wide).astype(np.float16), wide)
-    assert not observed({"dtype": "float64"}, right(wide), wide)
+    assert is_observed({"dtype": "float32"}, right_result(wide).astype(np.float32), wide)
+    assert not is_observed({"dtype": "float32"}, right_result(wide).astype(np.float16), wide)
+    assert not is_observed({"dtype": "float64"}, right_result(wide), wide)
 
 
 def test_a_result_of_another_dtype_must_be_right_for_that() -> None:
     wide = check(dtype="float64")
-    assert not observed({"dtype": "float32"}, right(wide).astype(np.float32) * np.float32(1.001), wide)
-    assert not observed({"dtype": "float64"}, right(check()).astype(np.float64), check())  # of float32 accuracy
+    assert not is_observed({"dtype": "float32"}, right_result(wide).astype(np.float32) * np.float32(1.001), wide)
+    assert not is_observed(
+        {"dtype": "float64"}, right_result(check()).astype(np.float64), check()
+    )  # of float32 accuracy
     bytes_ = check(dtype="int8")
     a, b = (x.astype(np.int64) for x in inputs.operands(bytes_.case, "int8").values())
-    assert observed({"dtype": "int32"}, (a @ b).astype(np.int32), bytes_)
-    assert not observed({"dtype": "int32"}, right(bytes_).astype(np.int32), bytes_)  # summed in int8: wrapped around
-    assert not observed({"dtype": "int64"}, np.zeros((4, 4), np.int64), bytes_)
+    assert is_observed({"dtype": "int32"}, (a @ b).astype(np.int32), bytes_)
+    assert not is_observed(
+        {"dtype": "int32"}, right_result(bytes_).astype(np.int32), bytes_
+    )  # summed in int8: wrapped around
+    assert not is_observed({"dtype": "int64"}, np.zeros((4, 4), np.int64), bytes_)
 
 
-@pytest.mark.parametrize(("said", "number"), [("nan", np.nan), ("zeros", 0.0)])
-def test_a_value_stands_wherever_the_result_is_wrong(said: str, number: float) -> None:
-    result = right(check())
-    assert not observed({"value": said}, result, check())
+@pytest.mark.parametrize(("value", "number"), [("nan", np.nan), ("zeros", 0.0)])
+def test_a_value_is_observed_where_all_wrong_elements_have_it(value: str, number: float) -> None:
+    result = right_result(check())
+    assert not is_observed({"value": value}, result, check())
     result[1, 2] = number
     result[3] = number
-    assert observed({"value": said}, result, check())
+    assert is_observed({"value": value}, result, check())
     result[0, 0] += 1
-    assert not observed({"value": said}, result, check())
-    assert not observed({"value": said}, result[1:], check())
+    assert not is_observed({"value": value}, result, check())
+    assert not is_observed({"value": value}, result[1:], check())
 
 
 def test_signs_of_zeros_are_observed_where_nothing_else_differs() -> None:
     copied = check(EinsumConfig(equation="ij->ji", operands=[[[0.0, -0.0], [1, 2]]]))
-    right = np.array([[0, 1], [-0.0, 2]], np.float32)
-    assert not observed({"value": "zero_signs"}, right, copied)
-    assert observed({"value": "zero_signs"}, np.abs(right), copied)
-    assert not observed({"value": "zero_signs"}, np.abs(right) + 1, copied)
-    assert not observed({"value": "zero_signs"}, np.array([[0, 1], [0, 3]], np.float32), copied)
+    transposed = np.array([[0, 1], [-0.0, 2]], np.float32)
+    assert not is_observed({"value": "zero_signs"}, transposed, copied)
+    assert is_observed({"value": "zero_signs"}, np.abs(transposed), copied)
+    assert not is_observed({"value": "zero_signs"}, np.abs(transposed) + 1, copied)
+    assert not is_observed({"value": "zero_signs"}, np.array([[0, 1], [0, 3]], np.float32), copied)
 
 
-@pytest.mark.parametrize("said", [{"error": True}, {"fully_masked": "mean"}, {"causal": "none"}], ids=str)
-def test_a_wrong_einsum_is_neither_an_error_nor_another_reading_of_attention(said: dict[str, Any]) -> None:
-    assert not observed(said, right(check()) + 1, check())
+@pytest.mark.parametrize("fields", [{"error": True}, {"fully_masked": "mean"}, {"causal": "none"}], ids=str)
+def test_a_wrong_einsum_is_neither_an_error_nor_another_reading_of_attention(fields: dict[str, Any]) -> None:
+    assert not is_observed(fields, right_result(check()) + 1, check())
 
 
 def narrow_accumulator(c: Check) -> Array:
@@ -124,14 +128,14 @@ def narrow_accumulator(c: Check) -> Array:
 
 def test_a_precision_is_one_under_which_the_result_is_right() -> None:
     result = narrow_accumulator(check())
-    assert observed({"precision": {"accumulate": "float16"}}, result, check())
-    assert not observed({"precision": {"multiply": "tf32"}}, result, check())
+    assert is_observed({"precision": {"accumulate": "float16"}}, result, check())
+    assert not is_observed({"precision": {"multiply": "tf32"}}, result, check())
     result[0, 0] += 100
-    assert not observed({"precision": {"accumulate": "float16"}}, result, check())
-    assert not observed({"precision": {"accumulate": "float16"}}, np.full_like(result, np.nan), check())
+    assert not is_observed({"precision": {"accumulate": "float16"}}, result, check())
+    assert not is_observed({"precision": {"accumulate": "float16"}}, np.full_like(result, np.nan), check())
 
 
-def attended(config: AttentionConfig, c: Check) -> Array:
+def compute_attention(config: AttentionConfig, c: Check) -> Array:
     output = attention(config, inputs.operands(c.case, c.dtype), DTYPES[c.dtype]).output
     return cast(to_float64(output), DTYPES[c.dtype])
 
@@ -144,7 +148,7 @@ CHOICES: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize(
-    ("field", "case", "actual", "said"),
+    ("field", "case", "actual", "reading"),
     [
         (field, *three)
         for field, (_, words) in CHOICES.items()
@@ -153,26 +157,26 @@ CHOICES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ],
 )
 def test_another_reading_of_the_case_is_observed_if_the_result_is_right_for_it(
-    field: str, case: str, actual: str, said: str
+    field: str, case: str, actual: str, reading: str
 ) -> None:
     config = AttentionConfig.model_validate(BASE | CHOICES[field][0] | {field: case})
     c = check(config)
-    result = attended(config.model_copy(update={field: actual}), c)
-    assert observed({field: said}, result, c) is (actual == said)
+    result = compute_attention(config.model_copy(update={field: actual}), c)
+    assert is_observed({field: reading}, result, c) is (actual == reading)
 
 
 def test_floats_are_not_computed_in_another_format_as_integers_are() -> None:
     c = check(AttentionConfig.model_validate(BASE))
-    assert not observed({"computed_in": "float32"}, attended(c.case.config, c) * 2, c)
+    assert not is_observed({"computed_in": "float32"}, compute_attention(c.case.config, c) * 2, c)
 
 
 def test_masked_values_that_spread_are_observed_where_they_are_garbage() -> None:
     config = AttentionConfig.model_validate(BASE | {"kv_lengths": [4], "unseen": "nan"})
     c = check(config)
-    spread = attended(config.model_copy(update={"masked_values": "spread"}), c)
+    spread = compute_attention(config.model_copy(update={"masked_values": "spread"}), c)
     assert np.isnan(spread).all()
-    assert observed({"masked_values": "spread"}, spread, c)
-    assert not observed({"masked_values": "spread"}, attended(config, c), c)
+    assert is_observed({"masked_values": "spread"}, spread, c)
+    assert not is_observed({"masked_values": "spread"}, compute_attention(config, c), c)
 
 
 def test_readings_and_precisions_can_be_observed_together() -> None:
@@ -180,27 +184,31 @@ def test_readings_and_precisions_can_be_observed_together() -> None:
     c = check(config)
     rounded_scale = float(round_to(config.score_scale, BFLOAT16))
     other = config.model_copy(update={"causal": "top_left", "scale": rounded_scale})
-    assert observed({"causal": "top_left", "scale_rounded_to": "bfloat16"}, attended(other, c), c)
-    assert not observed({"causal": "top_left"}, attended(other, c), c)
-    assert not observed({"scale_rounded_to": "bfloat16"}, attended(other, c), c)
-    assert observed({"causal": "top_left", "precision": {"multiply": "bfloat16"}}, attended(other, c), c)
+    assert is_observed({"causal": "top_left", "scale_rounded_to": "bfloat16"}, compute_attention(other, c), c)
+    assert not is_observed({"causal": "top_left"}, compute_attention(other, c), c)
+    assert not is_observed({"scale_rounded_to": "bfloat16"}, compute_attention(other, c), c)
+    assert is_observed({"causal": "top_left", "precision": {"multiply": "bfloat16"}}, compute_attention(other, c), c)
 
 
 def test_attention_of_another_dtype_must_be_right_for_that_and_for_the_reading() -> None:
     config = AttentionConfig.model_validate(BASE | CHOICES["fully_masked"][0])
     wide = check(config, dtype="float64")
-    zeros, mean = (attended(config.model_copy(update={"fully_masked": row}), wide) for row in ("zeros", "mean"))
-    said = {"dtype": "float32", "fully_masked": "mean"}
-    assert observed(said, mean.astype(np.float32), wide)
-    assert not observed(said, mean.astype(np.float32) * np.float32(1.001), wide)
-    assert not observed(said, zeros.astype(np.float32), wide)
-    assert not observed(said, mean, wide)
+    zeros, mean = (
+        compute_attention(config.model_copy(update={"fully_masked": row}), wide) for row in ("zeros", "mean")
+    )
+    fields = {"dtype": "float32", "fully_masked": "mean"}
+    assert is_observed(fields, mean.astype(np.float32), wide)
+    assert not is_observed(fields, mean.astype(np.float32) * np.float32(1.001), wide)
+    assert not is_observed(fields, zeros.astype(np.float32), wide)
+    assert not is_observed(fields, mean, wide)
 
 
-SAID: list[dict[str, Any]] = [{"value": "nan"}, {"precision": {"multiply": "tf32"}}]
+OBSERVATIONS: list[dict[str, Any]] = [{"value": "nan"}, {"precision": {"multiply": "tf32"}}]
 
 
-@pytest.mark.parametrize("said", SAID, ids=str)
+@pytest.mark.parametrize("fields", OBSERVATIONS, ids=str)
 @pytest.mark.parametrize("change", [lambda r: r[:2], lambda r: r.astype(np.float64)], ids=["shape", "dtype"])
-def test_a_result_of_another_shape_or_dtype_shows_nothing_else(said: dict, change: Callable[[Array], Array]) -> None:
-    assert not observed(said, change(np.full((4, 4), np.nan, np.float32)), check())
+def test_a_result_of_another_shape_or_dtype_is_no_other_observation(
+    fields: dict, change: Callable[[Array], Array]
+) -> None:
+    assert not is_observed(fields, change(np.full((4, 4), np.nan, np.float32)), check())

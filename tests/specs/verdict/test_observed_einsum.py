@@ -1,4 +1,4 @@
-"""Differences of einsum that a deviation can record, and that they are checked."""
+"""Observations of einsum that a deviation can record are checked."""
 
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,19 @@ from specs.verdict.verdict import judge
 from tests.support.fake_backend import Fake, recorded
 
 
-def verdict(result: Array, observed: dict[str, Any], dtype: str, **fields: Any) -> Record:
+def judge_einsum(result: Array, observed: dict[str, Any], dtype: str, **fields: Any) -> Record:
     config = EinsumConfig.model_validate({"dtypes": [dtype]} | fields)
     check = Check(Case("einsum/t::c", "c", Path("t.yaml"), 3, config), "fake", "cpu", "einsum", "eager", dtype)
     return judge(check, Fake(lambda *operands: result), "t.yaml::c[x]", "t.yaml", [recorded(observed)])
 
 
-def of_integers(numbers: list[int], observed: dict[str, Any]) -> str:
-    said = {"equation": "i,i->i", "operands": [[16777217, 2147483647, 3], [1, 2, 5]]}
-    return verdict(np.array(numbers, np.int32), observed, "int32", **said).verdict
+def judge_integers(numbers: list[int], observed: dict[str, Any]) -> str:
+    fields = {"equation": "i,i->i", "operands": [[16777217, 2147483647, 3], [1, 2, 5]]}
+    return judge_einsum(np.array(numbers, np.int32), observed, "int32", **fields).verdict
 
 
 @pytest.mark.parametrize(
-    ("numbers", "shown"),
+    ("numbers", "expected"),
     [
         ([16777216, -2147483648, 15], "deviation"),  # rounded to 24 bits; beyond the range anything
         ([16777218, 7, 15], "deviation"),
@@ -37,14 +37,14 @@ def of_integers(numbers: list[int], observed: dict[str, Any]) -> str:
         ([16777217, -2, 15], "pass"),  # right, which says nothing against rounding
     ],
 )
-def test_integers_computed_in_float32(numbers: list[int], shown: str) -> None:
-    assert of_integers(numbers, {"computed_in": "float32"}) == shown
+def test_integers_computed_in_float32(numbers: list[int], expected: str) -> None:
+    assert judge_integers(numbers, {"computed_in": "float32"}) == expected
 
 
 def test_a_result_that_is_exactly_as_recorded() -> None:
-    assert of_integers([16777217, -2, 14], {"result": [16777217, -2, 14]}) == "deviation"
-    assert of_integers([16777217, -2, 13], {"result": [16777217, -2, 14]}) == "fail"
-    assert of_integers([16777217, -2, 15], {"result": [16777217, -2, 14]}) == "fail"  # right, so the entry is stale
+    assert judge_integers([16777217, -2, 14], {"result": [16777217, -2, 14]}) == "deviation"
+    assert judge_integers([16777217, -2, 13], {"result": [16777217, -2, 14]}) == "fail"
+    assert judge_integers([16777217, -2, 15], {"result": [16777217, -2, 14]}) == "fail"  # right, so the entry is stale
 
 
 @pytest.mark.parametrize(
@@ -53,22 +53,22 @@ def test_a_result_that_is_exactly_as_recorded() -> None:
 )
 def test_an_implicit_output_by_appearance(equation: str, shapes: list[Any], moved: tuple[int, ...] | None) -> None:
     operands = [np.arange(1.0, 1 + np.prod(shape)).reshape(shape) for shape in shapes]
-    appearing = operands[0].transpose(moved) if moved else operands[0] @ operands[1]
-    said = {"equation": equation, "operands": [x.tolist() for x in operands]}
+    in_order_of_appearance = operands[0].transpose(moved) if moved else operands[0] @ operands[1]
+    fields = {"equation": equation, "operands": [x.tolist() for x in operands]}
     observed = {"implicit_output": "by_appearance"}
-    assert verdict(appearing, observed, "float64", **said).verdict == "deviation"
-    assert verdict(appearing * 2, observed, "float64", **said).verdict == "fail"
-    assert verdict(np.einsum(equation, *operands), observed, "float64", **said).verdict == "fail"
+    assert judge_einsum(in_order_of_appearance, observed, "float64", **fields).verdict == "deviation"
+    assert judge_einsum(in_order_of_appearance * 2, observed, "float64", **fields).verdict == "fail"
+    assert judge_einsum(np.einsum(equation, *operands), observed, "float64", **fields).verdict == "fail"
 
 
 def test_another_shape() -> None:
-    said = {"equation": "ij->ji", "operands": [[[1, 2, 3]]]}
-    assert verdict(np.ones((1, 3)), {"shape": "other"}, "float64", **said).verdict == "deviation"
-    assert verdict(np.ones((3, 1)), {"shape": "other"}, "float64", **said).verdict == "fail"
+    fields = {"equation": "ij->ji", "operands": [[[1, 2, 3]]]}
+    assert judge_einsum(np.ones((1, 3)), {"shape": "other"}, "float64", **fields).verdict == "deviation"
+    assert judge_einsum(np.ones((3, 1)), {"shape": "other"}, "float64", **fields).verdict == "fail"
 
 
 @pytest.mark.parametrize("other", [{"error": True}, {"precision": {"multiply": "tf32"}}])
-def test_these_stand_alone(other: dict[str, Any]) -> None:
+def test_these_observations_exclude_others(other: dict[str, Any]) -> None:
     for observed in ({"result": 3}, {"computed_in": "float32"}, {"shape": "other"}):
         with pytest.raises(ValidationError, match="say one of"):
             recorded(observed | other)

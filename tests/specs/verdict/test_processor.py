@@ -1,4 +1,4 @@
-"""Kernels are chosen by what a processor has, and so are the differences that are known of them."""
+"""Deviations of kernels that are chosen by processor features apply only to such processors."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from pydantic import ValidationError
 from specs.verdict import processor
 from specs.verdict.deviation import Deviation
 
-HERE = frozenset({"sse2", "avx2", "avx512_vnni"})
+FEATURES = frozenset({"sse2", "avx2", "avx512_vnni"})
 
 
 @pytest.fixture(autouse=True)
 def this_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor, "features", lambda: HERE)
+    monkeypatch.setattr(processor, "features", lambda: FEATURES)
 
 
 @pytest.mark.parametrize(
-    ("condition", "holds"),
+    ("condition", "expected"),
     [
         ("avx2", True),
         ("amx_tile", False),
@@ -26,9 +26,9 @@ def this_processor(monkeypatch: pytest.MonkeyPatch) -> None:
         ("!avx512_vnni|amx_tile", False),
     ],
 )
-def test_a_condition_asks_for_one_of_some_features_or_for_none(condition: str, holds: bool) -> None:
-    assert processor.has(condition) is holds
-    assert processor.meets(["sse2", condition]) is holds
+def test_a_condition_requires_one_of_several_features_or_none_of_them(condition: str, expected: bool) -> None:
+    assert processor.has(condition) is expected
+    assert processor.meets(["sse2", condition]) is expected
 
 
 def entry(*conditions: str) -> Deviation:
@@ -43,19 +43,19 @@ def entry(*conditions: str) -> Deviation:
     )
 
 
-def test_a_deviation_is_known_on_the_processors_that_it_names() -> None:
+def test_a_deviation_applies_to_the_processors_that_it_names() -> None:
     assert entry().known_here
     assert entry("avx2", "!amx_tile").known_here
     assert not entry("!avx2").known_here
 
 
 @pytest.mark.parametrize("condition", ["", "AVX2", "avx2 or sse2", "!!avx2", "avx2|"])
-def test_a_condition_that_is_none_is_refused(condition: str) -> None:
+def test_an_invalid_condition_is_refused(condition: str) -> None:
     with pytest.raises(ValidationError):
         entry(condition)
 
 
-def test_where_linux_says_what_there_is_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_features_are_read_from_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     if Path("/proc/cpuinfo").exists():
         assert processor.features()

@@ -1,4 +1,4 @@
-"""Properties by which known differences are recognised hold for the cases that show them, and not for their likes."""
+"""Properties by which deviations are recognised: configs that have them, and similar ones that do not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def attention(**fields: Any) -> AttentionConfig:
     return AttentionConfig(**{"q_len": 2, "head_dim": 2, **fields})
 
 
-HOLDS: list[tuple[Property, Config]] = [
+PRESENT: list[tuple[Property, Config]] = [
     ("summed_alone", einsum("ij->i", [2, 3])),
     ("summed_alone", einsum("ii->", [2, 2])),
     ("summed_alone", einsum("ij,jk->j", [2, 3], [3, 4])),
@@ -49,7 +49,7 @@ HOLDS: list[tuple[Property, Config]] = [
     ("empty", attention(kv_len=0)),
     ("empty", attention(batch=0)),
 ]
-HOLDS_NOT: list[tuple[Property, Config]] = [
+ABSENT: list[tuple[Property, Config]] = [
     ("summed_alone", einsum("ij,jk->ik", [2, 3], [3, 4])),
     ("summed_alone", einsum("ij->ji", [2, 3])),
     ("nothing_summed", einsum("ij->i", [2, 3])),
@@ -81,22 +81,22 @@ HOLDS_NOT: list[tuple[Property, Config]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "config"), HOLDS, ids=str)
-def test_a_property_holds(name: Property, config: Config) -> None:
+@pytest.mark.parametrize(("name", "config"), PRESENT, ids=str)
+def test_a_config_has_the_property(name: Property, config: Config) -> None:
     assert PROPERTIES[name](config)
 
 
-@pytest.mark.parametrize(("name", "config"), HOLDS_NOT, ids=str)
-def test_a_property_does_not_hold(name: Property, config: Config) -> None:
+@pytest.mark.parametrize(("name", "config"), ABSENT, ids=str)
+def test_a_config_does_not_have_the_property(name: Property, config: Config) -> None:
     assert not PROPERTIES[name](config)
 
 
-def test_every_property_is_shown_both_ways() -> None:
-    assert {name for name, _ in HOLDS} == {name for name, _ in HOLDS_NOT} == set(get_args(Property)) == set(PROPERTIES)
+def test_every_property_has_examples_with_and_without_it() -> None:
+    assert {name for name, _ in PRESENT} == {name for name, _ in ABSENT} == set(get_args(Property)) == set(PROPERTIES)
 
 
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_a_property_of_one_kind_is_none_of_the_other(name: Property) -> None:
-    kinds = {config.kind for known, config in HOLDS if known == name}
+    kinds = {config.kind for property, config in PRESENT if property == name}
     other = attention(num_heads=4, num_kv_heads=1) if kinds == {"einsum"} else einsum("...i,...i", [1], [1])
     assert not PROPERTIES[name](other)

@@ -1,4 +1,4 @@
-"""Probes read off simulated arithmetic the formats and the rounding that it is known to have."""
+"""Probes of simulated arithmetic read the formats and the rounding that it has."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("nothing_in_memory")
 
 @pytest.mark.parametrize("name", FACTORS)
 @pytest.mark.parametrize(
-    ("dtype", "format", "read"),
+    ("dtype", "format", "expected"),
     [
         ("float64", "float64", "float64"),
         ("float64", "float32", "float32"),
@@ -28,12 +28,12 @@ pytestmark = pytest.mark.usefixtures("nothing_in_memory")
         ("bfloat16", "bfloat16", "bfloat16"),
     ],
 )
-def test_the_format_of_factors_is_read(name: str, dtype: str, format: str, read: str) -> None:
-    assert seen(name, dtype, Arithmetic({"multiply": format})) == {"multiply": read}
+def test_the_format_of_factors_is_read(name: str, dtype: str, format: str, expected: str) -> None:
+    assert seen(name, dtype, Arithmetic({"multiply": format})) == {"multiply": expected}
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_either_factor_is_seen(side: int) -> None:
+def test_the_format_of_either_factor_is_read(side: int) -> None:
     def one_sided(*operands: Array) -> Array:
         narrow = [round_to(x, BFLOAT16) if i == side else x.astype(np.float64) for i, x in enumerate(operands)]
         return (narrow[0] @ narrow[1]).astype(np.float32)
@@ -41,23 +41,23 @@ def test_either_factor_is_seen(side: int) -> None:
     assert seen("factors_of_matrices", "float32", Arithmetic(compute=one_sided)) == {"multiply": "bfloat16"}
 
 
-def test_two_short_parts_of_a_factor_are_told_from_one_and_from_three() -> None:
+def test_a_factor_split_in_two_parts_differs_from_one_and_from_three_parts() -> None:
     def split(parts: int) -> Callable[..., Array]:
         def product(a: Array, b: Array) -> Array:
-            kept = []
+            truncated = []
             for rest in (a.astype(np.float64), b.astype(np.float64)):
                 total = np.zeros_like(rest)
                 for _ in range(parts):
                     total = total + round_to(rest - total, BFLOAT16)
-                kept.append(total)
-            return np.asarray(round_to(kept[0] @ kept[1], FLOAT32).astype(np.float32))
+                truncated.append(total)
+            return np.asarray(round_to(truncated[0] @ truncated[1], FLOAT32).astype(np.float32))
 
         return product
 
-    read = [seen("factors_of_matrices", "float32", Arithmetic(compute=split(n)))["multiply"] for n in (1, 2, 3)]
-    assert read[0] == "bfloat16"
-    assert read[1] in ("16 bits", "17 bits")
-    assert read[2] == "float32"
+    formats = [seen("factors_of_matrices", "float32", Arithmetic(compute=split(n)))["multiply"] for n in (1, 2, 3)]
+    assert formats[0] == "bfloat16"
+    assert formats[1] in ("16 bits", "17 bits")
+    assert formats[2] == "float32"
 
 
 # Sums -----------------------------------------------------------------------------------------------------------------
@@ -79,15 +79,15 @@ def test_two_short_parts_of_a_factor_are_told_from_one_and_from_three() -> None:
     ],
 )
 def test_the_accumulator_is_read_in_any_order_of_summation(name: str, dtype: str, format: str, order: str) -> None:
-    read = seen(name, dtype, Arithmetic({"accumulate": format, "intermediate": format}, order=order))
-    assert read == {"accumulate": format, "rounding": "nearest"}
+    observed = seen(name, dtype, Arithmetic({"accumulate": format, "intermediate": format}, order=order))
+    assert observed == {"accumulate": format, "rounding": "nearest"}
 
 
-def test_a_wider_accumulator_is_told_as_at_least_so_many_bits() -> None:
+def test_a_wider_accumulator_is_read_as_a_lower_limit_of_bits() -> None:
     assert seen("sums", "float32", Arithmetic({"accumulate": "float64"})) == {"accumulate": "45 bits or more"}
 
 
-def test_an_accumulator_that_cuts_off_is_told_from_one_that_rounds() -> None:
+def test_a_truncating_accumulator_is_distinguished_from_a_rounding_one() -> None:
     def cut(a: Array, b: Array) -> Array:
         total = np.zeros(a.shape[:1] + b.shape[1:])
         for k in range(a.shape[1]):
@@ -98,10 +98,10 @@ def test_an_accumulator_that_cuts_off_is_told_from_one_that_rounds() -> None:
     record = probed("sums_of_matrices", "float32", Arithmetic(compute=cut))
     assert record.observed == {"accumulate": "float32", "rounding": "truncated"}
     assert record.verdict == "fail"
-    assert probed("sums_of_matrices", "float32", Arithmetic(said={"truncates": True}, compute=cut)).verdict == "pass"
+    assert probed("sums_of_matrices", "float32", Arithmetic(formats={"truncates": True}, compute=cut)).verdict == "pass"
 
 
-def test_a_result_that_is_cut_off_is_told_from_one_that_is_rounded() -> None:
+def test_a_truncated_result_is_distinguished_from_a_rounded_one() -> None:
     def cut(a: Array, b: Array) -> Array:
         exact = a.astype(np.float64) @ b.astype(np.float64)
         return cast(np.sign(exact) * round_to(np.abs(exact), BFLOAT16, "down"), DTYPES["bfloat16"])
@@ -109,7 +109,7 @@ def test_a_result_that_is_cut_off_is_told_from_one_that_is_rounded() -> None:
     name = "rounded_sums_of_matrices"
     record = probed(name, "bfloat16", Arithmetic(compute=cut))
     assert (record.verdict, record.observed) == ("fail", {"rounding": "truncated"})
-    assert probed(name, "bfloat16", Arithmetic(said={"truncates": True}, compute=cut)).verdict == "pass"
+    assert probed(name, "bfloat16", Arithmetic(formats={"truncates": True}, compute=cut)).verdict == "pass"
     for dtype in ("float64", "float32", "bfloat16", "float16"):
         for rounds_twice in ({}, {"accumulate": dtype}):
             assert seen(name, dtype, Arithmetic(rounds_twice)) == {"rounding": "nearest"}
@@ -119,7 +119,7 @@ def test_a_result_that_is_cut_off_is_told_from_one_that_is_rounded() -> None:
 
 
 def attention(value: Callable[[Array], Array] = np.asarray, accumulator: str = "float64") -> Callable[..., Array]:
-    """Softmax attention in the layout bshd, exact but for what happens to values and to their weighted sum."""
+    """Softmax attention in the layout bshd, exact except for the values and their weighted sum."""
 
     def compute(q: Array, k: Array, v: Array) -> Array:
         scores = np.einsum("bqhd,bkhd->bhqk", q.astype(np.float64), k.astype(np.float64))
@@ -136,7 +136,7 @@ def attention(value: Callable[[Array], Array] = np.asarray, accumulator: str = "
 
 
 @pytest.mark.parametrize(
-    ("name", "compute", "read"),
+    ("name", "compute", "expected"),
     [
         ("factors", attention(), {"multiply": "float32"}),
         ("factors", attention(lambda v: round_to(v, TF32)), {"multiply": "tf32"}),
@@ -148,8 +148,10 @@ def attention(value: Callable[[Array], Array] = np.asarray, accumulator: str = "
         ("subnormals", attention(lambda v: np.where(np.abs(v) < FLOAT32.tiny, 0, v)), {"subnormals": "flushed"}),
     ],
 )
-def test_attention_is_read_through_its_values(name: str, compute: Callable[..., Array], read: dict[str, str]) -> None:
-    assert seen(f"attention::{name}", "float32", Arithmetic(compute=compute)) == read
+def test_attention_is_read_through_its_values(
+    name: str, compute: Callable[..., Array], expected: dict[str, str]
+) -> None:
+    assert seen(f"attention::{name}", "float32", Arithmetic(compute=compute)) == expected
 
 
 def test_a_weight_that_is_off_by_a_rounding_is_not_taken_for_a_rounded_factor() -> None:

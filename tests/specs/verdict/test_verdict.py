@@ -59,7 +59,7 @@ def test_the_declared_precision_decides() -> None:
 @pytest.mark.parametrize(
     "error", [ValueError("no"), TypeError(), RuntimeError("x" * 5000)], ids=lambda e: type(e).__name__
 )
-def test_an_exception_fails_and_is_told_in_one_short_line(error: Exception) -> None:
+def test_an_exception_fails_with_a_reason_of_one_short_line(error: Exception) -> None:
     record = verdict(Fake(error))
     assert record.verdict == "fail"
     assert record.reason.startswith(f"raised {type(error).__name__}")
@@ -72,19 +72,21 @@ def test_an_exception_fails_and_is_told_in_one_short_line(error: Exception) -> N
     [MemoryError(), RuntimeError("CUDA out of memory. Tried"), RuntimeError("RESOURCE_EXHAUSTED: OOM when")],
     ids=str,
 )
-@pytest.mark.parametrize("said", [None, REFUSED], ids=["valid", "to be refused"])
-def test_out_of_memory_is_an_error_of_the_check_and_never_a_refusal(error: Exception, said: Config | None) -> None:
-    record = verdict(Fake(error), said, entries=[recorded({"error": True})])
+@pytest.mark.parametrize("case_config", [None, REFUSED], ids=["valid", "to be refused"])
+def test_out_of_memory_is_an_error_of_the_check_and_never_a_refusal(
+    error: Exception, case_config: Config | None
+) -> None:
+    record = verdict(Fake(error), case_config, entries=[recorded({"error": True})])
     assert record.verdict == "error"
     assert record.reason.startswith("out of memory")
 
 
-def test_what_a_backend_lacks_is_unsupported_and_not_run() -> None:
+def test_an_unsupported_check_is_not_run() -> None:
     record = verdict(Fake(AssertionError("was run"), lacking="no such thing"))
     assert (record.verdict, record.reason) == ("unsupported", "no such thing")
 
 
-def test_what_must_be_refused_passes_when_it_is_and_fails_when_it_is_computed() -> None:
+def test_an_invalid_case_passes_when_it_is_refused_and_fails_when_it_is_computed() -> None:
     assert verdict(Fake(ValueError("sizes differ")), REFUSED).verdict == "pass"
     assert verdict(Fake(ValueError("sizes differ")), REFUSED).reason == "refused: ValueError: sizes differ"
     accepted = verdict(Fake(lambda a, b: np.zeros((3, 3))), REFUSED)
@@ -92,7 +94,7 @@ def test_what_must_be_refused_passes_when_it_is_and_fails_when_it_is_computed() 
     assert "size_mismatch" in accepted.reason
 
 
-def test_a_case_without_meaning_is_the_suites_own_error() -> None:
+def test_a_case_that_contradicts_itself_raises() -> None:
     with pytest.raises(CaseError):
         verdict(RIGHT, config(shapes=[[3, 8], [7, 3]]))
 
@@ -111,7 +113,7 @@ def test_a_literal_expectation_must_be_what_the_formula_gives() -> None:
 
 
 @pytest.mark.parametrize(
-    ("backend", "observed", "said"),
+    ("backend", "observed", "case_config"),
     [
         (Fake(ValueError("no such thing")), {"error": True}, None),
         (Fake(ValueError("no such thing")), {"error": "no such"}, None),
@@ -123,9 +125,9 @@ def test_a_literal_expectation_must_be_what_the_formula_gives() -> None:
     ],
     ids=["error", "text", "accepts", "dtype", "nan", "zeros", "precision"],
 )  # fmt: skip
-def test_a_recorded_difference_that_is_observed_is_a_deviation(backend: Fake, observed: dict, said: Any) -> None:
-    assert verdict(backend, said).verdict == "fail"
-    record = verdict(backend, said, entries=[recorded(observed, 9)])
+def test_a_recorded_difference_that_is_observed_is_a_deviation(backend: Fake, observed: dict, case_config: Any) -> None:
+    assert verdict(backend, case_config).verdict == "fail"
+    record = verdict(backend, case_config, entries=[recorded(observed, 9)])
     assert (record.verdict, record.reason) == ("deviation", "It is known to be wrong.")
     assert record.deviation["observed"] == observed
     assert (record.deviation["place"], record.deviation["grade"]) == ("x.yaml:9", "bug")
@@ -135,13 +137,13 @@ def test_a_recorded_difference_that_is_observed_is_a_deviation(backend: Fake, ob
 def test_another_reading_of_attention_can_be_recorded(field: str) -> None:
     masked = {"mask": {"type": "bool", "pattern": "masked_row"}}
     shape = {"q_len": 2, "kv_len": 2, "head_dim": 1, "query": [[[[0.0]], [[0.0]]]], "key": [[[[0.0]], [[0.0]]]]}
-    said = AttentionConfig.model_validate(shape | (masked if field == "fully_masked" else {"causal": "top_left"}))
+    attention = AttentionConfig.model_validate(shape | (masked if field == "fully_masked" else {"causal": "top_left"}))
     mean = Fake(lambda q, k, v, *mask: np.broadcast_to(v.mean(axis=1, keepdims=True, dtype=v.dtype), v.shape))
     other = {"fully_masked": "mean", "causal": "none"}[field]
     if field == "fully_masked":
-        said = said.model_copy(update={"mask": said.mask.model_copy(update={"shape": "1k"})})
-    assert verdict(mean, said).verdict == "fail"
-    assert verdict(mean, said, entries=[recorded({field: other})]).verdict == "deviation"
+        attention = attention.model_copy(update={"mask": attention.mask.model_copy(update={"shape": "1k"})})
+    assert verdict(mean, attention).verdict == "fail"
+    assert verdict(mean, attention, entries=[recorded({field: other})]).verdict == "deviation"
 
 
 def test_a_recorded_difference_that_is_gone_is_stale_and_fails() -> None:
@@ -158,7 +160,7 @@ def test_a_recorded_lower_precision_may_be_right_by_luck() -> None:
     assert verdict(RIGHT, entries=entries).verdict == "fail"
 
 
-def test_a_difference_that_is_not_the_recorded_one_fails_and_says_so() -> None:
+def test_a_difference_other_than_the_recorded_one_fails_and_names_both() -> None:
     record = verdict(DOUBLED, entries=[recorded({"value": "nan"}, 4)])
     assert record.verdict == "fail"
     assert "outside the error bound" in record.reason
@@ -184,11 +186,11 @@ def lossy(format: Format) -> Fake:
     return Fake(lambda *operands: product(*(round_to(x, format).astype(x.dtype) for x in operands)))
 
 
-@pytest.mark.parametrize(("format", "named"), [(TF32, "TF32"), (BFLOAT16, "bfloat16")], ids=str)
-def test_a_failure_that_rounded_operands_explain_says_so(format: Format, named: str) -> None:
+@pytest.mark.parametrize(("format", "expected"), [(TF32, "TF32"), (BFLOAT16, "bfloat16")], ids=str)
+def test_a_failure_that_rounded_operands_explain_names_their_format(format: Format, expected: str) -> None:
     record = verdict(lossy(format))
     assert record.verdict == "fail"
-    assert record.reason.endswith(f"consistent with operands rounded to {named}")
+    assert record.reason.endswith(f"consistent with operands rounded to {expected}")
 
 
 def test_a_failure_that_no_loss_of_precision_explains_blames_none() -> None:
@@ -223,13 +225,13 @@ def test_a_record_is_plain_json(backend: Fake, dtype: str) -> None:
     if backend is NAN and dtype in ("int32", "bool"):
         backend = Fake(lambda a, b: np.zeros((3, 3), a.dtype))
     for entries in ([], [recorded({"value": "nan"})]):
-        told = verdict(backend, dtype=dtype, entries=entries).as_json()
-        assert plain(told), told
-        assert json.loads(json.dumps(told, allow_nan=False)) == told
+        fields = verdict(backend, dtype=dtype, entries=entries).as_json()
+        assert plain(fields), fields
+        assert json.loads(json.dumps(fields, allow_nan=False)) == fields
 
 
-def test_what_json_cannot_say_is_said_as_text() -> None:
+def test_values_that_json_lacks_become_text() -> None:
     off = config(equation="i->i", shapes=[[3]])
-    told = verdict(Fake(lambda a: a * 2), off).as_json()
-    assert told["error_ratio"] == "inf"
-    assert told["worst"]["index"] in ([0], [1], [2])
+    fields = verdict(Fake(lambda a: a * 2), off).as_json()
+    assert fields["error_ratio"] == "inf"
+    assert fields["worst"]["index"] in ([0], [1], [2])
