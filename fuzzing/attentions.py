@@ -1,10 +1,10 @@
-"""Strategies of attention cases, made from the fields of `AttentionConfig` itself.
+"""Strategies for attention cases, derived from the fields of `AttentionConfig`.
 
-What a field can be is read off the model: the words of a Literal, true and false, the fields of a model within.
-Numbers and text say too little of themselves, and have an entry in `VALUES`.  So a field of words that the model gains
-is fuzzed without a change here; one of numbers is missed by a test until it has its line.
+The values of a field follow from its annotation: the members of a Literal, booleans, the fields of a nested model.
+Numbers and text need an entry in `VALUES`.  So a new Literal field of the model is fuzzed without a change here; for a
+new field of numbers a test fails until it has an entry.
 
-A case says few things at a time beyond its sizes, so that many of them go together.
+Beyond its sizes a case states few fields at a time, because many of them would often contradict each other.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from hypothesis import reject
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from fuzzing.equations import sometimes
+from fuzzing.equations import one_in
 from specs.case.attention import AttentionConfig
 from specs.case.common import Expect, Recipe
 
-RARITY = 5  # a field is said by one case in so many
+RARITY = 5  # one case in RARITY states a given field
 SIZES = ("batch", "q_len", "kv_len", "num_heads", "num_kv_heads", "head_dim", "value_dim")
 
-# Not fuzzed, and why
-LEFT_OUT = {
-    "about": "says nothing of the computation",
-    "source": "says nothing of the computation",
-    "weak": "says nothing of the computation",
+# Fields that are not fuzzed, and why
+EXCLUDED = {
+    "about": "does not affect the computation",
+    "source": "does not affect the computation",
+    "weak": "does not affect the computation",
     "dtypes": "chosen from those of the session",
     "gradient": "the session chooses directions",
     "modes": "the session chooses modes",
     "implementations": "the session chooses implementations",
     "expect": "follows from the other fields",
     "probe": "its operands need sizes of their own",
-    "unseen": "it needs a key that no query sees, which a case says by itself",
+    "unseen": "it needs a key that no query sees",
     "query": "literal values have recipes instead",
     "key": "literal values have recipes instead",
     "value": "literal values have recipes instead",
 }
 
-# What numbers and text can be, by field; functions of the sizes where it depends on them
+# Strategies for numbers and text, by field; functions of the sizes where the values depend on them
 VALUES: Mapping[str, Any] = {
-    # nonfinite is left out: what a masked infinity does depends on how a mask is applied, and a case says so by itself
+    # nonfinite is left out: the effect of a masked infinity depends on how a mask is applied
     "data": st.sampled_from([recipe for recipe in get_args(Recipe) if recipe != "nonfinite"]),
     "seed": st.integers(0, 2**16),
     "batch": st.sampled_from((1, 2, 3)),
@@ -69,31 +69,31 @@ VALUES: Mapping[str, Any] = {
 }
 
 
-def fuzzed() -> set[str]:
+def fuzzed_fields() -> set[str]:
     """Fields that an example can state."""
-    return set(AttentionConfig.model_fields) - set(LEFT_OUT)
+    return set(AttentionConfig.model_fields) - set(EXCLUDED)
 
 
 @st.composite
 def configs(draw: st.DrawFn, dtypes: Sequence[str]) -> AttentionConfig:
-    """An attention case of one of the floating dtypes; about one in twenty is to be refused."""
+    """An attention case of one of the floating-point dtypes; about one in twenty must be refused."""
     sizes = draw(_sizes())
-    optional = [name for name in AttentionConfig.model_fields if name in fuzzed() - {*SIZES, "seed"}]
-    said = {}
+    optional = [name for name in AttentionConfig.model_fields if name in fuzzed_fields() - {*SIZES, "seed"}]
+    fields = {}
     for name in optional:
-        if sometimes(draw, RARITY):
-            said[name] = draw(values(AttentionConfig.model_fields[name].annotation, name, sizes))
-    said |= {"seed": draw(VALUES["seed"]), "dtypes": [draw(st.sampled_from(dtypes))]}
-    settled = _settled(sizes, said)
-    heads = settled.get("num_heads", 1)
-    if heads % settled.get("num_kv_heads", heads):
-        settled["expect"] = Expect(error="head_mismatch")
+        if one_in(draw, RARITY):
+            fields[name] = draw(strategy_for(AttentionConfig.model_fields[name].annotation, name, sizes))
+    fields |= {"seed": draw(VALUES["seed"]), "dtypes": [draw(st.sampled_from(dtypes))]}
+    fields = _make_compatible(sizes, fields)
+    heads = fields.get("num_heads", 1)
+    if heads % fields.get("num_kv_heads", heads):
+        fields["expect"] = Expect(error="head_mismatch")
     try:
-        config = AttentionConfig(**settled)
+        config = AttentionConfig(**fields)
     except ValidationError:
-        reject()  # fields that do not go together
-    unsaid = {name for name in optional if getattr(config, name) == _default(name)}
-    return AttentionConfig(**config.model_dump(exclude_unset=True, exclude=unsaid))
+        reject()  # fields that contradict each other
+    defaults = {name for name in optional if getattr(config, name) == _default(name)}
+    return AttentionConfig(**config.model_dump(exclude_unset=True, exclude=defaults))
 
 
 @st.composite
@@ -102,50 +102,50 @@ def _sizes(draw: st.DrawFn) -> dict[str, int]:
     for name in SIZES:
         strategy = VALUES[name](sizes) if callable(VALUES[name]) else VALUES[name]
         sizes[name] = draw(strategy)
-    if not sometimes(draw, 3):  # most often they are equal, and not said
+    if not one_in(draw, 3):  # usually they are equal, and not stated
         sizes["value_dim"] = sizes["head_dim"]
-    if not sometimes(draw, 2):
+    if not one_in(draw, 2):
         sizes["kv_len"] = sizes["q_len"]
-    if sometimes(draw, 20):
+    if one_in(draw, 20):
         sizes["num_kv_heads"] = sizes["num_heads"] + 1
-    if sometimes(draw, 30):
+    if one_in(draw, 30):
         sizes[draw(st.sampled_from(("kv_len", "q_len", "batch")))] = 0
     return sizes
 
 
-def values(annotation: Any, path: str, sizes: Mapping[str, int]) -> st.SearchStrategy[Any]:
-    """Values of a field of this type; of an optional one, values that are not None.  LookupError for an unknown one."""
+def strategy_for(annotation: Any, path: str, sizes: Mapping[str, int]) -> st.SearchStrategy[Any]:
+    """Values of a field of this type, other than None; raises LookupError for a type that needs an entry in VALUES."""
     if path in VALUES:
-        known = VALUES[path]
-        return known(sizes) if callable(known) else known
-    (annotation,) = _choices(annotation) or (None,)
+        strategy = VALUES[path]
+        return strategy(sizes) if callable(strategy) else strategy
+    (annotation,) = _union_members(annotation) or (None,)
     if get_origin(annotation) is Literal:
         return st.sampled_from(get_args(annotation))
     if annotation is bool:
         return st.booleans()
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return _model(annotation, path, sizes)
-    raise LookupError(f"{path} is not fuzzed: say in fuzzing.attentions.VALUES what it can be")
+    raise LookupError(f"{path} is not fuzzed: add a strategy for it to fuzzing.attentions.VALUES")
 
 
 @st.composite
 def _model(draw: st.DrawFn, model: type[BaseModel], path: str, sizes: Mapping[str, int]) -> BaseModel:
-    said = {}
+    fields = {}
     for name, field in model.model_fields.items():
         if field.is_required() or draw(st.booleans()):
-            said[name] = draw(values(field.annotation, f"{path}.{name}", sizes))
+            fields[name] = draw(strategy_for(field.annotation, f"{path}.{name}", sizes))
     try:
-        return model(**said)
+        return model(**fields)
     except ValidationError:
         reject()
 
 
-def _choices(annotation: Any) -> list[Any]:
-    """The members of a union, or the one type, without None and what only annotates."""
+def _union_members(annotation: Any) -> list[Any]:
+    """The members of a union, or the one type, without None and without the metadata of Annotated."""
     if get_origin(annotation) in (Union, UnionType):
-        return [each for member in get_args(annotation) for each in _choices(member)]
+        return [inner for member in get_args(annotation) for inner in _union_members(member)]
     if get_origin(annotation) is Annotated:
-        return _choices(get_args(annotation)[0])
+        return _union_members(get_args(annotation)[0])
     return [] if annotation is NoneType else [annotation]
 
 
@@ -153,27 +153,28 @@ def _default(name: str) -> Any:
     return AttentionConfig.model_fields[name].get_default()
 
 
-def _settled(sizes: dict[str, int], said: dict[str, Any]) -> dict[str, Any]:
-    """Fields changed so that more of them go together than the model would take; sizes that are defaults left out."""
-    sizes, said = dict(sizes), dict(said)
-    projections = said.get("projections")
-    if said.get("self_attention"):
-        sizes["kv_len"] = sizes["q_len"] + said.get("past", 0)
-    if said.get("data") == "cancelling" and (said.get("self_attention") or sizes["kv_len"] - said.get("past", 0) < 2):
-        del said["data"]  # it pairs keys off
-    if said.get("layout") == "ds":
+def _make_compatible(sizes: dict[str, int], fields: dict[str, Any]) -> dict[str, Any]:
+    """Change fields so that fewer configs are rejected by the model, and join the sizes that are not defaults."""
+    sizes, fields = dict(sizes), dict(fields)
+    projections = fields.get("projections")
+    if fields.get("self_attention"):
+        sizes["kv_len"] = sizes["q_len"] + fields.get("past", 0)
+    new_keys = sizes["kv_len"] - fields.get("past", 0)
+    if fields.get("data") == "cancelling" and (fields.get("self_attention") or new_keys < 2):
+        del fields["data"]  # this recipe needs pairs of keys
+    if fields.get("layout") == "ds":
         sizes |= {"batch": 1, "num_heads": 1, "num_kv_heads": 1}
     elif projections and (projections.kind == "linear" or projections.output):
-        said["layout"] = "bsd"
-    if "kv_lengths" in said:
-        said["kv_lengths"] = [min(length, sizes["kv_len"]) for length in said["kv_lengths"][: sizes["batch"]]]
-    if said.get("scale_at") == "weights":
-        said.setdefault("scale", 0.5)
-    usual = {
+        fields["layout"] = "bsd"
+    if "kv_lengths" in fields:
+        fields["kv_lengths"] = [min(length, sizes["kv_len"]) for length in fields["kv_lengths"][: sizes["batch"]]]
+    if fields.get("scale_at") == "weights":
+        fields.setdefault("scale", 0.5)
+    defaults = {
         "batch": 1,
         "num_heads": 1,
         "kv_len": sizes["q_len"],
         "num_kv_heads": sizes["num_heads"],
         "value_dim": sizes["head_dim"],
     }
-    return {name: size for name, size in sizes.items() if usual.get(name) != size} | said
+    return {name: size for name, size in sizes.items() if defaults.get(name) != size} | fields

@@ -1,8 +1,8 @@
-"""Strategies of einsum cases: equations that have a meaning for their shapes, and ones that have none.
+"""Strategies for einsum cases: equations that are valid for their shapes, and ones that are not.
 
-A valid equation is made from its parts (`Parts`), as `specs.case.equation` states the grammar, so it is valid by
-construction.  An invalid one is a valid one with a single defect, whose class is known from how it was made.  Either
-way `bind` has the last word.  What is listed first is what an example shrinks to.
+A valid equation is assembled from its parts (`Parts`) by the grammar of `specs.case.equation`, so it is valid by
+construction.  An invalid one is a valid one with a single defect, whose error class follows from the defect.  `bind`
+confirms both.  Examples shrink towards the first of several choices.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from specs.case.error import CaseError, ErrorClass
 
 Draw = st.DrawFn
 LETTERS = "ijklmnopqrstuvwxyzabcdefghABCDEFGHIJKLMNOPQRSTUVWXYZ"
-MOST_TERMS = 4096  # of the whole contraction, and numbers in an operand: an example is to cost milliseconds
-MOST_OPERANDS = 8
-MOST_AXES = 8  # of an operand and of the output; some kernels have no more
+MAX_TERMS = 4096  # of the whole contraction, and elements of an operand: an example should cost milliseconds
+MAX_OPERANDS = 8
+MAX_AXES = 8  # of an operand and of the output; some kernels support no more
 RECIPES = get_args(Recipe)
 
 
-def sometimes(draw: Draw, share: int) -> bool:
-    """True for about one example in `share`; shrinks to False."""
-    return draw(st.integers(0, share - 1)) == share - 1
+def one_in(draw: Draw, count: int) -> bool:
+    """True for about one example in `count`; shrinks to False."""
+    return draw(st.integers(0, count - 1)) == count - 1
 
 
 @dataclass(frozen=True)
 class Parts:
-    """An equation taken apart, with its shapes; `output` None is an implicit one."""
+    """The terms of an equation, and the shapes of its operands; `output` is None for an implicit output."""
 
     terms: tuple[Term, ...]
     output: Term | None
@@ -52,32 +52,35 @@ class Parts:
 
 @st.composite
 def configs(draw: Draw, dtypes: Sequence[str]) -> EinsumConfig:
-    """An einsum case of one of the dtypes; about one in six is to be refused."""
+    """An einsum case of one of the dtypes; about one in six must be refused."""
     parts, dtype = draw(valid()), draw(st.sampled_from(dtypes))
-    said: dict[str, Any] = {"dtypes": [dtype], "seed": draw(st.integers(0, 2**16))}
+    fields: dict[str, Any] = {"dtypes": [dtype], "seed": draw(st.integers(0, 2**16))}
     equation, shapes = parts.equation, parts.shapes
-    if sometimes(draw, 6):
+    if one_in(draw, 6):
         equation, shapes, error = draw(defects(parts))
-        said["expect"] = Expect(error=error)
+        fields["expect"] = Expect(error=error)
     elif DTYPES[dtype].inexact and (recipe := draw(recipes(bind(equation, shapes), DTYPES[dtype]))) != "normal":
-        said["data"] = recipe
-    return EinsumConfig(equation=equation, shapes=[list(shape) for shape in shapes], **said)
+        fields["data"] = recipe
+    return EinsumConfig(equation=equation, shapes=[list(shape) for shape in shapes], **fields)
 
 
 def recipes(contraction: Contraction, dtype: DType) -> st.SearchStrategy[Recipe]:
-    """Those that fit: terms cancel along a summed label, and infinities where every order of evaluation agrees.
+    """Recipes that the contraction allows.
 
-    An order that sums one operand first has other NaN than the formula, for (2 - 1) inf is not 2 inf - 1 inf, and ways
-    to multiply complex numbers differ in theirs.
+    `cancelling` needs a summed label.  `nonfinite` needs every order of evaluation to give the same NaNs: an order that
+    sums one operand first has others than the formula, for (2 - 1) inf is not 2 inf - 1 inf, and so have different
+    algorithms for complex products.
     """
-    unfit: set[Recipe] = set()
+    excluded: set[Recipe] = set()
     if not any(contraction.sizes[label] > 1 for label in contraction.summed_labels):
-        unfit.add("cancelling")
-    operands = Counter(label for term in contraction.operands for label in set(term))
-    partial_sums = len(contraction.operands) > 1 and any(operands[label] == 1 for label in contraction.summed_labels)
+        excluded.add("cancelling")
+    operand_counts = Counter(label for term in contraction.operands for label in set(term))
+    partial_sums = len(contraction.operands) > 1 and any(
+        operand_counts[label] == 1 for label in contraction.summed_labels
+    )
     if dtype.kind == "complex" or len(contraction.operands) > 2 or partial_sums:
-        unfit.add("nonfinite")
-    return st.sampled_from([recipe for recipe in RECIPES if recipe not in unfit])
+        excluded.add("nonfinite")
+    return st.sampled_from([recipe for recipe in RECIPES if recipe not in excluded])
 
 
 # Valid equations ------------------------------------------------------------------------------------------------------
@@ -85,136 +88,139 @@ def recipes(contraction: Contraction, dtype: DType) -> st.SearchStrategy[Recipe]
 
 @st.composite
 def valid(draw: Draw) -> Parts:
-    """Up to eight operands with repeated labels, ellipses, axes of size 0 and 1 that broadcast, rarely many labels.
+    """Equations of up to eight operands: repeated labels, ellipses, axes of size 0, broadcast axes, rarely many labels.
 
-    Whether something is used is drawn beside what it would be, and not before: then leaving it out moves nothing else,
-    and an example shrinks further.
+    Whether a feature is used is drawn next to its value, not before it: then dropping the feature changes no other
+    draw, and an example shrinks further.
     """
-    many, unnamed = sometimes(draw, 30), sometimes(draw, 4)
-    pool = LETTERS[:40] if many else LETTERS[: draw(st.integers(1, 6))]
+    many_labels, ellipses = one_in(draw, 30), one_in(draw, 4)
+    pool = LETTERS[:40] if many_labels else LETTERS[: draw(st.integers(1, 6))]
     terms: list[Term] = []
     ranks: list[int] = []
     more = True
-    while len(terms) < MOST_OPERANDS and (more or (many and len(terms) < 6)):
-        terms.append(draw(_term(pool, unnamed=unnamed, many=many)))
+    while len(terms) < MAX_OPERANDS and (more or (many_labels and len(terms) < 6)):
+        terms.append(draw(_term(pool, ellipses=ellipses, many_labels=many_labels)))
         rank = draw(st.integers(0, 2))
         ranks.append(rank if ELLIPSIS in terms[-1] else 0)
         more = draw(st.integers(0, 9)) > 2
-    named = sorted({label for term in terms for label in term} - {ELLIPSIS})
+    labels = sorted({label for term in terms for label in term} - {ELLIPSIS})
     axes = tuple(f"{ELLIPSIS}{axis}" for axis in reversed(range(max(ranks))))
-    times = {label: max(term.count(label) for term in terms) for label in named} | dict.fromkeys(axes, 1)
-    shapes = draw(_shapes(terms, ranks, axes, draw(_sizes(times))))
-    return Parts(tuple(terms), draw(_output(terms, named)), shapes, sometimes(draw, 8))
+    counts = {label: max(term.count(label) for term in terms) for label in labels} | dict.fromkeys(axes, 1)
+    shapes = draw(_shapes(terms, ranks, axes, draw(_sizes(counts))))
+    return Parts(tuple(terms), draw(_output(terms, labels)), shapes, one_in(draw, 8))
 
 
 @st.composite
-def _term(draw: Draw, pool: str, *, unnamed: bool, many: bool) -> Term:
-    repeats, scalar, without, place = (
-        sometimes(draw, 4),
-        sometimes(draw, 6),
-        sometimes(draw, 4),
+def _term(draw: Draw, pool: str, *, ellipses: bool, many_labels: bool) -> Term:
+    repeats, scalar, drops_ellipsis, position = (
+        one_in(draw, 4),
+        one_in(draw, 6),
+        one_in(draw, 4),
         draw(st.integers(0, 4)),
     )
-    labels = draw(st.lists(st.sampled_from(pool), min_size=1, max_size=4, unique=not repeats or many))
-    if many:
+    labels = draw(st.lists(st.sampled_from(pool), min_size=1, max_size=4, unique=not repeats or many_labels))
+    if many_labels:
         labels = list(dict.fromkeys([*labels, *draw(st.lists(st.sampled_from(pool), min_size=3, max_size=3))]))
     if scalar:
         labels = []
-    if unnamed and not without:
-        labels.insert(min(place, len(labels)), ELLIPSIS)
+    if ellipses and not drops_ellipsis:
+        labels.insert(min(position, len(labels)), ELLIPSIS)
     return tuple(labels)
 
 
 @st.composite
-def _sizes(draw: Draw, times: Mapping[str, int]) -> dict[str, int]:
-    """A size for each label, which is there so many times in one operand at most; small enough for MOST_TERMS."""
-    empty, long, length = sometimes(draw, 12), sometimes(draw, 8), draw(st.integers(17, 70))
+def _sizes(draw: Draw, counts: Mapping[str, int]) -> dict[str, int]:
+    """A size for each label, small enough for MAX_TERMS; `counts` is how often one operand repeats it at most."""
+    empty, long, length = one_in(draw, 12), one_in(draw, 8), draw(st.integers(17, 70))
     sizes: dict[str, int] = {}
-    room = MOST_TERMS
-    for label, repeated in times.items():
+    max_terms = MAX_TERMS
+    for label, count in counts.items():
         size = draw(st.integers(1, 6))
-        size = length if long and not sizes else 0 if empty and size == 6 else min(size, 2 if len(times) > 10 else 5)
-        sizes[label] = size if size**repeated <= room else 1
-        room //= max(1, sizes[label] ** repeated)
+        size = length if long and not sizes else 0 if empty and size == 6 else min(size, 2 if len(counts) > 10 else 5)
+        sizes[label] = size if size**count <= max_terms else 1
+        max_terms //= max(1, sizes[label] ** count)
     return sizes
 
 
 @st.composite
 def _shapes(draw: Draw, terms: list[Term], ranks: list[int], axes: Term, sizes: dict[str, int]) -> tuple[Shape, ...]:
-    """Of each operand; where sizes broadcast, an operand has 1 on every axis of a label instead."""
-    broadcasts = sometimes(draw, 4)
+    """The shape of each operand; where sizes broadcast, an operand may have size 1 on all axes of a label."""
+    broadcasts = one_in(draw, 4)
     shapes = []
     for term, rank in zip(terms, ranks, strict=True):
-        resolved = [r for label in term for r in (axes[len(axes) - rank :] if label == ELLIPSIS else (label,))]
-        ones = {label for label in dict.fromkeys(resolved) if sometimes(draw, 3) and broadcasts}
-        shapes.append(tuple(1 if label in ones else sizes[label] for label in resolved))
+        labels: list[str] = []
+        for label in term:
+            labels += axes[len(axes) - rank :] if label == ELLIPSIS else (label,)
+        ones = {label for label in dict.fromkeys(labels) if one_in(draw, 3) and broadcasts}
+        shapes.append(tuple(1 if label in ones else sizes[label] for label in labels))
     return tuple(shapes)
 
 
 @st.composite
-def _output(draw: Draw, terms: list[Term], named: list[str]) -> Term | None:
-    implicit, drops, alone, place = sometimes(draw, 3), sometimes(draw, 5), sometimes(draw, 20), draw(st.integers(0, 4))
-    labels = draw(st.lists(st.sampled_from(named), unique=True, max_size=MOST_AXES)) if named else []
+def _output(draw: Draw, terms: list[Term], labels: list[str]) -> Term | None:
+    implicit, drops_ellipsis, adds_ellipsis = one_in(draw, 3), one_in(draw, 5), one_in(draw, 20)
+    position = draw(st.integers(0, 4))
+    output = draw(st.lists(st.sampled_from(labels), unique=True, max_size=MAX_AXES)) if labels else []
     if implicit:
-        once = [label for label in named if sum(term.count(label) for term in terms) == 1]
-        return None if len(once) <= MOST_AXES else ()
-    if not drops if any(ELLIPSIS in term for term in terms) else alone:
-        labels.insert(min(place, len(labels)), ELLIPSIS)
-    return tuple(labels)
+        unique = [label for label in labels if sum(term.count(label) for term in terms) == 1]
+        return None if len(unique) <= MAX_AXES else ()
+    if not drops_ellipsis if any(ELLIPSIS in term for term in terms) else adds_ellipsis:
+        output.insert(min(position, len(output)), ELLIPSIS)
+    return tuple(output)
 
 
 # Defects --------------------------------------------------------------------------------------------------------------
 
-Defective = tuple[str, tuple[Shape, ...], ErrorClass]
+DefectiveEquation = tuple[str, tuple[Shape, ...], ErrorClass]
 
 
 @st.composite
-def defects(draw: Draw, parts: Parts) -> Defective:
-    """The valid equation with one defect, and the class of error that it is."""
-    error = draw(st.sampled_from([error for error, (possible, _) in DEFECTS.items() if possible(parts)]))
+def defects(draw: Draw, parts: Parts) -> DefectiveEquation:
+    """The valid equation with one defect, and the error class of that defect."""
+    error = draw(st.sampled_from([error for error, (is_possible, _) in DEFECTS.items() if is_possible(parts)]))
     equation, shapes = draw(DEFECTS[error][1](parts))
     try:
         bind(equation, shapes)
-    except CaseError as refused:
-        assume(refused.error == error)  # another size can be one that broadcasts
+    except CaseError as exception:
+        assume(exception.error == error)  # another size may broadcast instead
         return equation, shapes, error
     assume(False)
     raise AssertionError
 
 
-Broken = tuple[str, tuple[Shape, ...]]
+EquationAndShapes = tuple[str, tuple[Shape, ...]]
 
 
 @st.composite
-def _syntax(draw: Draw, parts: Parts) -> Broken:
+def _syntax(draw: Draw, parts: Parts) -> EquationAndShapes:
     """A character that is no label, a second arrow, a second or a shorter ellipsis, an arrow or an ellipsis split."""
     equation = parts.equation
-    slips = ["_", "1", "->", "-", ">", "..", ".", ";", "\u03b1", "\t", "......"]
-    at = draw(st.integers(0, len(equation)))
-    broken = equation[:at] + draw(st.sampled_from(slips)) + equation[at:]
-    splits = [equation.replace(whole, split, 1) for whole, split in (("->", "- >"), (ELLIPSIS, ". .."))]
-    return draw(st.sampled_from([broken, *(split for split in splits if split != equation)])), parts.shapes
+    typos = ["_", "1", "->", "-", ">", "..", ".", ";", "\u03b1", "\t", "......"]
+    position = draw(st.integers(0, len(equation)))
+    misspelled = equation[:position] + draw(st.sampled_from(typos)) + equation[position:]
+    splits = [equation.replace(token, split, 1) for token, split in (("->", "- >"), (ELLIPSIS, ". .."))]
+    return draw(st.sampled_from([misspelled, *(split for split in splits if split != equation)])), parts.shapes
 
 
 @st.composite
-def _size_mismatch(draw: Draw, parts: Parts) -> Broken:
+def _size_mismatch(draw: Draw, parts: Parts) -> EquationAndShapes:
     """One axis has another size."""
-    which = draw(st.sampled_from([i for i, shape in enumerate(parts.shapes) if shape]))
-    axis = draw(st.integers(0, len(parts.shapes[which]) - 1))
-    return parts.equation, _resized(parts.shapes, which, axis, draw(st.sampled_from((2, 3, 1, 6))))
+    operand = draw(st.sampled_from([i for i, shape in enumerate(parts.shapes) if shape]))
+    axis = draw(st.integers(0, len(parts.shapes[operand]) - 1))
+    return parts.equation, _with_size(parts.shapes, operand, axis, draw(st.sampled_from((2, 3, 1, 6))))
 
 
 @st.composite
-def _rank_mismatch(draw: Draw, parts: Parts) -> Broken:
-    """One operand has an axis more or less."""
-    which = draw(st.integers(0, len(parts.shapes) - 1))
-    shape = parts.shapes[which]
-    other = draw(st.sampled_from([(*shape, 2), shape[:-1]] if shape else [(2,)]))
-    return parts.equation, (*parts.shapes[:which], other, *parts.shapes[which + 1 :])
+def _rank_mismatch(draw: Draw, parts: Parts) -> EquationAndShapes:
+    """One operand has an axis too many or too few."""
+    operand = draw(st.integers(0, len(parts.shapes) - 1))
+    shape = parts.shapes[operand]
+    wrong_shape = draw(st.sampled_from([(*shape, 2), shape[:-1]] if shape else [(2,)]))
+    return parts.equation, (*parts.shapes[:operand], wrong_shape, *parts.shapes[operand + 1 :])
 
 
 @st.composite
-def _unknown_label(draw: Draw, parts: Parts) -> Broken:
+def _unknown_label(draw: Draw, parts: Parts) -> EquationAndShapes:
     """The output names a label that no operand has."""
     used = {label for term in parts.terms for label in term}
     label = draw(st.sampled_from([letter for letter in LETTERS if letter not in used][:3]))
@@ -222,28 +228,28 @@ def _unknown_label(draw: Draw, parts: Parts) -> Broken:
 
 
 @st.composite
-def _repeated_output(draw: Draw, parts: Parts) -> Broken:
+def _repeated_output(draw: Draw, parts: Parts) -> EquationAndShapes:
     """The output names a label twice."""
     assert parts.output is not None
     return _with_output_label(draw, parts, draw(st.sampled_from(parts.output))).equation, parts.shapes
 
 
 @st.composite
-def _operand_count(draw: Draw, parts: Parts) -> Broken:
-    """An operand more or less than the equation has terms."""
+def _operand_count(draw: Draw, parts: Parts) -> EquationAndShapes:
+    """One operand more or fewer than the equation has terms."""
     fewer = parts.shapes[:-1]
     return parts.equation, draw(st.sampled_from([(*parts.shapes, parts.shapes[-1]), *([fewer] if fewer else [])]))
 
 
 def _with_output_label(draw: Draw, parts: Parts, label: str) -> Parts:
     output = parts.output or ()
-    at = draw(st.integers(0, len(output)))
-    return replace(parts, output=(*output[:at], label, *output[at:]))
+    position = draw(st.integers(0, len(output)))
+    return replace(parts, output=(*output[:position], label, *output[position:]))
 
 
-def _resized(shapes: tuple[Shape, ...], which: int, axis: int, size: int) -> tuple[Shape, ...]:
-    shape = shapes[which]
-    return (*shapes[:which], (*shape[:axis], size, *shape[axis + 1 :]), *shapes[which + 1 :])
+def _with_size(shapes: tuple[Shape, ...], operand: int, axis: int, size: int) -> tuple[Shape, ...]:
+    shape = shapes[operand]
+    return (*shapes[:operand], (*shape[:axis], size, *shape[axis + 1 :]), *shapes[operand + 1 :])
 
 
 def _has_shared_label(parts: Parts) -> bool:
@@ -251,9 +257,9 @@ def _has_shared_label(parts: Parts) -> bool:
     return len(set(labels)) < len(labels)
 
 
-Possible = Callable[[Parts], bool]
-Break = Callable[[Parts], st.SearchStrategy[Broken]]
-DEFECTS: dict[ErrorClass, tuple[Possible, Break]] = {
+IsPossible = Callable[[Parts], bool]
+AddDefect = Callable[[Parts], st.SearchStrategy[EquationAndShapes]]
+DEFECTS: dict[ErrorClass, tuple[IsPossible, AddDefect]] = {
     "size_mismatch": (_has_shared_label, _size_mismatch),
     "rank_mismatch": (lambda parts: any(ELLIPSIS not in term for term in parts.terms), _rank_mismatch),
     "unknown_label": (lambda parts: parts.output is not None, _unknown_label),

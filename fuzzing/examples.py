@@ -1,8 +1,8 @@
-"""A seed and a number become a config, the same one in every session; a config that fails becomes a smaller one.
+"""Examples: a seed and an index give a config, the same one in every session; a config that fails is shrunk.
 
-Each example is an exploration of hypothesis with a seed of its own, so that any worker can make any of them, and what
-came of one has no influence on another.  hypothesis begins with the smallest example there is, so the one that counts
-is the second.  (A longer exploration would mostly vary what it had before.)
+Each example is a separate hypothesis run with a seed of its own, so that any worker can generate any example, and no
+outcome influences another example.  hypothesis starts with the smallest example there is, so the second one is used.
+(A longer run would mostly vary its earlier examples.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
 from fuzzing import attentions, equations
-from fuzzing.writing import text
+from fuzzing.writing import format_case
 from specs.arithmetic.formats import DTYPES
 from specs.case.case import Config
 
@@ -26,51 +26,51 @@ Dtypes = tuple[str, ...]
 
 
 def configs(index: int, dtypes: Sequence[str]) -> st.SearchStrategy[Config]:
-    """Einsum and attention in turn, of these dtypes; without a floating one, einsum alone."""
+    """Einsum and attention alternately, of these dtypes; only einsum if none of them is floating-point."""
     floats = [name for name in dtypes if DTYPES[name].kind == "float"]
     return attentions.configs(floats) if index % 2 and floats else equations.configs(dtypes)
 
 
 def example(seed: int, index: int, dtypes: Dtypes) -> Config:
-    """Example `index` of those that a seed stands for."""
-    found: list[Config] = []
-    _explore(seed, index, dtypes, found.append)
-    return found[-1]
+    """Example `index` of a seed."""
+    examples: list[Config] = []
+    _explore(seed, index, dtypes, examples.append)
+    return examples[-1]
 
 
-class FailsError(Exception):
-    """How an example tells hypothesis that it fails."""
+class ExampleFailedError(Exception):
+    """Reports a failing example to hypothesis."""
 
 
-def shrunk(seed: int, index: int, dtypes: Dtypes, fails: Callable[[Config], bool], ends: float) -> Config | None:
-    """The smallest config that `fails`, from example `index` on, found before time.monotonic() reaches `ends`.
+def shrink(seed: int, index: int, dtypes: Dtypes, fails: Callable[[Config], bool], deadline: float) -> Config | None:
+    """Shrink example `index` to the smallest config that `fails`, until time.monotonic() reaches `deadline`.
 
     None if the example does not fail a second time.
     """
-    known: dict[str, bool] = {}  # by its text, so that hypothesis gets the same answer when it asks again
+    outcomes: dict[str, bool] = {}  # by its text, so that hypothesis gets the same answer when it tries a config again
     smallest: Config | None = None
 
     def examine(config: Config) -> None:
         nonlocal smallest
-        said = text(config)
-        if said not in known:
-            known[said] = time.monotonic() < ends and fails(config)
-        if known[said]:
-            smallest = config  # the last to fail is the smallest: hypothesis runs it again at its end
-            raise FailsError
+        text = format_case(config)
+        if text not in outcomes:
+            outcomes[text] = time.monotonic() < deadline and fails(config)
+        if outcomes[text]:
+            smallest = config  # the last to fail is the smallest: hypothesis runs it once more at the end
+            raise ExampleFailedError
 
-    with suppress(FailsError):
+    with suppress(ExampleFailedError):
         _explore(seed, index, dtypes, examine, Phase.shrink)
     return smallest
 
 
-def _explore(seed: int, index: int, dtypes: Dtypes, examine: Callable[[Config], Any], *more: Phase) -> None:
+def _explore(seed: int, index: int, dtypes: Dtypes, examine: Callable[[Config], Any], *extra_phases: Phase) -> None:
     digest = hashlib.sha256(f"{seed}/{index}".encode()).digest()
 
     @seeded(int.from_bytes(digest[:8], "little"))
     @settings(
         max_examples=2,
-        phases=(Phase.generate, *more),
+        phases=(Phase.generate, *extra_phases),
         database=None,
         deadline=None,
         derandomize=False,

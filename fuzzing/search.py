@@ -1,7 +1,7 @@
-"""An example's checks, what they found, and what of it is new.
+"""Run the checks of an example, and shrink and report the failures that are new.
 
-An example has one dtype and runs on every backend and implementation that the session's options leave.  What costs a
-compilation is done for a share of the examples, chosen by the example's name, unless the options ask for it.
+An example has one dtype and runs on every backend and implementation that the session's options select.  Compiled modes
+and gradients run for only a fraction of the examples, chosen by the example's name, unless the options request them.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from specs.verdict.verdict import judge, not_judged
 
 FAILED = ("fail", "error")
 HUNG = "no result after"
-LONGEST = 60.0  # seconds in which an example shrinks what it found; pytest-timeout ends it at twice that
+MAX_SECONDS = 60.0  # of an example with the shrinking of its failures; pytest-timeout ends it after twice that
 
-# Of the examples that can have it, how many are checked so; any other mode is COMPILED
-SHARES = {"eager": 1.0, "forward": 1.0, "grad": 0.25}
+# The fraction of examples that is checked in a mode or direction; every other mode has COMPILED
+FRACTIONS = {"eager": 1.0, "forward": 1.0, "grad": 0.25}
 COMPILED = 0.125
 
-# How often an einsum example has a dtype; attention has those of the floating ones
-DTYPE_SHARES = {
+# Relative frequency of each dtype in einsum examples; attention uses those of the floating-point dtypes
+DTYPE_WEIGHTS = {
     "float32": 8, "float64": 5, "bfloat16": 4, "float16": 4, "complex64": 2, "complex128": 1, "int32": 2, "int64": 1,
     "int8": 1, "uint8": 1, "bool": 1, "int16": 1, "uint16": 1, "uint32": 1, "uint64": 1,
 }  # fmt: skip
 
 
-def dtypes(asked: Sequence[str]) -> tuple[str, ...]:
-    """What examples draw their dtype from: each is there as often as its share."""
-    shares = {name: share for name, share in DTYPE_SHARES.items() if not asked or name in asked}
-    return tuple(name for name, share in shares.items() for _ in range(share))
+def dtypes(requested: Sequence[str]) -> tuple[str, ...]:
+    """The dtypes that examples draw from, each repeated by its weight; all of them if none is requested."""
+    weights = {name: weight for name, weight in DTYPE_WEIGHTS.items() if not requested or name in requested}
+    return tuple(name for name, weight in weights.items() for _ in range(weight))
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A failure that was not found before: the smallest case that shows it, and all there is to say of it."""
+    """A new failure: the file with the smallest case that shows it, and the text of its report."""
 
     signature: str
     file: str
@@ -60,7 +60,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one example; `repeats` are failures that were found before."""
+    """The outcome of one example; `repeats` is the number of failures that were found before."""
 
     name: str
     checks: list[tuple[str, str, str, float]]  # backend, device, verdict, seconds
@@ -69,7 +69,7 @@ class Outcome:
 
 
 class Plan(Protocol):
-    """What a search needs to know of its session."""
+    """The parts of a session's plan that a search needs."""
 
     @property
     def places(self) -> list[Place]: ...
@@ -83,122 +83,123 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class Search:
-    """What a session fuzzes.
+    """The search of one process of a session.
 
-    dtypes   what examples draw theirs from
-    asked    modes and directions that the command line names: they are done for every example
-    folder   where findings go, a file for each: what has one is not reported again, by no worker
-    root     of the project
-    worker   names the file that says what is running, for a process that dies cannot
+    dtypes     the dtypes that examples draw from
+    requested  modes and directions named on the command line: they run for every example
+    folder     where findings are written, one file each; a finding that has a file is not reported again, by any worker
+    root       of the project
+    worker     part of the name of the file that says which check is running, in case the process dies
     """
 
     seed: int
     dtypes: tuple[str, ...]
-    asked: frozenset[str]
+    requested: frozenset[str]
     folder: Path
     root: Path
     plan: Plan
     worker: str
 
     def run(self, index: int) -> Outcome:
-        """Make an example, check it everywhere, and shrink what fails and is new."""
-        ends = time.monotonic() + LONGEST
-        case = writing.case(examples.example(self.seed, index, self.dtypes), self.running)
-        done: list[tuple[str, str, str, float]] = []
+        """Generate an example, run its checks, and shrink the failures that are new."""
+        deadline = time.monotonic() + MAX_SECONDS
+        case = writing.make_case(examples.example(self.seed, index, self.dtypes), self.running_file)
+        results: list[tuple[str, str, str, float]] = []
         failures: dict[str, tuple[Check, Record]] = {}
         for check in self.checks(case):
             self.announce(check)
             started = time.perf_counter()
-            record = self.judged(check)
-            done.append((check.backend, check.device, record.verdict, time.perf_counter() - started))
+            record = self.judge(check)
+            results.append((check.backend, check.device, record.verdict, time.perf_counter() - started))
             if record.verdict in FAILED:
                 failures.setdefault(signature(check, record.reason), (check, record))
             if record.reason.startswith(HUNG):
-                break  # the time that the example has is spent
-        new = {said: failure for said, failure in failures.items() if not self.file(said).exists()}
-        findings = [self.finding(index, said, *failure, ends) for said, failure in new.items()]
-        self.running.unlink(missing_ok=True)
-        return Outcome(case.name, done, findings, len(failures) - len(new))
+                break  # the example has used up its time
+        new = {name: failure for name, failure in failures.items() if not self.finding_file(name).exists()}
+        findings = [self.report(index, name, *failure, deadline) for name, failure in new.items()]
+        self.running_file.unlink(missing_ok=True)
+        return Outcome(case.name, results, findings, len(failures) - len(new))
 
-    # What is checked --------------------------------------------------------------------------------------------------
+    # Checks -----------------------------------------------------------------------------------------------------------
 
     def checks(self, case: Case) -> Iterator[Check]:
-        luck = int(case.name[-8:], 16) / 2**32  # the name ends in a hash
+        quantile = int(case.name[-8:], 16) / 2**32  # the name ends in a hash
         for check in checks(case, self.plan.places):
-            if luck < self.share(check.mode) * self.share(check.direction):
+            if quantile < self.fraction(check.mode) * self.fraction(check.direction):
                 yield check
 
-    def share(self, name: str) -> float:
-        return 1.0 if name in self.asked else SHARES.get(name, COMPILED)
+    def fraction(self, name: str) -> float:
+        return 1.0 if name in self.requested else FRACTIONS.get(name, COMPILED)
 
-    def judged(self, check: Check) -> Record:
-        """The verdict, with what is recorded of such computations applied; never raises for what goes wrong."""
-        plan, file = self.plan, self.relative(check.case.file)
+    def judge(self, check: Check) -> Record:
+        """The record of a check, with the deviations applied that may occur in it; never raises."""
+        plan, file = self.plan, self.relative_path(check.case.file)
         id = f"{file}::{check.name}"
         started = time.perf_counter()
         try:
-            known = beyond_cases(plan.deviations(check.backend), check)
-            return judge(check, plan.backend(check.backend), id, file, known, plan.cache)
-        except pytest.fail.Exception:  # how pytest-timeout ends it
+            deviations = beyond_cases(plan.deviations(check.backend), check)
+            return judge(check, plan.backend(check.backend), id, file, deviations, plan.cache)
+        except pytest.fail.Exception:  # raised by pytest-timeout
             seconds = time.perf_counter() - started
             return not_judged(check, id, file, f"{HUNG} {seconds:.0f} s", seconds)
-        except Exception as mistake:  # judge answers for all that a framework does: this is the suite's own
-            return not_judged(check, id, file, f"the suite itself failed: {type(mistake).__name__}: {mistake}")
+        except Exception as error:  # judge handles every exception of a framework, so this is a fault of the suite
+            return not_judged(check, id, file, f"the suite itself failed: {type(error).__name__}: {error}")
 
     def announce(self, check: Check) -> None:
-        """Say on disk what is about to run."""
+        """Write to disk which check is about to run."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.running.write_text(writing.text(check.case.config, f"Was running: {_where(check)}."), encoding="utf-8")
+        text = writing.format_case(check.case.config, f"Was running: {_setting(check)}.")
+        self.running_file.write_text(text, encoding="utf-8")
 
-    # What was found ---------------------------------------------------------------------------------------------------
+    # Findings ---------------------------------------------------------------------------------------------------------
 
-    def finding(self, index: int, said: str, check: Check, record: Record, ends: float) -> Finding:
-        """Shrink what failed, and write it down."""
-        fails = partial(self.fails, check, said)
+    def report(self, index: int, name: str, check: Check, record: Record, deadline: float) -> Finding:
+        """Shrink a failure, and write its case to a file; `name` is its signature."""
+        fails = partial(self.fails, check, name)
         hung = record.reason.startswith(HUNG)
-        smaller = None if hung else examples.shrunk(self.seed, index, self.dtypes, fails, ends)
-        case = writing.case(smaller or check.case.config, self.file(said))
-        shown = self.like(check, case)
+        smaller = None if hung else examples.shrink(self.seed, index, self.dtypes, fails, deadline)
+        case = writing.make_case(smaller or check.case.config, self.finding_file(name))
+        check = self.with_case(check, case)
         if smaller is not None:
-            record = self.judged(shown)
-        record = replace(record, again=self.plan.command(shown, record.id))
-        written = writing.text(case.config, f"{_where(shown)}: {record.reason}")
-        case.file.write_text(written, encoding="utf-8")
-        not_small = "" if smaller else "\n  (it did not fail again, or there was no time, so this is as it was found)"
-        told = f"{explain(shown, record, self.plan.version(shown.backend))}{not_small}\n\n{written}"
-        return Finding(said, self.relative(case.file), told)
+            record = self.judge(check)
+        record = replace(record, again=self.plan.command(check, record.id))
+        case_text = writing.format_case(case.config, f"{_setting(check)}: {record.reason}")
+        case.file.write_text(case_text, encoding="utf-8")
+        note = "" if smaller else "\n  (not shrunk: it did not fail again, or there was no time)"
+        text = f"{explain(check, record, self.plan.version(check.backend))}{note}\n\n{case_text}"
+        return Finding(name, self.relative_path(case.file), text)
 
-    def fails(self, check: Check, said: str, config: Config) -> bool:
-        """Whether another config fails at the place of this check, and in the same way."""
-        like = self.like(check, writing.case(config, check.case.file))
-        self.announce(like)
-        record = self.judged(like)
-        return record.verdict in FAILED and signature(like, record.reason) == said
+    def fails(self, check: Check, name: str, config: Config) -> bool:
+        """Whether another config fails in the setting of this check, with the same signature."""
+        other = self.with_case(check, writing.make_case(config, check.case.file))
+        self.announce(other)
+        record = self.judge(other)
+        return record.verdict in FAILED and signature(other, record.reason) == name
 
-    def like(self, check: Check, case: Case) -> Check:
-        """The check of another case at the same place."""
+    def with_case(self, check: Check, case: Case) -> Check:
+        """The check of another case in the same setting."""
         return replace(check, case=case, dtype=case.config.dtypes[0])
 
     # Files ------------------------------------------------------------------------------------------------------------
 
     @property
-    def running(self) -> Path:
+    def running_file(self) -> Path:
         return self.folder / f"running_{self.worker}.yaml"
 
-    def file(self, said: str) -> Path:
-        return self.folder / f"{said}.yaml"
+    def finding_file(self, name: str) -> Path:
+        return self.folder / f"{name}.yaml"
 
-    def relative(self, file: Path) -> str:
+    def relative_path(self, file: Path) -> str:
         return Path(os.path.relpath(file, self.root)).as_posix()
 
 
 def signature(check: Check, reason: str) -> str:
-    """What two failures share if they are one finding, the first of all that is wrong; a name for its file."""
+    """A name for a failure, equal for failures that count as one finding: the setting and the first problem."""
     words = re.sub(r"[^a-zA-Z]+", " ", reason.partition("; ")[0]).split()
-    where = (check.backend, check.case.kind, check.implementation, check.mode, check.direction)
-    return "-".join([*dict.fromkeys(where), DTYPES[check.dtype].kind, "_".join(words[:8]).lower()])
+    setting = (check.backend, check.case.kind, check.implementation, check.mode, check.direction)
+    return "-".join([*dict.fromkeys(setting), DTYPES[check.dtype].kind, "_".join(words[:8]).lower()])
 
 
-def _where(check: Check) -> str:
-    said = (check.backend, check.device, check.implementation, check.mode, check.dtype, check.direction)
-    return " ".join(dict.fromkeys(said))
+def _setting(check: Check) -> str:
+    parts = (check.backend, check.device, check.implementation, check.mode, check.dtype, check.direction)
+    return " ".join(dict.fromkeys(parts))

@@ -1,7 +1,7 @@
 """pytest plugin: with `--fuzz N` a session runs N generated cases, each an item, in place of the case files.
 
-Paths that are named on the command line run as well.  Records of examples are not part of a run's: they are counted
-here, and what they found is in the run's folder, under `fuzz/`.
+Paths that are named on the command line run as well.  Examples do not add to the records of a run: their checks are
+counted here, and their findings are written to the run's folder, under `fuzz/`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from fuzzing.search import Outcome, Plan, Search
 
 SEARCH: pytest.StashKey[Search] = pytest.StashKey()
-FILE = "fuzz"  # what the ids of examples begin with: `fuzz::0-17` is example 17 of seed 0
+FILE = "fuzz"  # prefix of the ids of examples: `fuzz::0-17` is example 17 of seed 0
 
 
 def add_options(group: Any) -> None:
-    """`--fuzz` and `--fuzz-seed`."""
-    how_many = "run N generated cases instead of the case files, and shrink what fails"
-    group.addoption("--fuzz", type=_positive, metavar="N", help=how_many)
+    """Add `--fuzz` and `--fuzz-seed`."""
+    help = "run N generated cases instead of the case files, and shrink what fails"
+    group.addoption("--fuzz", type=_positive, metavar="N", help=help)
     group.addoption("--fuzz-seed", type=int, default=0, metavar="S", help="which ones: equal seeds, equal cases")
 
 
@@ -38,26 +38,25 @@ def _positive(text: str) -> int:
     return number
 
 
-def alone(config: pytest.Config) -> bool:
-    """Whether examples are all that runs."""
+def runs_only_examples(config: pytest.Config) -> bool:
+    """Whether the session runs examples and no case files."""
     return bool(config.option.fuzz) and config.args_source is not pytest.Config.ArgsSource.ARGS
 
 
 def check_options(config: pytest.Config) -> None:
-    """Refuse what cannot be done, before anything is asked of a framework."""
+    """Reject `--fuzz` without hypothesis, before any framework is imported."""
     if config.option.fuzz and importlib.util.find_spec("hypothesis") is None:
         raise pytest.UsageError("--fuzz needs hypothesis: python -m pip install hypothesis")
 
 
 def start(config: pytest.Config, folder: Path, plan: Plan) -> None:
-    """Prepare the search of this process; `folder` is the run's, `plan` says what the session runs."""
+    """Prepare the search of this process; `folder` is the run's folder, `plan` the plan of the session."""
     from fuzzing.search import Search, dtypes
 
     option, worker = config.option, getattr(config, "workerinput", {}).get("workerid")
-    asked = frozenset([*option.mode, *option.direction])
-    names = dtypes(option.dtype)
+    requested = frozenset([*option.mode, *option.direction])
     config.stash[SEARCH] = Search(
-        option.fuzz_seed, names, asked, folder / FILE, config.rootpath, plan, worker or "main"
+        option.fuzz_seed, dtypes(option.dtype), requested, folder / FILE, config.rootpath, plan, worker or "main"
     )
     if worker is None and not option.collectonly:
         for file in (folder / FILE).glob("*.yaml"):
@@ -66,7 +65,7 @@ def start(config: pytest.Config, folder: Path, plan: Plan) -> None:
 
 
 class Example(pytest.Item):
-    """One generated case, on all that the session's options leave."""
+    """One generated case, on every backend and implementation that the session's options select."""
 
     outcome: Outcome
 
@@ -87,14 +86,14 @@ class Example(pytest.Item):
 
 
 class Tally:
-    """pytest plugin that counts what examples came to, and says so at the end."""
+    """pytest plugin that counts the outcomes of examples, and prints a summary at the end."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.names: list[str] = []
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)  # of each backend's examples
         self.checks = self.repeats = 0
-        self.found: set[str] = set()
+        self.finding_files: set[str] = set()
         self.started = time.monotonic()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -104,9 +103,9 @@ class Tally:
         self.names.append(fuzz["name"])
         self.checks += len(fuzz["checks"])
         self.repeats += fuzz["repeats"]
-        self.found.update(finding["file"] for finding in fuzz["findings"])
+        self.finding_files.update(finding["file"] for finding in fuzz["findings"])
         for backend in {backend for backend, *_ in fuzz["checks"]}:
-            self.seconds[backend].append(sum(each[3] for each in fuzz["checks"] if each[0] == backend))
+            self.seconds[backend].append(sum(seconds for name, *_, seconds in fuzz["checks"] if name == backend))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
@@ -116,11 +115,11 @@ class Tally:
         seconds = time.monotonic() - self.started
         write(
             f"{len(self.names)} examples of seed {self.seed} ({len(set(self.names))} different), {self.checks} checks, "
-            f"{len(self.found)} findings, met again {self.repeats} times, in {seconds:.0f} s"
+            f"{len(self.finding_files)} findings, met again {self.repeats} times, in {seconds:.0f} s"
         )
-        rates = {backend: len(spent) / max(sum(spent), 1e-9) for backend, spent in self.seconds.items()}
+        rates = {backend: len(times) / max(sum(times), 1e-9) for backend, times in self.seconds.items()}
         write("examples/s: " + ", ".join(f"{backend} {rate:.3g}" for backend, rate in rates.items()))
-        for file in sorted(self.found):
+        for file in sorted(self.finding_files):
             write(f"FAILED: found: {file}", red=True, bold=True)
 
 
@@ -129,7 +128,7 @@ class Tally:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Case files are not run unless they are named."""
-    return True if alone(config) and collection_path.suffix == ".yaml" else None
+    return True if runs_only_examples(config) and collection_path.suffix == ".yaml" else None
 
 
 @pytest.hookimpl(trylast=True)
@@ -144,7 +143,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """What came of an example travels on its report, as `report.fuzz`."""
+    """Send the outcome of an example with its report, as `report.fuzz`."""
     report = yield
     if call.when == "call" and isinstance(item, Example) and hasattr(item, "outcome"):
         report.fuzz = asdict(item.outcome)
@@ -153,20 +152,21 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: Any) -> None:
-    """A failure regains its one line here: on the way from a worker only the text survives."""
+    """Restore the one-line message of a failure: a worker sends only the text."""
     if report.failed and (fuzz := getattr(report, "fuzz", None)):
-        report.longrepr = Explained(str(report.longrepr), ", ".join(each["signature"] for each in fuzz["findings"]))
+        message = ", ".join(finding["signature"] for finding in fuzz["findings"])
+        report.longrepr = Explained(str(report.longrepr), message)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
-    """Of an example that took its worker down there is what it announced: that becomes the finding."""
+    """Make a finding of an example whose worker died, from the case that it had announced."""
     search = sched.config.stash.get(SEARCH, None)
     if search is None or not crashitem.startswith(f"{FILE}::"):
         return
-    running = search.folder / f"running_{report.node.gateway.id}.yaml"
-    kept = running.rename(search.folder / f"crash_{crashitem.rpartition('::')[2]}.yaml")
+    running_file = search.folder / f"running_{report.node.gateway.id}.yaml"
+    crash_file = running_file.rename(search.folder / f"crash_{crashitem.rpartition('::')[2]}.yaml")
     report.when = "call"
-    finding = {"signature": f"worker process died: {crashitem}", "file": search.relative(kept)}
+    finding = {"signature": f"worker process died: {crashitem}", "file": search.relative_path(crash_file)}
     report.fuzz = {"name": crashitem, "checks": [], "repeats": 0, "findings": [finding]}
-    report.longrepr = f"its worker process died\n\n{kept.read_text(encoding='utf-8')}"
+    report.longrepr = f"its worker process died\n\n{crash_file.read_text(encoding='utf-8')}"

@@ -1,4 +1,4 @@
-"""Examples are the same in every process, and shrink to the smallest that fails in the same way."""
+"""Examples are the same in every process, and shrink to the smallest config that fails."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 
-from fuzzing.examples import example, shrunk
-from fuzzing.writing import name
+from fuzzing.examples import example, shrink
+from fuzzing.writing import case_name
 from specs.case.attention import AttentionConfig
 from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
@@ -15,8 +15,8 @@ from specs.case.einsum import EinsumConfig
 FLOATS = ("float32", "float16")
 NAMES = """
 from fuzzing.examples import example
-from fuzzing.writing import name
-print(*(name(example(7, index, ("float32", "float16"))) for index in (19, 4, 5)))
+from fuzzing.writing import case_name
+print(*(case_name(example(7, index, ("float32", "float16"))) for index in (19, 4, 5)))
 """
 
 
@@ -30,16 +30,16 @@ def has_a_three(config: Config) -> bool:
 
 def test_an_example_does_not_depend_on_the_process_or_on_those_before_it() -> None:
     elsewhere = subprocess.run([sys.executable, "-c", NAMES], capture_output=True, text=True, check=True)
-    assert elsewhere.stdout.split() == [name(example(7, index, FLOATS)) for index in (19, 4, 5)]
+    assert elsewhere.stdout.split() == [case_name(example(7, index, FLOATS)) for index in (19, 4, 5)]
 
 
 def test_other_seeds_give_other_examples() -> None:
-    assert len({name(example(seed, 4, FLOATS)) for seed in range(10)}) > 8
+    assert len({case_name(example(seed, 4, FLOATS)) for seed in range(10)}) > 8
 
 
 def test_a_failing_einsum_shrinks_to_the_smallest_that_fails() -> None:
     index = next(index for index in range(0, 100, 2) if has_a_three(example(1, index, FLOATS)))
-    smallest = shrunk(1, index, FLOATS, has_a_three, soon())
+    smallest = shrink(1, index, FLOATS, has_a_three, soon())
     assert isinstance(smallest, EinsumConfig)
     assert smallest.model_dump(exclude_unset=True) == {
         "equation": "i->",
@@ -54,7 +54,7 @@ def test_a_failing_attention_shrinks_to_the_smallest_that_fails() -> None:
         return isinstance(config, AttentionConfig) and config.softcap is not None
 
     index = next(index for index in range(1, 200, 2) if capped(example(1, index, FLOATS)))
-    smallest = shrunk(1, index, FLOATS, capped, soon())
+    smallest = shrink(1, index, FLOATS, capped, soon())
     assert smallest is not None
     assert smallest.model_dump(exclude_unset=True) == {
         "q_len": 1,
@@ -66,20 +66,20 @@ def test_a_failing_attention_shrinks_to_the_smallest_that_fails() -> None:
 
 
 def test_what_does_not_fail_again_is_not_shrunk() -> None:
-    assert shrunk(1, 0, FLOATS, lambda config: False, soon()) is None
+    assert shrink(1, 0, FLOATS, lambda config: False, soon()) is None
 
 
 def test_shrinking_ends_in_time_with_the_smallest_so_far() -> None:
-    asked: list[float] = []
+    times: list[float] = []
 
     def slow(config: Config) -> bool:
-        asked.append(time.monotonic())
+        times.append(time.monotonic())
         time.sleep(0.05)
         return has_a_three(config)
 
     index = next(index for index in range(0, 100, 2) if has_a_three(example(1, index, FLOATS)))
-    ends = time.monotonic() + 0.5
-    smallest = shrunk(1, index, FLOATS, slow, ends)
+    deadline = time.monotonic() + 0.5
+    smallest = shrink(1, index, FLOATS, slow, deadline)
     assert smallest is not None
     assert has_a_three(smallest)
-    assert max(asked) < ends
+    assert max(times) < deadline

@@ -10,7 +10,7 @@ import pytest
 from specs.case.loading import load
 from tests.support import ROOT
 
-# NumPy, but wrong, refusing, aborting or hanging for some equations; its attention is right
+# NumPy, but wrong, refusing, aborting or hanging for some equations; its attention is correct
 ADAPTER = """
 import os, time
 import numpy as np
@@ -36,7 +36,7 @@ BODIES = {
     "aborting": "if len(operands) > 1: os.abort()",
     "hanging": "while len(operands) > 1: time.sleep(0.01)",
 }
-KNOWN = """\
+REFUSALS = """\
 - match: {case: "nothing::*"}
   observed: {error: no kernel for one}
   when: [summed_alone]
@@ -51,7 +51,7 @@ KNOWN = """\
 
 
 class Project:
-    """A project with the suite's own front door."""
+    """A project with the suite's own conftest.py."""
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self.pytester, self.path = pytester, pytester.path
@@ -63,10 +63,11 @@ class Project:
 
     def run(self, body: str, *arguments: str) -> pytest.RunResult:
         (self.path / "planted.py").write_text(ADAPTER.format(body=BODIES[body]))
-        of_numpy = (ROOT / "backends" / "deviations" / "numpy.yaml").read_text()
-        (self.path / "deviations" / "planted.yaml").write_text(of_numpy + (KNOWN if "refusing" in body else ""))
-        usual = ["--adapter=planted.py", "--backend=planted", "--implementation=einsum"]
-        return self.pytester.runpytest_subprocess(*usual, *arguments)
+        numpy_deviations = (ROOT / "backends" / "deviations" / "numpy.yaml").read_text()
+        deviations = numpy_deviations + (REFUSALS if "refusing" in body else "")
+        (self.path / "deviations" / "planted.yaml").write_text(deviations)
+        options = ["--adapter=planted.py", "--backend=planted", "--implementation=einsum"]
+        return self.pytester.runpytest_subprocess(*options, *arguments)
 
     def findings(self) -> dict[str, str]:
         folder = self.path / ".conformance" / "fuzz"
@@ -83,7 +84,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
 FLOATS = ("--fuzz=30", "--dtype=float32", "--dtype=float64")
 
 
-def test_a_right_backend_passes_and_the_session_says_what_it_did(project: Project) -> None:
+def test_a_right_backend_passes_and_the_session_prints_a_summary(project: Project) -> None:
     result = project.run("right", *FLOATS, "--fuzz-seed=2")
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=30)
@@ -92,7 +93,7 @@ def test_a_right_backend_passes_and_the_session_says_what_it_did(project: Projec
     assert not (project.path / ".conformance" / "records.jsonl").exists()
 
 
-def test_a_fault_is_found_once_and_shrunk_to_a_case_that_can_be_pasted(project: Project) -> None:
+def test_a_fault_is_reported_once_and_shrunk_to_a_case_that_can_be_pasted(project: Project) -> None:
     result = project.run("wrong", *FLOATS)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=29, failed=1)
@@ -106,14 +107,14 @@ def test_a_fault_is_found_once_and_shrunk_to_a_case_that_can_be_pasted(project: 
     pasted.parent.mkdir()
     pasted.write_text(text)
     (case,) = load(pasted, project.path)
-    said = case.config.model_dump(exclude_unset=True, exclude={"about"})
-    assert said == {"equation": "i->", "shapes": [[3]], "dtypes": ["float32"], "seed": 0}
+    fields = case.config.model_dump(exclude_unset=True, exclude={"about"})
+    assert fields == {"equation": "i->", "shapes": [[3]], "dtypes": ["float32"], "seed": 0}
     again = project.run("wrong", "cases/einsum/pasted.yaml")
     again.stdout.fnmatch_lines(["* outside the error bound*"])
     assert again.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_the_line_that_runs_a_finding_again_does_so(project: Project) -> None:
+def test_the_printed_command_runs_a_finding_again(project: Project) -> None:
     result = project.run("wrong", *FLOATS)
     (line,) = (line for line in result.outlines if line.startswith("  again"))
     nodeid = line.split("'")[1]
@@ -123,26 +124,26 @@ def test_the_line_that_runs_a_finding_again_does_so(project: Project) -> None:
 
 def test_findings_do_not_depend_on_the_number_of_workers(project: Project) -> None:
     project.run("wrong", *FLOATS)
-    alone = project.findings()
+    findings = project.findings()
     result = project.run("wrong", *FLOATS, "-n2")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert project.findings() == alone
+    assert project.findings() == findings
     result.stdout.fnmatch_lines(["30 examples of seed 0 *, 1 findings, met again * times*"])
 
 
-def test_what_is_known_does_not_end_the_search(project: Project) -> None:
+def test_recorded_deviations_are_no_findings(project: Project) -> None:
     result = project.run("refusing", *FLOATS)
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert project.findings() == {}
 
 
-def test_another_wrong_result_where_something_is_known_is_a_finding(project: Project) -> None:
+def test_a_wrong_result_of_a_backend_with_recorded_deviations_is_a_finding(project: Project) -> None:
     result = project.run("refusing_and_wrong", *FLOATS)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert list(project.findings()) == ["planted-einsum-eager-forward-float-of_values_are_outside_the_error_bound"]
 
 
-def test_a_crash_leaves_its_example_and_the_rest_goes_on(project: Project) -> None:
+def test_a_crash_leaves_its_example_and_the_other_examples_still_run(project: Project) -> None:
     result = project.run("aborting", "--fuzz=10", "-n1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert result.parseoutcomes()["passed"] + result.parseoutcomes()["failed"] == 10
@@ -164,7 +165,7 @@ def test_a_hang_is_a_finding(project: Project) -> None:
     assert list(project.findings()) == ["planted-einsum-eager-forward-float-no_result_after_s"]
 
 
-def test_paths_that_are_named_run_as_well(project: Project) -> None:
+def test_paths_on_the_command_line_run_as_well(project: Project) -> None:
     file = project.path / "cases" / "one.yaml"
     file.write_text('kind: einsum\ncases:\n  copy: {equation: "i->i", shapes: [[2]], dtypes: [float64]}\n')
     project.run("right", "cases/one.yaml", "--fuzz=4").assert_outcomes(passed=5)
@@ -172,15 +173,15 @@ def test_paths_that_are_named_run_as_well(project: Project) -> None:
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "many"])
-def test_a_number_that_is_none_is_refused(project: Project, number: str) -> None:
+def test_an_invalid_number_of_examples_is_a_usage_error(project: Project, number: str) -> None:
     assert project.run("right", f"--fuzz={number}").ret == pytest.ExitCode.USAGE_ERROR
 
 
-def test_without_hypothesis_it_says_what_to_do(project: Project) -> None:
+def test_without_hypothesis_the_message_says_how_to_install_it(project: Project) -> None:
     (project.path / "hypothesis_hidden.py").write_text(
         "import importlib.util\n"
-        "found = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name, *rest: None if name == 'hypothesis' else found(name, *rest)\n"
+        "find_spec = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'hypothesis' else find_spec(name, *rest)\n"
     )
     result = project.run("right", "--fuzz=4", "-p", "hypothesis_hidden")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

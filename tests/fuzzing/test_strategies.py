@@ -1,4 +1,4 @@
-"""What is generated is what it says it is: valid cases bind, invalid ones have the defect that they state."""
+"""Generated cases are what they claim to be: valid equations bind, invalid ones have the error that they state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from fuzzing import attentions, equations, search
 from fuzzing.examples import example
-from fuzzing.writing import case
+from fuzzing.writing import make_case
 from specs.arithmetic.formats import DTYPES
 from specs.case.attention import AttentionConfig
 from specs.case.einsum import EinsumConfig
@@ -19,39 +19,39 @@ from specs.case.equation import ELLIPSIS, bind, parse
 from specs.case.semantics import find_contradiction
 from specs.inputs import inputs
 
-DRAWN = 1000  # einsum and attention in turn
-DTYPES_DRAWN = search.dtypes([])
+EXAMPLES = 1000  # einsum and attention alternately
+ALL_DTYPES = search.dtypes([])
 
 
 @cache
-def drawn() -> list[EinsumConfig | AttentionConfig]:
-    return [example(11, index, DTYPES_DRAWN) for index in range(DRAWN)]
+def examples() -> list[EinsumConfig | AttentionConfig]:
+    return [example(11, index, ALL_DTYPES) for index in range(EXAMPLES)]
 
 
-def einsums() -> list[EinsumConfig]:
-    return [config for config in drawn() if isinstance(config, EinsumConfig)]
+def einsum_examples() -> list[EinsumConfig]:
+    return [config for config in examples() if isinstance(config, EinsumConfig)]
 
 
-def attentions_drawn() -> list[AttentionConfig]:
-    return [config for config in drawn() if isinstance(config, AttentionConfig)]
+def attention_examples() -> list[AttentionConfig]:
+    return [config for config in examples() if isinstance(config, AttentionConfig)]
 
 
 def test_no_example_contradicts_itself() -> None:
-    assert [told for config in drawn() if (told := find_contradiction(case(config, Path("x"))))] == []
+    assert [problem for config in examples() if (problem := find_contradiction(make_case(config, Path("x"))))] == []
 
 
 def test_inputs_can_be_made_for_every_example() -> None:
-    for config in drawn():
+    for config in examples():
         if not config.expected_error:
-            assert inputs.operands(case(config, Path("x")), config.dtypes[0])
+            assert inputs.operands(make_case(config, Path("x")), config.dtypes[0])
 
 
 def test_examples_differ() -> None:
-    assert len({case(config, Path("x")).name for config in drawn()}) > 0.9 * DRAWN
+    assert len({make_case(config, Path("x")).name for config in examples()}) > 0.9 * EXAMPLES
 
 
 def test_attention_has_floating_dtypes_only() -> None:
-    assert {DTYPES[config.dtypes[0]].kind for config in attentions_drawn()} == {"float"}
+    assert {DTYPES[config.dtypes[0]].kind for config in attention_examples()} == {"float"}
 
 
 def _axes(config: EinsumConfig) -> list[int]:
@@ -96,40 +96,41 @@ FEATURES: dict[str, Callable[[EinsumConfig], bool]] = {
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_five_hundred_equations_have_every_feature(feature: str) -> None:
-    assert any(FEATURES[feature](config) for config in einsums() if not config.expected_error)
+    assert any(FEATURES[feature](config) for config in einsum_examples() if not config.expected_error)
 
 
 def test_every_defect_and_recipe_and_dtype_is_drawn() -> None:
-    assert {config.expected_error for config in einsums()} == {None, *equations.DEFECTS}
-    assert {config.data for config in einsums()} == set(equations.RECIPES)
-    assert {config.dtypes[0] for config in einsums()} == set(DTYPES)
-    refused = Counter(bool(config.expected_error) for config in drawn())
-    assert 0.03 < refused[True] / DRAWN < 0.2
+    assert {config.expected_error for config in einsum_examples()} == {None, *equations.DEFECTS}
+    assert {config.data for config in einsum_examples()} == set(equations.RECIPES)
+    assert {config.dtypes[0] for config in einsum_examples()} == set(DTYPES)
+    refused = Counter(bool(config.expected_error) for config in examples())
+    assert 0.03 < refused[True] / EXAMPLES < 0.2
 
 
 def test_every_field_of_attention_is_fuzzed_or_left_out_for_a_reason() -> None:
-    said = Counter(name for config in attentions_drawn() for name in config.model_fields_set)
+    counts = Counter(name for config in attention_examples() for name in config.model_fields_set)
     for name in AttentionConfig.model_fields:
-        assert said[name] or name in attentions.LEFT_OUT, f"field {name} of AttentionConfig is not fuzzed"
-    assert set(AttentionConfig.model_fields) >= set(attentions.LEFT_OUT)
+        assert counts[name] or name in attentions.EXCLUDED, f"field {name} of AttentionConfig is not fuzzed"
+    assert set(AttentionConfig.model_fields) >= set(attentions.EXCLUDED)
 
 
-DESIGNED = {"nonfinite", "ramp", "equal"}  # the first is a case's own business, the others every example's
+DESIGNED = {"nonfinite", "ramp", "equal"}  # the first is left out, the others are run for every example
 
 
-def test_every_word_of_every_field_of_attention_is_drawn() -> None:
+def test_every_literal_of_every_field_of_attention_is_drawn() -> None:
     for name, field in AttentionConfig.model_fields.items():
-        words = {word for choice in attentions._choices(field.annotation) for word in getattr(choice, "__args__", ())}
-        if name in attentions.fuzzed() and all(isinstance(word, str) for word in words):
-            assert {getattr(config, name) for config in attentions_drawn()} >= words - DESIGNED, name
+        members = attentions._union_members(field.annotation)
+        literals = {literal for member in members for literal in getattr(member, "__args__", ())}
+        if name in attentions.fuzzed_fields() and all(isinstance(literal, str) for literal in literals):
+            assert {getattr(config, name) for config in attention_examples()} >= literals - DESIGNED, name
 
 
-def test_a_field_whose_values_are_not_known_is_told() -> None:
+def test_a_field_without_a_strategy_raises() -> None:
     with pytest.raises(LookupError, match=r"window\.size is not fuzzed"):
-        attentions.values(int | None, "window.size", {})
+        attentions.strategy_for(int | None, "window.size", {})
 
 
-def test_only_the_dtypes_that_were_asked_for_are_drawn() -> None:
+def test_only_the_requested_dtypes_are_drawn() -> None:
     assert set(search.dtypes(["int8", "float16"])) == {"int8", "float16"}
     assert set(search.dtypes([])) == set(DTYPES)
     assert isinstance(example(0, 1, ("int8",)), EinsumConfig)  # attention has no integers
