@@ -1,7 +1,7 @@
 """Which checks catch which fault, and how the suite's verdict compares with other policies.
 
-python -m tests.faulty [--all] [FAULT ...]      each fault and what catches it; exit code 1 if a check misses it
-python -m tests.faulty --correct N              false alarms over right backends, N sets of inputs for each check
+python -m tests.faulty [--all] [FAULT ...]      each fault with the checks that catch it; exit code 1 if one misses it
+python -m tests.faulty --correct N              false alarms on right backends, with N sets of inputs for each check
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tests.faulty.detection import OURS, Count, of_correct_backends, of_faults
-from tests.faulty.fault import Fault, caught
+from tests.faulty.detection import OURS, Count, count_refusals_of_correct_backends, count_refusals_of_faults
+from tests.faulty.fault import Fault, run_named_checks
 from tests.faulty.faults import FAULTS
 from tests.faulty.policies import POLICIES
 
@@ -31,38 +31,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(options.faults) - {fault.name for fault in FAULTS}:
         parser.error(f"no such fault: {', '.join(sorted(unknown))}")
     if options.correct:
-        return false_alarms(options.correct, options.jobs)
-    chosen = [fault for fault in FAULTS if not options.faults or fault.name in options.faults]
-    missed = sum(named(fault) for fault in chosen)
+        return print_false_alarms(options.correct, options.jobs)
+    faults = [fault for fault in FAULTS if not options.faults or fault.name in options.faults]
+    missed = sum(print_named_checks(fault) for fault in faults)
     print()
-    table(of_faults([fault.name for fault in chosen], options.all, options.jobs), "refused, of the trials it changes")
-    print(f"{len(chosen)} faults, {sum(len(fault.caught_by) for fault in chosen)} named checks, {missed} missed")
+    counts = count_refusals_of_faults([fault.name for fault in faults], options.all, options.jobs)
+    print_table(counts, "refused, of the trials it changes")
+    print(f"{len(faults)} faults, {sum(len(fault.caught_by) for fault in faults)} named checks, {missed} missed")
     return 1 if missed else 0
 
 
-def named(fault: Fault) -> int:
-    """Print what the named checks found, the error as a multiple of the bound; how many missed the fault."""
+def print_named_checks(fault: Fault) -> int:
+    """Print the outcome of each named check, with the error as a multiple of the bound; return how many missed."""
     print(f"{fault.name}: {fault.mistake}")
     missed = 0
-    for name, finding, record in caught(fault):
-        hit = record.verdict == "fail" and finding in record.reason
+    for name, finding, record in run_named_checks(fault):
+        is_caught = record.verdict == "fail" and finding in record.reason
         ratio = record.measurement.error_ratio
-        found = f"{'':>9}" if ratio is None else f"{ratio:9.3g}"
-        print(f"  {'caught' if hit else 'MISSED'} {found}  {name}: {record.reason or record.verdict}")
-        missed += not hit
+        ratio_column = f"{'':>9}" if ratio is None else f"{ratio:9.3g}"
+        print(f"  {'caught' if is_caught else 'MISSED'} {ratio_column}  {name}: {record.reason or record.verdict}")
+        missed += not is_caught
     return missed
 
 
-def false_alarms(repetitions: int, jobs: int) -> int:
-    """Print how often each policy refuses a right backend; 1 if the suite ever does."""
-    total = table(of_correct_backends(repetitions, jobs), "right results refused")
+def print_false_alarms(repetitions: int, jobs: int) -> int:
+    """Print how often each policy refuses a right backend; return 1 if the suite ever does."""
+    total = print_table(count_refusals_of_correct_backends(repetitions, jobs), "right results refused")
     return 1 if total.refused[OURS] else 0
 
 
-def table(counts: Iterable[Count], what: str) -> Count:
-    """Print a row for each count, and their sum, which is returned."""
+def print_table(counts: Iterable[Count], title: str) -> Count:
+    """Print a row for each count, and one for their sum, which is returned."""
     total = Count("all", 0, Counter())
-    print(f"{what:<44}{'trials':>8}" + "".join(f"{name:>15}" for name in COLUMNS))
+    print(f"{title:<44}{'trials':>8}" + "".join(f"{name:>15}" for name in COLUMNS))
     for count in counts:
         total = replace(total + count, name="all")
         print(_row(count), flush=True)

@@ -1,4 +1,4 @@
-"""The formula of attention as it is computed wrongly: softmax, scale, softcap, bias."""
+"""Wrong formulas of attention: softmax, scale, softcap, bias."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads of attention as they are got wrong: how they share, merge and are projected, and what is passed to them."""
+"""Wrong handling of attention heads: how they are shared, merged and projected, and which operands they receive."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ class RelativeTransposed(ByHand):
     """a_ji for a_ij: relative positions counted from the key to the query."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
-        turned = {name: x.swapaxes(0, 1) for name, x in operands.items() if name.startswith("relative")}
-        return super().attend(query, key, value, {**operands, **turned})
+        transposed = {name: x.swapaxes(0, 1) for name, x in operands.items() if name.startswith("relative")}
+        return super().attend(query, key, value, {**operands, **transposed})
 
 
 @fault(

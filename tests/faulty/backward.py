@@ -1,6 +1,6 @@
-"""Gradients of attention in NumPy, step by step: what faults of gradients are made of.
+"""Gradients of attention in NumPy, step by step: the base class of faults of gradients.
 
-NumPy does not differentiate, so this is the right backend of which a faulty one replaces a step.  It knows attention
+NumPy does not differentiate, so this is the correct backend of which a fault replaces one step.  It supports attention
 without projections, relative positions, sinks and caches, in float32 and float64.
 """
 
@@ -42,77 +42,79 @@ class Backward(Numpy):
             scores = capped + operands["mask"] if c.mask and c.mask.type == "additive" else capped
             allowed = np.broadcast_to(self.allowed(c, operands), scores.shape)
             weights = self.weights(c, scores, allowed)
-            d_heads = to_heads(c, self.received(cotangent), c.num_heads) * query.dtype.type(self.after(c))
-            d_weights = self.of_weights(d_heads, values)
-            d_scores = self.of_scores(c, weights, d_weights, np.broadcast_to(allowed_keys(c, operands), scores.shape))
-            d_biased = self.of_biased(c, d_scores, biased)
-            found = {
-                "query": self.turned_back(c, operands, self.of_query(c, d_biased, keys), c.query_offset),
-                "key": self.turned_back(c, operands, self.of_shared(self.of_keys(c, d_biased, query), group), 0),
-                "value": self.of_shared(self.of_values(weights, d_heads), group),
+            d_heads = to_heads(c, self.receive(cotangent), c.num_heads) * query.dtype.type(self.weights_scale(c))
+            d_weights = self.grad_weights(d_heads, values)
+            d_scores = self.grad_scores(c, weights, d_weights, np.broadcast_to(allowed_keys(c, operands), scores.shape))
+            d_biased = self.grad_biased(c, d_scores, biased)
+            gradients = {
+                "query": self.rotate_back(c, operands, self.grad_query(c, d_biased, keys), c.query_offset),
+                "key": self.rotate_back(c, operands, self.sum_over_group(self.grad_keys(c, d_biased, query), group), 0),
+                "value": self.sum_over_group(self.grad_values(weights, d_heads), group),
             }
-            found = {name: to_layout(c, d) for name, d in found.items()}
+            gradients = {name: to_layout(c, d) for name, d in gradients.items()}
             if c.bias:
-                found["bias"] = self.of_bias(d_biased)
+                gradients["bias"] = self.grad_bias(d_biased)
             if c.mask and c.mask.type == "additive":
-                found["mask"] = sum_to_shape(d_scores, operands["mask"].shape)
-        return {name: d.astype(query.dtype) for name, d in self.returned(c, found).items()}
+                gradients["mask"] = sum_to_shape(d_scores, operands["mask"].shape)
+        return {name: d.astype(query.dtype) for name, d in self.finish(c, gradients).items()}
 
-    # Steps, one of which a fault replaces ---------------------------------------------------------------------------
+    # Steps; a fault replaces one of them ----------------------------------------------------------------------------
 
     def allowed(self, c: AttentionConfig, operands: Mapping[str, Array]) -> Array:
         return allowed_keys(c, operands)
 
     def weights(self, c: AttentionConfig, scores: Array, allowed: Array) -> Array:
         if c.fully_masked == "mean":
-            nothing = ~allowed.any(axis=-1, keepdims=True)
-            scores, allowed = np.where(nothing, scores.dtype.type(0), scores), allowed | nothing
-        hidden = np.where(allowed, scores, -np.inf)
-        numerator = np.exp(hidden - np.where(allowed.any(axis=-1, keepdims=True), hidden.max(-1, keepdims=True), 0))
+            sees_nothing = ~allowed.any(axis=-1, keepdims=True)
+            scores, allowed = np.where(sees_nothing, scores.dtype.type(0), scores), allowed | sees_nothing
+        masked_scores = np.where(allowed, scores, -np.inf)
+        numerator = np.exp(
+            masked_scores - np.where(allowed.any(axis=-1, keepdims=True), masked_scores.max(-1, keepdims=True), 0)
+        )
         total = numerator.sum(axis=-1, keepdims=True)
         return np.asarray(numerator / np.where(total == 0, total.dtype.type(1), total))
 
-    def received(self, cotangent: Array) -> Array:
+    def receive(self, cotangent: Array) -> Array:
         return cotangent
 
-    def after(self, c: AttentionConfig) -> float:
-        """A scale that applies to the weights."""
+    def weights_scale(self, c: AttentionConfig) -> float:
+        """The scale that applies to the weights, or 1."""
         return (c.scale or 0.0) if c.scale_at == "weights" else 1.0
 
-    def of_weights(self, d_heads: Array, values: Array) -> Array:
+    def grad_weights(self, d_heads: Array, values: Array) -> Array:
         return np.asarray(d_heads @ values.swapaxes(-1, -2))
 
     def delta(self, weights: Array, d_weights: Array) -> Array:
         return np.asarray((weights * d_weights).sum(axis=-1, keepdims=True))
 
-    def of_scores(self, c: AttentionConfig, weights: Array, d_weights: Array, allowed: Array) -> Array:
+    def grad_scores(self, c: AttentionConfig, weights: Array, d_weights: Array, allowed: Array) -> Array:
         d_scores = weights * (d_weights - self.delta(weights, d_weights))
         return np.where(allowed, d_scores, d_scores.dtype.type(0))
 
-    def of_biased(self, c: AttentionConfig, d_scores: Array, biased: Array) -> Array:
+    def grad_biased(self, c: AttentionConfig, d_scores: Array, biased: Array) -> Array:
         return d_scores * (1 - np.tanh(biased / c.softcap) ** 2) if c.softcap else d_scores
 
-    def of_query(self, c: AttentionConfig, d_biased: Array, keys: Array) -> Array:
+    def grad_query(self, c: AttentionConfig, d_biased: Array, keys: Array) -> Array:
         return np.asarray((d_biased * keys.dtype.type(c.score_scale)) @ keys)
 
-    def of_keys(self, c: AttentionConfig, d_biased: Array, query: Array) -> Array:
+    def grad_keys(self, c: AttentionConfig, d_biased: Array, query: Array) -> Array:
         return np.asarray((d_biased * query.dtype.type(c.score_scale)).swapaxes(-1, -2) @ query)
 
-    def of_values(self, weights: Array, d_heads: Array) -> Array:
+    def grad_values(self, weights: Array, d_heads: Array) -> Array:
         return np.asarray(weights.swapaxes(-1, -2) @ d_heads)
 
-    def of_shared(self, d: Array, group: int) -> Array:
+    def sum_over_group(self, d: Array, group: int) -> Array:
         return np.asarray(sum_over_group(d, group))
 
-    def turned_back(self, c: AttentionConfig, operands: Mapping[str, Array], d: Array, first: int) -> Array:
-        """Of what rotary positions from `first` on have turned: by the opposite angle."""
+    def rotate_back(self, c: AttentionConfig, operands: Mapping[str, Array], d: Array, first: int) -> Array:
+        """The gradient before rotary positions, counted from `first`: rotated by the opposite angle."""
         if c.rotary is None:
             return d
         opposite = {"rotary_cos": operands["rotary_cos"], "rotary_sin": -operands["rotary_sin"]}
         return np.asarray(apply_rotary(c, opposite, d, first))
 
-    def of_bias(self, d_biased: Array) -> Array:
+    def grad_bias(self, d_biased: Array) -> Array:
         return np.asarray(d_biased.sum(axis=0))
 
-    def returned(self, c: AttentionConfig, found: dict[str, Any]) -> dict[str, Array]:
-        return found
+    def finish(self, c: AttentionConfig, gradients: dict[str, Any]) -> dict[str, Array]:
+        return gradients

@@ -1,4 +1,4 @@
-"""Backends that are right in another way: other orders, blocks, operands and kernels, none of which may be refused."""
+"""Correct backends that compute differently: other orders, blocks, operands and kernels.  None may be refused."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from backends.attention.by_hand import ByHand
 from backends.numpy import Numpy
 from backends.parts.primitives import Operands, Tensor
 from specs.arithmetic.formats import Array
-from tests.faulty.wrong import AnotherEinsum, Einsum, LongestSum, explicit, formulated, spelled
+from tests.faulty.wrong import CustomEinsum, Einsum, LongestSum, format_equation, make_backend, make_explicit
 
 CORRECT: list[type[Numpy]] = []
 
 
-def correct(right: type[Any]) -> type[Any]:
-    """Record the decorated class; of a step of attention, the backend that has it in both formulations."""
-    CORRECT.append(right if issubclass(right, Numpy) else formulated(right))
-    return right
+def correct(cls: type[Any]) -> type[Any]:
+    """Register the decorated class; one with a step of attention as a backend that uses it in both formulations."""
+    CORRECT.append(cls if issubclass(cls, Numpy) else make_backend(cls))
+    return cls
 
 
-def widened(x: Array) -> Array:
-    """As the accumulator is: float32 for 16 bits, else the dtype itself."""
+def widen(x: Array) -> Array:
+    """Convert to the accumulator's dtype: float32 for float16, else unchanged."""
     return x.astype(np.float32) if x.dtype == np.float16 else x
 
 
@@ -34,16 +34,16 @@ class LoopsOfNumpy(Numpy):
     """NumPy as it is."""
 
 
-class Blocks(AnotherEinsum):
+class Blocks(CustomEinsum):
     """Partial sums of blocks, added in the accumulator."""
 
     block: int
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        cut = LongestSum(equation, operands)
-        if cut.length <= self.block:
+        longest_sum = LongestSum(equation, operands)
+        if longest_sum.length <= self.block:
             return einsum(equation, *operands)
-        total: Any = sum(einsum(equation, *map(widened, part)) for part in cut.blocks(self.block))
+        total: Any = sum(einsum(equation, *map(widen, part)) for part in longest_sum.blocks(self.block))
         return np.asarray(total).astype(operands[0].dtype)
 
 
@@ -62,49 +62,53 @@ class BlocksOf64(Blocks):
 
 
 @correct
-class LastTermFirst(AnotherEinsum):
-    """The longest sum is taken from its end."""
+class LastTermFirst(CustomEinsum):
+    """The longest sum is computed from its last term to its first."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        cut = LongestSum(equation, operands)
-        return einsum(equation, *cut.part(None, None, -1)) if cut.length > 1 else einsum(equation, *operands)
+        longest_sum = LongestSum(equation, operands)
+        return (
+            einsum(equation, *longest_sum.part(None, None, -1))
+            if longest_sum.length > 1
+            else einsum(equation, *operands)
+        )
 
 
 @correct
-class EvenAndOddTerms(AnotherEinsum):
-    """Two accumulators, as vector units have several."""
+class EvenAndOddTerms(CustomEinsum):
+    """Two accumulators, for even and odd terms, as vector units have several."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        cut = LongestSum(equation, operands)
-        if cut.length < 2:
+        longest_sum = LongestSum(equation, operands)
+        if longest_sum.length < 2:
             return einsum(equation, *operands)
-        halves: Iterator[Any] = (einsum(equation, *map(widened, cut.part(start, None, 2))) for start in (0, 1))
+        halves: Iterator[Any] = (einsum(equation, *map(widen, longest_sum.part(start, None, 2))) for start in (0, 1))
         return np.asarray(sum(halves)).astype(operands[0].dtype)
 
 
 @correct
-class LastOperandFirst(AnotherEinsum):
-    """Operands change places, which changes the order of a contraction of three and more."""
+class LastOperandFirst(CustomEinsum):
+    """Operands in reverse order, which changes the order of a contraction of three and more."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        terms, output, _ = explicit(equation, operands)
-        return einsum(spelled(terms[::-1], output), *operands[::-1])
+        terms, output, _ = make_explicit(equation, operands)
+        return einsum(format_equation(terms[::-1], output), *operands[::-1])
 
 
 @correct
-class TransposedOperands(AnotherEinsum):
-    """The same numbers in memory the other way round, so that other kernels are chosen."""
+class TransposedOperands(CustomEinsum):
+    """The same numbers in column-major memory, so that other kernels are chosen."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
         return einsum(equation, *map(np.asfortranarray, operands))
 
 
 @correct
-class RoundedOnce(AnotherEinsum):
-    """In the accumulator from end to end, with one rounding at the end: what a fused kernel does."""
+class RoundedOnce(CustomEinsum):
+    """Everything in the accumulator's precision, with one rounding at the end, as in a fused kernel."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        return np.asarray(einsum(equation, *map(widened, operands))).astype(operands[0].dtype)
+        return np.asarray(einsum(equation, *map(widen, operands))).astype(operands[0].dtype)
 
 
 # Attention ------------------------------------------------------------------------------------------------------------
@@ -115,13 +119,13 @@ class Fused(ByHand):
     """Everything between the operands and the output stays in the accumulator's precision."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
-        wide = {name: widened(x) for name, x in operands.items()}
-        return super().attend(widened(query), widened(key), widened(value), wide).astype(query.dtype)
+        wide_operands = {name: widen(x) for name, x in operands.items()}
+        return super().attend(widen(query), widen(key), widen(value), wide_operands).astype(query.dtype)
 
 
 @correct
 class ScaledQuery(ByHand):
-    """The query is scaled before the product, and stored so."""
+    """The query is scaled before the product, and rounded."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         c, unscaled = self.config, copy(self)
@@ -131,8 +135,8 @@ class ScaledQuery(ByHand):
         return super(ScaledQuery, unscaled).attend(query, key, value, operands)
 
 
-class OtherSoftmax(Numpy):
-    """NumPy with `softmax` for its own."""
+class CustomSoftmax(Numpy):
+    """NumPy with `softmax` in place of its own."""
 
     def __init__(self) -> None:
         self.primitives = replace(Numpy.primitives, softmax=self.softmax)
@@ -143,12 +147,12 @@ class OtherSoftmax(Numpy):
 
 
 @correct
-class PowersOfTwo(OtherSoftmax):
+class PowersOfTwo(CustomSoftmax):
     """exp(x) as 2 ** (x log2 e), as kernels of GPUs compute it."""
 
     @staticmethod
     def softmax(x: Array, axis: int) -> Array:
-        wide = widened(x)
+        wide = widen(x)
         numerator = np.exp2(
             (wide - wide.max(axis=axis, keepdims=True, initial=-np.inf)) * wide.dtype.type(np.log2(np.e))
         )
@@ -156,8 +160,8 @@ class PowersOfTwo(OtherSoftmax):
 
 
 @correct
-class ReciprocalOfSum(OtherSoftmax):
-    """Weights multiplied by one over their sum, which is taken from its end."""
+class ReciprocalOfSum(CustomSoftmax):
+    """Weights are multiplied by the reciprocal of their sum, which is computed from its last term."""
 
     @staticmethod
     def softmax(x: Array, axis: int) -> Array:
@@ -166,19 +170,19 @@ class ReciprocalOfSum(OtherSoftmax):
 
 
 @correct
-class OnlineSoftmax(OtherSoftmax):
-    """The maximum and the sum are kept while blocks of eight keys pass, and rescaled at each new maximum."""
+class OnlineSoftmax(CustomSoftmax):
+    """Maximum and sum are updated for each block of eight keys, and the sum is rescaled at each new maximum."""
 
     @staticmethod
     def softmax(x: Array, axis: int) -> Array:
-        keys = np.moveaxis(widened(x), axis, -1)
+        keys = np.moveaxis(widen(x), axis, -1)
         largest = np.full(keys.shape[:-1], -np.inf, keys.dtype)
         total = np.zeros(keys.shape[:-1], keys.dtype)
         for start in range(0, keys.shape[-1], 8):
             block = keys[..., start : start + 8]
-            now = np.maximum(largest, block.max(axis=-1))
-            shift = np.where(np.isneginf(now), keys.dtype.type(0), now)
+            new_largest = np.maximum(largest, block.max(axis=-1))
+            shift = np.where(np.isneginf(new_largest), keys.dtype.type(0), new_largest)
             total = total * np.exp(largest - shift) + np.exp(block - shift[..., None]).sum(axis=-1)
-            largest = now
+            largest = new_largest
         weights = np.exp(keys - largest[..., None]) / total[..., None]
         return np.moveaxis(weights, -1, axis).astype(x.dtype)

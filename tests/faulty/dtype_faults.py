@@ -1,4 +1,4 @@
-"""Results of the right dtype that were computed in another one, and arguments of einsum that are not heeded."""
+"""Results of the right dtype that were computed in another one, and arguments of einsum that are ignored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backends.parts.contraction import Contraction
 from specs.arithmetic.formats import Array
 from specs.case.einsum import EinsumConfig
 from tests.faulty.fault import fault
-from tests.faulty.wrong import AnotherEinsum, Einsum
+from tests.faulty.wrong import CustomEinsum, Einsum
 
 
 @fault(
@@ -27,15 +27,15 @@ from tests.faulty.wrong import AnotherEinsum, Einsum
         "einsum/mixed_dtypes::narrow_pair_of_doubles[einsum-float64]",
     ],
 )
-class PromotedInTheNarrower(AnotherEinsum):
+class PromotedInTheNarrower(CustomEinsum):
     """Operands of two floating dtypes are converted to the narrower one, and the result to the wider."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
         dtypes = {x.dtype for x in operands}
         if len(dtypes) == 1 or any(dtype.kind != "f" for dtype in dtypes):
             return einsum(equation, *operands)
-        narrow = min(dtypes, key=lambda dtype: dtype.itemsize)
-        return einsum(equation, *(x.astype(narrow) for x in operands)).astype(np.result_type(*dtypes))
+        narrowest = min(dtypes, key=lambda dtype: dtype.itemsize)
+        return einsum(equation, *(x.astype(narrowest) for x in operands)).astype(np.result_type(*dtypes))
 
 
 @fault(
@@ -52,8 +52,8 @@ class PromotedInTheNarrower(AnotherEinsum):
         "einsum/asked_for_dtype::elementwise_of_float32_as_float64[einsum-optimized-float64]",
     ],
 )
-class AskedForAtTheEnd(AnotherEinsum):
-    """The operands' own dtype is computed in and the result converted, so that int8 wraps around at 128."""
+class AskedForAtTheEnd(CustomEinsum):
+    """Computed in the operands' own dtype, and only the result is converted, so that int8 wraps around at 128."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
         options = dict(getattr(einsum, "keywords", {}))
@@ -62,13 +62,13 @@ class AskedForAtTheEnd(AnotherEinsum):
         return np.asarray(np.einsum(equation, *operands, **options)).astype(dtype or np.result_type(*operands))
 
 
-class Unheeding(Numpy):
-    """NumPy with `called` in the place of np.einsum where its further arguments are tried."""
+class CustomEinsumCall(Numpy):
+    """NumPy with `call_einsum` in place of np.einsum where keyword arguments of einsum are checked."""
 
     def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
-        return Contraction(partial(EINSUMS[implementation], einsum=self.called), config.equation, asking(config))
+        return Contraction(partial(EINSUMS[implementation], einsum=self.call_einsum), config.equation, asking(config))
 
-    def called(self, equation: str, *operands: Array, **options: Any) -> Array:
+    def call_einsum(self, equation: str, *operands: Array, **options: Any) -> Array:
         raise NotImplementedError
 
 
@@ -85,10 +85,10 @@ class Unheeding(Numpy):
         "einsum/output_array::asked_for[einsum-out-int32]",
     ],
 )
-class OutWrittenToACopy(Unheeding):
+class OutWrittenToACopy(CustomEinsumCall):
     """The result goes to `out.ravel()`, which is a copy unless the array lies in memory row by row."""
 
-    def called(self, equation: str, *operands: Array, out: Array, **options: Any) -> Array:
+    def call_einsum(self, equation: str, *operands: Array, out: Array, **options: Any) -> Array:
         out.ravel()[...] = np.ravel(np.einsum(equation, *operands, **options))
         return out
 
@@ -100,10 +100,10 @@ class OutWrittenToACopy(Unheeding):
         "einsum/output_array::inner[einsum-out-float32]",
     ],
 )
-class OutNotUsed(Unheeding):
-    """A new array is returned, and the one that was given is left as it was."""
+class OutNotUsed(CustomEinsumCall):
+    """A new array is returned, and `out` is left unchanged."""
 
-    def called(self, equation: str, *operands: Array, out: Array, **options: Any) -> Array:
+    def call_einsum(self, equation: str, *operands: Array, out: Array, **options: Any) -> Array:
         return np.asarray(np.einsum(equation, *operands, **options))
 
 
@@ -116,10 +116,10 @@ class OutNotUsed(Unheeding):
         "einsum/memory_order::chain[einsum-order-f-float32]",
     ],
 )
-class OrderIgnored(Unheeding):
-    """The memory order is the one that the operands have, as the optimized path once had it for `order`."""
+class OrderIgnored(CustomEinsumCall):
+    """The result has the memory order of the operands whatever `order` is, as the optimized path of NumPy once did."""
 
-    def called(self, equation: str, *operands: Array, order: str, **options: Any) -> Array:
+    def call_einsum(self, equation: str, *operands: Array, order: str, **options: Any) -> Array:
         return np.einsum(equation, *operands, **options)
 
 
@@ -131,8 +131,8 @@ class OrderIgnored(Unheeding):
         "einsum/casting::sum_of_float64_to_float32[einsum-casting-float32]",
     ],
 )
-class UnsafeByDefault(Unheeding):
-    """A dtype that is asked for is converted to without a word, whatever is lost: np.einsum with optimize=True does."""
+class UnsafeByDefault(CustomEinsumCall):
+    """Operands are silently converted to the requested dtype, whatever is lost: np.einsum(optimize=True) does so."""
 
-    def called(self, equation: str, *operands: Array, **options: Any) -> Array:
+    def call_einsum(self, equation: str, *operands: Array, **options: Any) -> Array:
         return np.einsum(equation, *operands, **options | {"casting": "unsafe"})

@@ -1,4 +1,4 @@
-"""Contractions as they are computed wrongly: terms, axes, and what should have been refused."""
+"""Wrong contractions: terms, axes, and equations that should have been refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from backends.numpy import Numpy
 from specs.arithmetic.formats import Array
 from specs.case.equation import ELLIPSIS, Term, bind, parse
 from tests.faulty.fault import fault
-from tests.faulty.wrong import AnotherEinsum, Einsum, LongestSum, explicit, spelled
+from tests.faulty.wrong import CustomEinsum, Einsum, LongestSum, format_equation, make_explicit
 
 # Terms ----------------------------------------------------------------------------------------------------------------
 
@@ -24,12 +24,12 @@ from tests.faulty.wrong import AnotherEinsum, Einsum, LongestSum, explicit, spel
         "einsum/long_sums::exact_floats[einsum-optimized-float32]",
     ],
 )
-class TermDroppedFromSum(AnotherEinsum):
+class TermDroppedFromSum(CustomEinsum):
     """The loop over a summed label ends one term early."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        cut = LongestSum(equation, operands)
-        return einsum(equation, *(cut.part(0, cut.length - 1) if cut.length > 1 else operands))
+        longest_sum = LongestSum(equation, operands)
+        return einsum(equation, *(longest_sum.part(0, longest_sum.length - 1) if longest_sum.length > 1 else operands))
 
 
 @fault(
@@ -40,12 +40,14 @@ class TermDroppedFromSum(AnotherEinsum):
         "attention/lengths::longer_than_a_block[einsum-float32]",
     ],
 )
-class TailOfBlocksDropped(AnotherEinsum):
-    """A kernel for blocks of 128 terms forgets those that do not fill a block; shorter sums take another way."""
+class TailOfBlocksDropped(CustomEinsum):
+    """A kernel for blocks of 128 terms drops those that do not fill a block; shorter sums take another path."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        cut = LongestSum(equation, operands)
-        return einsum(equation, *(cut.part(0, cut.length // 128 * 128) if cut.length > 128 else operands))
+        longest_sum = LongestSum(equation, operands)
+        return einsum(
+            equation, *(longest_sum.part(0, longest_sum.length // 128 * 128) if longest_sum.length > 128 else operands)
+        )
 
 
 @fault(
@@ -70,7 +72,7 @@ class NanReplacedByZero(Numpy):
         "einsum/products::zero_times_infinity[einsum-optimized-float64]",
     ],
 )
-class ZerosSkipped(AnotherEinsum):
+class ZerosSkipped(CustomEinsum):
     """Terms whose right factor is zero are skipped, so 0 * inf adds 0: the reference BLAS did, sparse kernels do."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -80,12 +82,12 @@ class ZerosSkipped(AnotherEinsum):
             or operands[0].dtype.kind != "f"
             or np.isfinite(operands[0]).all()
         ):
-            return einsum(equation, *operands)  # nothing that a skipped term would change
-        terms, output, _ = explicit(equation, operands)
-        every = tuple(dict.fromkeys(terms[0] + terms[1]))
-        products = einsum(spelled(terms, every), *operands)
-        zero = einsum(spelled(terms, every), np.ones_like(operands[0]), operands[1]) == 0
-        return einsum(spelled([every], output), np.where(zero, operands[0].dtype.type(0), products))
+            return einsum(equation, *operands)  # a skipped term would change nothing
+        terms, output, _ = make_explicit(equation, operands)
+        all_labels = tuple(dict.fromkeys(terms[0] + terms[1]))
+        products = einsum(format_equation(terms, all_labels), *operands)
+        zero = einsum(format_equation(terms, all_labels), np.ones_like(operands[0]), operands[1]) == 0
+        return einsum(format_equation([all_labels], output), np.where(zero, operands[0].dtype.type(0), products))
 
 
 @fault(
@@ -96,7 +98,7 @@ class ZerosSkipped(AnotherEinsum):
         "einsum/empty::one_operand_summed[einsum-float32]",
     ],
 )
-class EmptySumNotWritten(AnotherEinsum):
+class EmptySumNotWritten(CustomEinsum):
     """A kernel that returns at once where there is nothing to add, and leaves the result as it was allocated."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -111,7 +113,7 @@ class EmptySumNotWritten(AnotherEinsum):
         "einsum/products::complex[einsum-optimized-complex128]",
     ],
 )
-class LeftFactorConjugated(AnotherEinsum):
+class LeftFactorConjugated(CustomEinsum):
     """The inner product of BLAS's zdotc and of vdot, which conjugate, where einsum only multiplies."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -130,7 +132,7 @@ class LeftFactorConjugated(AnotherEinsum):
         "attention/lengths::equal[einsum-float32]",
     ],
 )
-class OutputDtypeWidened(AnotherEinsum):
+class OutputDtypeWidened(CustomEinsum):
     """The wider type in which sums are held is returned, as np.sum does with small integers."""
 
     wider = {"float16": np.float32, "float32": np.float64, "int32": np.int64}
@@ -151,7 +153,7 @@ class OutputDtypeWidened(AnotherEinsum):
         "seeds/seed_000_einsum::attention_scores[einsum-float32]",
     ],
 )
-class OutputTransposed(AnotherEinsum):
+class OutputTransposed(CustomEinsum):
     """The product is computed as its transpose, B'A', and the transposition of the result is forgotten."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -171,7 +173,7 @@ class OutputTransposed(AnotherEinsum):
         "seeds/seed_000_einsum::batched_product_second_slice[einsum-int32]",
     ],
 )
-class ColumnMajorReadAsRowMajor(AnotherEinsum):
+class ColumnMajorReadAsRowMajor(CustomEinsum):
     """The buffer that a Fortran routine filled by columns is read by rows: the right shape, and other elements."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -189,7 +191,7 @@ class ColumnMajorReadAsRowMajor(AnotherEinsum):
         "einsum/scalars::identity[einsum-float32]",
     ],
 )
-class ScalarWithAnAxis(AnotherEinsum):
+class ScalarWithAnAxis(CustomEinsum):
     """A full contraction has shape (1,), as a kernel that writes into a buffer leaves it."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -206,21 +208,21 @@ class ScalarWithAnAxis(AnotherEinsum):
         "seeds/seed_000_einsum::diagonal[einsum-float32]",
     ],
 )
-class DiagonalAsOuterProduct(AnotherEinsum):
-    """`ij,ij->i` computed as A B', of which it is the diagonal: a label that is kept and repeated is taken for two."""
+class DiagonalAsOuterProduct(CustomEinsum):
+    """`ij,ij->i` computed as A B', of which it is the diagonal: a repeated label of the output is taken for two."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        terms, output, free = explicit(equation, operands)
-        seen: set[str] = set()
+        terms, output, free_labels = make_explicit(equation, operands)
+        used: set[str] = set()
 
-        def apart(label: str) -> str:
-            repeated = label in seen and label in output and label != ELLIPSIS
-            seen.add(label)
-            return next(free) if repeated else label
+        def relabel(label: str) -> str:
+            repeated = label in used and label in output and label != ELLIPSIS
+            used.add(label)
+            return next(free_labels) if repeated else label
 
-        terms = [tuple(apart(label) for label in term) for term in terms]
-        added = [label for term in terms for label in term if label not in seen]
-        return einsum(spelled(terms, (*output, *added)), *operands)
+        terms = [tuple(relabel(label) for label in term) for term in terms]
+        new_labels = [label for term in terms for label in term if label not in used]
+        return einsum(format_equation(terms, (*output, *new_labels)), *operands)
 
 
 @fault(
@@ -233,15 +235,16 @@ class DiagonalAsOuterProduct(AnotherEinsum):
         "seeds/seed_000_einsum::diagonal[einsum-float32]",
     ],
 )
-class RepeatedLabelSummed(AnotherEinsum):
+class RepeatedLabelSummed(CustomEinsum):
     """`ii->i` computed as `ij->i`: in an operand that repeats a label, its second axis is summed on its own."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        terms, output, free = explicit(equation, operands)
-        apart = [
-            tuple(next(free) if label in term[:axis] else label for axis, label in enumerate(term)) for term in terms
+        terms, output, free_labels = make_explicit(equation, operands)
+        relabeled = [
+            tuple(next(free_labels) if label in term[:axis] else label for axis, label in enumerate(term))
+            for term in terms
         ]
-        return einsum(spelled(apart, output), *operands)
+        return einsum(format_equation(relabeled, output), *operands)
 
 
 @fault(
@@ -252,19 +255,19 @@ class RepeatedLabelSummed(AnotherEinsum):
         "einsum/ellipsis_broadcasting::elementwise[einsum-float32]",
     ],
 )
-class EllipsisAlignedFromTheLeft(AnotherEinsum):
+class EllipsisAlignedFromTheLeft(CustomEinsum):
     """Unnamed axes are matched from the first one, where broadcasting matches them from the last."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
         terms, _ = parse(equation)
-        unnamed = [x.ndim - len(term) + 1 if ELLIPSIS in term else 0 for term, x in zip(terms, operands, strict=True)]
+        ranks = [x.ndim - len(term) + 1 if ELLIPSIS in term else 0 for term, x in zip(terms, operands, strict=True)]
 
-        def aligned(term: Term, x: Array, own: int) -> Array:
+        def align(term: Term, x: Array, rank: int) -> Array:
             first = term.index(ELLIPSIS)
-            return np.expand_dims(x, tuple(range(first + own, first + max(unnamed))))
+            return np.expand_dims(x, tuple(range(first + rank, first + max(ranks))))
 
-        triples = zip(terms, operands, unnamed, strict=True)
-        return einsum(equation, *(aligned(*each) if ELLIPSIS in each[0] else each[1] for each in triples))
+        triples = zip(terms, operands, ranks, strict=True)
+        return einsum(equation, *(align(term, x, rank) if ELLIPSIS in term else x for term, x, rank in triples))
 
 
 @fault(
@@ -275,17 +278,17 @@ class EllipsisAlignedFromTheLeft(AnotherEinsum):
         "einsum/ellipsis_implicit::axes_last[einsum-float32]",
     ],
 )
-class ImplicitOutputByAppearance(AnotherEinsum):
+class ImplicitOutputByAppearance(CustomEinsum):
     """Without an arrow, labels come out in the order in which they appear, not in that of the alphabet."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
         terms, output = parse(equation)
         labels = [label for term in terms for label in term]
-        kept = tuple(label for label in dict.fromkeys(labels) if label == ELLIPSIS or labels.count(label) == 1)
-        return einsum(spelled(list(terms), kept if output is None else output), *operands)
+        unique = tuple(label for label in dict.fromkeys(labels) if label == ELLIPSIS or labels.count(label) == 1)
+        return einsum(format_equation(list(terms), unique if output is None else output), *operands)
 
 
-# What should have been refused ----------------------------------------------------------------------------------------
+# Equations that should have been refused ------------------------------------------------------------------------------
 
 
 @fault(
@@ -297,7 +300,7 @@ class ImplicitOutputByAppearance(AnotherEinsum):
         "invalid/size_mismatch::in_batch[einsum-float32]",
     ],
 )
-class MismatchedSizesTruncated(AnotherEinsum):
+class MismatchedSizesTruncated(CustomEinsum):
     """A label's loop runs to the smallest of its sizes, as zip and np.diagonal do; seed 001 takes one label for two."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -305,9 +308,13 @@ class MismatchedSizesTruncated(AnotherEinsum):
         if ELLIPSIS in equation or [len(term) for term in terms] != [x.ndim for x in operands]:
             return einsum(equation, *operands)
         pairs = [pair for term, x in zip(terms, operands, strict=True) for pair in zip(term, x.shape, strict=True)]
-        least = {label: min((n for other, n in pairs if other == label and n != 1), default=1) for label, _ in pairs}
-        cut = [x[tuple(slice(least[label]) for label in term)] for term, x in zip(terms, operands, strict=True)]
-        return einsum(equation, *cut)
+        smallest = {
+            label: min((size for other, size in pairs if other == label and size != 1), default=1) for label, _ in pairs
+        }
+        truncated = [
+            x[tuple(slice(smallest[label]) for label in term)] for term, x in zip(terms, operands, strict=True)
+        ]
+        return einsum(equation, *truncated)
 
 
 @fault(
@@ -317,13 +324,13 @@ class MismatchedSizesTruncated(AnotherEinsum):
         "invalid/einsum::repeated_output_label[einsum-optimized-float32]",
     ],
 )
-class OutputLabelsOverlooked(AnotherEinsum):
-    """Labels of the output that no operand has, or that it repeats, are left out without a word."""
+class OutputLabelsOverlooked(CustomEinsum):
+    """Labels of the output that no operand has, or that it repeats, are silently left out."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
         terms, output = parse(equation)
-        known = {label for term in terms for label in term}
+        known_labels = {label for term in terms for label in term}
         if output is not None:
-            output = tuple(label for label in dict.fromkeys(output) if label in known)
-            equation = spelled(list(terms), output)
+            output = tuple(label for label in dict.fromkeys(output) if label in known_labels)
+            equation = format_equation(list(terms), output)
         return einsum(equation, *operands)

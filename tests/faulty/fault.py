@@ -1,9 +1,9 @@
-"""What a fault is: a backend with one mistake in it, and the checks that must find that mistake.
+"""Faults: backends with one mistake each, and the checks that must find that mistake.
 
-A fault is NumPy's backend with a single step replaced, so everything else in its results is right, and whatever a
-check finds is the mistake.  The class says what is computed wrongly, and its docstring who does so; the decorator
-`fault` names the checks, spelled `attention/causal::square[einsum-float32]`: case, implementation, dtype; those of
-gradients end in `-grad`.
+A fault is NumPy's backend with a single step replaced, so the mistake is the only thing that a check can find.  The
+class computes something wrongly, and its docstring says what, and who makes this mistake; the decorator `fault` names
+the checks, written as `attention/causal::square[einsum-float32]`: case, implementation, dtype; those of gradients end
+in `-grad`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from specs.case.loading import load
 from specs.verdict.check import Check
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
-from tests.faulty.wrong import formulated
+from tests.faulty.wrong import make_backend
 from tests.support import ROOT
 
 CHECK = re.compile(
@@ -32,7 +32,7 @@ CHECK = re.compile(
 
 
 class Finding(StrEnum):
-    """The kind of difference that a verdict found, in the words of its reason."""
+    """The kind of difference that a verdict found, as the part of its reason that names it."""
 
     VALUES = "are outside the error bound"
     TOGETHER = "values are each within the bound, but together"
@@ -50,7 +50,7 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """One mistake, the backend that makes it, and each check that must find it with what it must find."""
+    """One mistake, the backend that makes it, and the checks that must find it, each with the finding it must make."""
 
     name: str
     mistake: str
@@ -59,20 +59,22 @@ class Fault:
 
 
 FAULTS: list[Fault] = []
-Wrong = TypeVar("Wrong", bound=type[Numpy] | type[ByHand])
+FaultyClass = TypeVar("Wrong", bound=type[Numpy] | type[ByHand])
 
 
-def fault(name: str, **caught: Sequence[str]) -> Callable[[Wrong], Wrong]:
-    """Record the decorated class as a fault; `values=[...]` are the checks that find `Finding.VALUES`, and so on.
+def fault(name: str, **checks_by_finding: Sequence[str]) -> Callable[[FaultyClass], FaultyClass]:
+    """Register the decorated class as a fault; `values=[...]` are the checks that find `Finding.VALUES`, and so on.
 
-    Of a step of attention the backend has both formulations with that step.
+    A class that overrides steps of attention becomes a backend whose two formulations both use these steps.
     """
 
-    def record(wrong: Wrong) -> Wrong:
-        backend = wrong if issubclass(wrong, Numpy) else formulated(wrong)
-        caught_by = {check: Finding[finding.upper()] for finding, checks in caught.items() for check in checks}
-        FAULTS.append(Fault(name, " ".join((wrong.__doc__ or "").split()), backend, caught_by))
-        return wrong
+    def record(cls: FaultyClass) -> FaultyClass:
+        backend = cls if issubclass(cls, Numpy) else make_backend(cls)
+        caught_by = {
+            check: Finding[finding.upper()] for finding, checks in checks_by_finding.items() for check in checks
+        }
+        FAULTS.append(Fault(name, " ".join((cls.__doc__ or "").split()), backend, caught_by))
+        return cls
 
     return record
 
@@ -82,14 +84,15 @@ def fault(name: str, **caught: Sequence[str]) -> Callable[[Wrong], Wrong]:
 
 @cache
 def cases_of(file: Path) -> dict[str, Case]:
+    """The cases of a file by id."""
     return {case.id: case for case in load(file, ROOT)}
 
 
-def check_named(name: str) -> Check:
+def find_check(name: str) -> Check:
     """The check that a fault names; LookupError if no case file has it."""
     parts = CHECK.fullmatch(name)
     if parts is None:
-        raise LookupError(f"{name!r} is not spelled file::case[implementation-dtype], with -grad or without")
+        raise LookupError(f"{name!r} is not of the form file::case[implementation-dtype], with -grad or without")
     file, implementation, dtype = ROOT / "cases" / f"{parts['file']}.yaml", parts["implementation"], parts["dtype"]
     case = cases_of(file).get(parts["case"]) if file.exists() else None
     if case is None or dtype not in case.config.dtypes:
@@ -100,13 +103,13 @@ def check_named(name: str) -> Check:
     return Check(case, "numpy", "cpu", implementation, "eager", dtype, "grad" if parts["grad"] else "forward")
 
 
-def verdict_on(backend: Numpy, check: Check) -> Record:
-    """The verdict that a run of pytest would give this backend."""
+def judge_backend(backend: Numpy, check: Check) -> Record:
+    """Judge a backend as a run of pytest would."""
     return judge(check, backend, f"{check.case.file}::{check.name}", str(check.case.file))
 
 
-def caught(fault: Fault) -> Iterator[tuple[str, Finding, Record]]:
-    """Each named check of a fault, what it must find, and the record of what it did find."""
+def run_named_checks(fault: Fault) -> Iterator[tuple[str, Finding, Record]]:
+    """Run the named checks of a fault: for each its name, the finding it must make, and its record."""
     backend = fault.backend()
     for name, finding in fault.caught_by.items():
-        yield name, finding, verdict_on(backend, check_named(name))
+        yield name, finding, judge_backend(backend, find_check(name))

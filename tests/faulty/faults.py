@@ -1,4 +1,4 @@
-"""All faults, in the order in which their files state them."""
+"""All faults, in the order of their files."""
 
 from tests.faulty import (
     attention_formula_faults,

@@ -1,4 +1,4 @@
-"""Gradients of attention as they are computed wrongly."""
+"""Wrong gradients of attention."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.faulty.backward import Backward
 from tests.faulty.fault import fault
 
 
-def in_bfloat16(x: Array) -> Array:
+def through_bfloat16(x: Array) -> Array:
     return x.astype(ml_dtypes.bfloat16).astype(x.dtype)
 
 
-# What comes in and goes out -------------------------------------------------------------------------------------------
+# Cotangent and returned gradients -------------------------------------------------------------------------------------
 
 
 @fault(
@@ -34,8 +34,8 @@ def in_bfloat16(x: Array) -> Array:
 class KeyAndValueExchanged(Backward):
     """The gradients of key and value change places."""
 
-    def returned(self, c: AttentionConfig, found: dict[str, Any]) -> dict[str, Array]:
-        return found | {"key": found["value"], "value": found["key"]}
+    def finish(self, c: AttentionConfig, gradients: dict[str, Any]) -> dict[str, Array]:
+        return gradients | {"key": gradients["value"], "value": gradients["key"]}
 
 
 @fault(
@@ -45,7 +45,7 @@ class KeyAndValueExchanged(Backward):
 class CotangentIgnored(Backward):
     """The gradient is that of the sum of the output, whatever the cotangent."""
 
-    def received(self, cotangent: Array) -> Array:
+    def receive(self, cotangent: Array) -> Array:
         return np.ones_like(cotangent)
 
 
@@ -56,8 +56,8 @@ class CotangentIgnored(Backward):
 class GradientOfMaskMissing(Backward):
     """An additive mask is taken for a constant."""
 
-    def returned(self, c: AttentionConfig, found: dict[str, Any]) -> dict[str, Array]:
-        return {name: d for name, d in found.items() if name != "mask"}
+    def finish(self, c: AttentionConfig, gradients: dict[str, Any]) -> dict[str, Array]:
+        return {name: d for name, d in gradients.items() if name != "mask"}
 
 
 # Softmax --------------------------------------------------------------------------------------------------------------
@@ -97,8 +97,8 @@ class SoftmaxByItsDiagonal(Backward):
 class ProductsInBfloat16(Backward):
     """dP = dO V^T takes its operands through bfloat16."""
 
-    def of_weights(self, d_heads: Array, values: Array) -> Array:
-        return super().of_weights(in_bfloat16(d_heads), in_bfloat16(values))
+    def grad_weights(self, d_heads: Array, values: Array) -> Array:
+        return super().grad_weights(through_bfloat16(d_heads), through_bfloat16(values))
 
 
 @fault(
@@ -108,8 +108,8 @@ class ProductsInBfloat16(Backward):
 class WeightsInBfloat16(Backward):
     """dV = P^T dO is made of weights that were stored in bfloat16."""
 
-    def of_values(self, weights: Array, d_heads: Array) -> Array:
-        return super().of_values(in_bfloat16(weights), d_heads)
+    def grad_values(self, weights: Array, d_heads: Array) -> Array:
+        return super().grad_values(through_bfloat16(weights), d_heads)
 
 
 # Masks ----------------------------------------------------------------------------------------------------------------
@@ -129,8 +129,8 @@ class LeaksThroughMask(Backward):
     def allowed(self, c: AttentionConfig, operands: Mapping[str, Array]) -> Array:
         return np.ones_like(allowed_keys(c, operands))
 
-    def of_scores(self, c: AttentionConfig, weights: Array, d_weights: Array, allowed: Array) -> Array:
-        return super().of_scores(c, weights, d_weights, np.ones_like(allowed))
+    def grad_scores(self, c: AttentionConfig, weights: Array, d_weights: Array, allowed: Array) -> Array:
+        return super().grad_scores(c, weights, d_weights, np.ones_like(allowed))
 
 
 @fault(
@@ -155,11 +155,11 @@ class AlignedTopLeft(Backward):
     ],
 )
 class MaskedRowIsNan(Backward):
-    """A query without keys has weights 0 / 0, of which the forward pass makes zeros after the fact."""
+    """A query without keys has weights 0 / 0, which only the forward pass replaces with zeros."""
 
     def weights(self, c: AttentionConfig, scores: Array, allowed: Array) -> Array:
-        right = super().weights(c, scores, allowed)
-        return np.where(allowed.any(axis=-1, keepdims=True), right, np.nan)
+        weights = super().weights(c, scores, allowed)
+        return np.where(allowed.any(axis=-1, keepdims=True), weights, np.nan)
 
 
 @fault(
@@ -186,7 +186,7 @@ class MaskedRowMovesNoValue(Backward):
 class ScaleMissingForKeys(Backward):
     """dK is not multiplied by the scale."""
 
-    def of_keys(self, c: AttentionConfig, d_biased: Array, query: Array) -> Array:
+    def grad_keys(self, c: AttentionConfig, d_biased: Array, query: Array) -> Array:
         return np.asarray(d_biased.swapaxes(-1, -2) @ query)
 
 
@@ -194,7 +194,7 @@ class ScaleMissingForKeys(Backward):
 class ScaleAtWeightsMissing(Backward):
     """A scale that applies to the weights is left out on the way back."""
 
-    def after(self, c: AttentionConfig) -> float:
+    def weights_scale(self, c: AttentionConfig) -> float:
         return 1.0
 
 
@@ -209,7 +209,7 @@ class ScaleAtWeightsMissing(Backward):
 class SoftcapNotDifferentiated(Backward):
     """The derivative of the softcap is taken for 1."""
 
-    def of_biased(self, c: AttentionConfig, d_scores: Array, biased: Array) -> Array:
+    def grad_biased(self, c: AttentionConfig, d_scores: Array, biased: Array) -> Array:
         return d_scores
 
 
@@ -220,7 +220,7 @@ class SoftcapNotDifferentiated(Backward):
 class BiasOfOneItem(Backward):
     """The gradient of the bias is that of the first batch item, not the sum over all."""
 
-    def of_bias(self, d_biased: Array) -> Array:
+    def grad_bias(self, d_biased: Array) -> Array:
         return d_biased[0]
 
 
@@ -234,7 +234,7 @@ class BiasOfOneItem(Backward):
 class OneHeadInGroup(Backward):
     """A key/value head gets the gradient of the last query head that it serves, not the sum over all."""
 
-    def of_shared(self, d: Array, group: int) -> Array:
+    def sum_over_group(self, d: Array, group: int) -> Array:
         return d[:, group - 1 :: group]
 
 
@@ -246,10 +246,10 @@ class OneHeadInGroup(Backward):
     ],
 )
 class LastBlockLeftOut(Backward):
-    """Gradients of keys are written in blocks of four, and what is left at the end stays zero."""
+    """Gradients of keys are written in blocks of four, and those of an incomplete last block stay zero."""
 
-    def of_keys(self, c: AttentionConfig, d_biased: Array, query: Array) -> Array:
-        d_keys = super().of_keys(c, d_biased, query)
+    def grad_keys(self, c: AttentionConfig, d_biased: Array, query: Array) -> Array:
+        d_keys = super().grad_keys(c, d_biased, query)
         d_keys[:, :, c.kv_len // 4 * 4 :] = 0
         return d_keys
 
@@ -268,7 +268,7 @@ class LastBlockLeftOut(Backward):
 class TurnedTheWrongWay(Backward):
     """Gradients of query and key are turned by their positions once more, instead of back."""
 
-    def turned_back(self, c: AttentionConfig, operands: Mapping[str, Array], d: Array, first: int) -> Array:
+    def rotate_back(self, c: AttentionConfig, operands: Mapping[str, Array], d: Array, first: int) -> Array:
         return np.asarray(apply_rotary(c, operands, d, first))
 
 
@@ -283,5 +283,5 @@ class TurnedTheWrongWay(Backward):
 class NotTurnedBack(Backward):
     """Gradients are those of the turned query and key, as if the rotation were not part of the computation."""
 
-    def turned_back(self, c: AttentionConfig, operands: Mapping[str, Array], d: Array, first: int) -> Array:
+    def rotate_back(self, c: AttentionConfig, operands: Mapping[str, Array], d: Array, first: int) -> Array:
         return d

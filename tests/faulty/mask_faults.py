@@ -1,4 +1,4 @@
-"""Which keys a query sees, as it is got wrong: mask operands, positions and lengths."""
+"""Wrong sets of visible keys: mask operands, positions and lengths."""
 
 from __future__ import annotations
 
@@ -90,15 +90,15 @@ class HiddenScoresAreZero(Numpy):
 class MaskedAfterSoftmax(ByHand):
     """Weights of masked keys are set to zero after the softmax, and the others no longer sum to one."""
 
-    keep: Tensor | None
+    visible_keys: Tensor | None
 
     def visible(self, operands: Operands, like: Tensor, native: Collection[str] = ()) -> Tensor | None:
-        self.keep = super().visible(operands, like, native)
+        self.visible_keys = super().visible(operands, like, native)
         return None
 
     def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None, seen: Tensor | None) -> Tensor:
-        if self.keep is not None:
-            weights = self.ops.where(self.like_scores(self.keep), weights, weights.dtype.type(0))
+        if self.visible_keys is not None:
+            weights = self.ops.where(self.like_scores(self.visible_keys), weights, weights.dtype.type(0))
         return super().weighted(weights, value, relative, seen)
 
 
@@ -118,8 +118,8 @@ class MinusTenThousandAdded(Numpy):
 
     @staticmethod
     def where(condition: Array, x: Array, y: Any) -> Array:
-        hides = isinstance(y, (float, np.floating)) and y < 0
-        return x + np.where(condition, 0.0, -1e4).astype(x.dtype) if hides else np.where(condition, x, y)
+        is_mask = isinstance(y, (float, np.floating)) and y < 0
+        return x + np.where(condition, 0.0, -1e4).astype(x.dtype) if is_mask else np.where(condition, x, y)
 
     primitives = replace(Numpy.primitives, where=where)
 

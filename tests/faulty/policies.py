@@ -1,7 +1,7 @@
-"""How others decide whether two results agree: what the suite's own verdict is measured against.
+"""Policies of other projects for whether two results agree, to compare with the suite's own verdict.
 
-Each policy sees a result, the reference rounded once to the result's dtype, and what NumPy's plain loops give in that
-dtype; it says whether the result is accepted.
+A policy receives a result, the reference rounded once to the result's dtype, and the result of NumPy's plain loops in
+that dtype; it returns whether the result is accepted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ JAX_TOLERANCE = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-15, "complex64"
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a policy judges by; all of the same shape and dtype, or `got` is wrong whatever the policy."""
+    """The arrays that a policy judges by.  If they differ in shape or dtype, `got` is wrong under every policy."""
 
     got: Array
     expected: Array
@@ -29,13 +29,13 @@ class Evidence:
 
 def numpy_testing(evidence: Evidence) -> bool:
     """numpy.testing.assert_allclose with its defaults."""
-    return _asserted(lambda: np.testing.assert_allclose(evidence.got, evidence.expected))
+    return _passes(lambda: np.testing.assert_allclose(evidence.got, evidence.expected))
 
 
 def torch_testing(evidence: Evidence) -> bool:
     """torch.testing.assert_close with its defaults."""
-    got, expected = (torch.from_numpy(_signed(x)) for x in (evidence.got, evidence.expected))
-    return _asserted(lambda: torch.testing.assert_close(got, expected, equal_nan=True))
+    got, expected = (torch.from_numpy(_as_signed(x)) for x in (evidence.got, evidence.expected))
+    return _passes(lambda: torch.testing.assert_close(got, expected, equal_nan=True))
 
 
 def jax_defaults(evidence: Evidence) -> bool:
@@ -48,9 +48,9 @@ def jax_defaults(evidence: Evidence) -> bool:
 
 
 def twice_naive(evidence: Evidence) -> bool:
-    """At most twice the largest error of the plain loops, plus twice what rounding 0.3 in and out again costs.
+    """At most twice the largest error of the plain loops, plus twice the error of adding 0.3 and subtracting it again.
 
-    So do the tests of FlashAttention.
+    This is the criterion of the tests of FlashAttention.
     """
     if not DTYPES[dtype_name(evidence.expected.dtype)].inexact:
         return np.array_equal(evidence.got, evidence.expected)
@@ -58,9 +58,9 @@ def twice_naive(evidence: Evidence) -> bool:
     assert format is not None
     got, expected, naive = map(components, (evidence.got, evidence.expected, evidence.naive))
     with np.errstate(all="ignore"):
-        spare = 2 * _largest(_off(round_to(round_to(expected + 0.3, format) - 0.3, format), expected))
-        off, naively_off = (_largest(_off(x, expected)) for x in (got, naive))
-        return bool(off <= 2 * naively_off + spare)
+        slack = 2 * _largest(_distance(round_to(round_to(expected + 0.3, format) - 0.3, format), expected))
+        distance, naive_distance = (_largest(_distance(x, expected)) for x in (got, naive))
+        return bool(distance <= 2 * naive_distance + slack)
 
 
 POLICIES: Mapping[str, Callable[[Evidence], bool]] = {
@@ -72,12 +72,12 @@ POLICIES: Mapping[str, Callable[[Evidence], bool]] = {
 
 
 def accepts(policy: Callable[[Evidence], bool], evidence: Evidence) -> bool:
-    """Whether a policy accepts; none accepts another shape or dtype."""
-    alike = (evidence.got.shape, evidence.got.dtype) == (evidence.expected.shape, evidence.expected.dtype)
-    return alike and policy(evidence)
+    """Whether a policy accepts the result; none accepts another shape or dtype."""
+    comparable = (evidence.got.shape, evidence.got.dtype) == (evidence.expected.shape, evidence.expected.dtype)
+    return comparable and policy(evidence)
 
 
-def _asserted(assertion: Callable[[], None]) -> bool:
+def _passes(assertion: Callable[[], None]) -> bool:
     try:
         assertion()
     except AssertionError:
@@ -85,13 +85,13 @@ def _asserted(assertion: Callable[[], None]) -> bool:
     return True
 
 
-def _signed(x: Array) -> Array:
-    """torch compares few unsigned types; as signed ones of the same bits they are equal where they were."""
+def _as_signed(x: Array) -> Array:
+    """Reinterpret unsigned integers as signed, which preserves equality: torch compares few unsigned types."""
     return np.array(x.view(x.dtype.str.replace("u", "i"))) if x.dtype.kind == "u" else np.array(x)
 
 
-def _off(x: Array, expected: Array) -> Array:
-    """How far off; infinitely, where only one of the two is a number."""
+def _distance(x: Array, expected: Array) -> Array:
+    """Absolute difference; infinite where only one of the two is a number."""
     same = (x == expected) | (np.isnan(x) & np.isnan(expected))
     return np.where(same, 0.0, np.nan_to_num(np.abs(x - expected), nan=np.inf, posinf=np.inf))
 

@@ -1,4 +1,4 @@
-"""Where queries and keys stand, as it is got wrong: rotary positions, caches, windows, lengths."""
+"""Wrong positions of queries and keys: rotary positions, caches, windows, lengths."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class RotaryTurnsKeysBackwards(ByHand):
     """The keys' sine has the wrong sign, so that scores depend on the sum of two positions, not their difference."""
 
     def with_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
-        if name == "key" and self.config.rotary:  # turned once: turning back twice leaves it turned backwards
-            back = {**operands, "rotary_sin": -operands["rotary_sin"]}
+        if name == "key" and self.config.rotary:  # rotated once already, so two inverse rotations leave one inverse
+            inverse = {**operands, "rotary_sin": -operands["rotary_sin"]}
             for _ in range(2):
-                x = self.turned(x, self.config.past or 0, back)
+                x = self.turned(x, self.config.past or 0, inverse)
         return super().with_past(name, x, operands)
 
 
@@ -167,7 +167,7 @@ class GarbageOfCacheMultiplied(ByHand):
     ],
 )
 class WindowDroppedWithCausal(Misread):
-    """A causal mask makes the window forgotten."""
+    """The window is ignored where there is a causal mask."""
 
     @staticmethod
     def misread(config: AttentionConfig) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class WindowAlwaysFromFirstQuery(ByHand):
     ],
 )
 class WindowToTheLeftOnly(Misread):
-    """What the window allows after the query's own position is taken for unlimited."""
+    """The window's limit to the right of the query is ignored."""
 
     @staticmethod
     def misread(config: AttentionConfig) -> dict[str, Any]:
@@ -223,7 +223,7 @@ class WindowToTheLeftOnly(Misread):
     ],
 )
 class LengthsIgnored(Misread):
-    """How many keys of each item take part is not looked at: padding is attended to."""
+    """The number of keys of each item is ignored: padding is attended to."""
 
     @staticmethod
     def misread(config: AttentionConfig) -> dict[str, Any]:
@@ -272,7 +272,7 @@ class CausalOffByOneAtOneRow(ByHand):
     ],
 )
 class StridesIgnored(Numpy):
-    """Operands are read in the order in which they lie in memory, as if they were contiguous."""
+    """Operands are read in memory order, as if they were contiguous."""
 
     def from_numpy(self, array: Array, device: str) -> Array:
         return array.ravel(order="K").reshape(array.shape)

@@ -1,4 +1,4 @@
-"""Results that are nearly right: something is rounded to fewer digits than the dtype promises."""
+"""Results that are nearly right: some step is rounded to fewer digits than the dtype promises."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from backends.numpy import Numpy, softmax
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from tests.faulty.fault import fault
-from tests.faulty.wrong import AnotherEinsum, Einsum, LongestSum, Misread
+from tests.faulty.wrong import CustomEinsum, Einsum, LongestSum, Misread
 
 # Operands -------------------------------------------------------------------------------------------------------------
 
 
-class NarrowFloat32(AnotherEinsum):
-    """float32 outside, products of something narrower inside."""
+class NarrowFloat32(CustomEinsum):
+    """A float32 interface, with products in a narrower format."""
 
     narrow: Callable[[Array], Array]
 
@@ -76,12 +76,12 @@ class Tf32BehindFloat32(NarrowFloat32):
         "einsum/long_sums::inner/65536[einsum-float64]",
     ],
 )
-class Float64ThroughFloat32(AnotherEinsum):
+class Float64ThroughFloat32(CustomEinsum):
     """float64 computed in float32 and cast back: JAX without x64, or a cast that nobody asked for."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        narrow = (x.astype(np.float32) if x.dtype == np.float64 else x for x in operands)
-        return einsum(equation, *narrow).astype(np.result_type(*operands))
+        narrow_operands = (x.astype(np.float32) if x.dtype == np.float64 else x for x in operands)
+        return einsum(equation, *narrow_operands).astype(np.result_type(*operands))
 
 
 @fault(
@@ -91,7 +91,7 @@ class Float64ThroughFloat32(AnotherEinsum):
         "einsum/values::uniform[einsum-optimized-float32]",
     ],
 )
-class ThreeBfloat16ProductsBehindFloat32(AnotherEinsum):
+class ThreeBfloat16ProductsBehindFloat32(CustomEinsum):
     """Each operand split in two of bfloat16, and three of the four products added: JAX's precision "high" on TPUs."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
@@ -109,18 +109,18 @@ class ThreeBfloat16ProductsBehindFloat32(AnotherEinsum):
 # Sums -----------------------------------------------------------------------------------------------------------------
 
 
-class Float16Sums(AnotherEinsum):
-    """Sums of a block each are right, and are then added in float16."""
+class Float16Sums(CustomEinsum):
+    """The sum of each block is right, but these sums are added in float16."""
 
     outside: type[np.floating]
     block: int
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        cut = LongestSum(equation, operands)
-        if cut.length <= self.block or operands[0].dtype != self.outside:
+        longest_sum = LongestSum(equation, operands)
+        if longest_sum.length <= self.block or operands[0].dtype != self.outside:
             return einsum(equation, *operands)
         total: Any = np.float16(0)
-        for part in cut.blocks(self.block):
+        for part in longest_sum.blocks(self.block):
             total = (total + einsum(equation, *part)).astype(np.float16)
         return total.astype(self.outside)
 
@@ -162,7 +162,7 @@ class Float16SumsBehindFloat16(Float16Sums):
         "einsum/products::integers_beyond_float32[einsum-optimized-int64]",
     ],
 )
-class IntegersThroughFloat32(AnotherEinsum):
+class IntegersThroughFloat32(CustomEinsum):
     """Integers multiplied as float32, because the fast matrix product has no integers: odd results from 2**24 on."""
 
     through: type[np.floating] = np.float32
@@ -194,7 +194,7 @@ class IntegersThroughFloat64(IntegersThroughFloat32):
         "einsum/products::subnormal[einsum-optimized-float32]",
     ],
 )
-class SubnormalsFlushed(AnotherEinsum):
+class SubnormalsFlushed(CustomEinsum):
     """Subnormal results are zero although nothing declares it: flush-to-zero left on by a library built for speed."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What becomes of the scores, as it is got wrong: caps, sinks, blocks of keys, heads and items that get another's."""
+"""Wrong scores: caps, sinks, blocks of keys, heads and items that use those of another."""
 
 from __future__ import annotations
 
@@ -75,15 +75,15 @@ class SoftcapNotMultipliedBack(ByHand):
     ],
 )
 class SoftcapBeforeBias(ByHand):
-    """The scores are capped, and the bias is added to what is capped."""
+    """The scores are capped before the bias is added."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         c = self.config
         if c.softcap is None or c.bias is None:
             return super().attend(query, key, value, operands)
         bias = self.like_scores(operands["bias"])
-        late = replace(self.ops, softmax=lambda x, axis: softmax(x + bias, axis))
-        return type(self)(late, c.model_copy(update={"bias": None})).attend(query, key, value, operands)
+        ops_with_late_bias = replace(self.ops, softmax=lambda x, axis: softmax(x + bias, axis))
+        return type(self)(ops_with_late_bias, c.model_copy(update={"bias": None})).attend(query, key, value, operands)
 
 
 @fault(
@@ -95,7 +95,7 @@ class SoftcapBeforeBias(ByHand):
     ],
 )
 class NanScoresAreZero(Numpy):
-    """Scores that are NaN count as 0, and nothing of them is left to see."""
+    """Scores that are NaN are replaced with 0, which hides them."""
 
     primitives = replace(
         Numpy.primitives, softmax=lambda x, axis: softmax(np.where(np.isnan(x), x.dtype.type(0), x), axis)
@@ -186,10 +186,10 @@ class LastBlockDropped(Numpy):
 
     @staticmethod
     def softmax(x: Array, axis: int) -> Array:
-        whole = x.shape[axis] // 128 * 128 or x.shape[axis]
-        behind = np.moveaxis(np.array(x), axis, -1)
-        behind[..., whole:] = -np.inf
-        return softmax(np.moveaxis(behind, -1, axis), axis)
+        whole_blocks = x.shape[axis] // 128 * 128 or x.shape[axis]
+        keys = np.moveaxis(np.array(x), axis, -1)
+        keys[..., whole_blocks:] = -np.inf
+        return softmax(np.moveaxis(keys, -1, axis), axis)
 
     primitives = replace(Numpy.primitives, softmax=softmax)
 
@@ -211,9 +211,11 @@ class LastBlockNotRescaled(Numpy):
         keys = np.moveaxis(np.array(x), axis, -1)
         last = (keys.shape[-1] - 1) // 64 * 64
         if last > 0:
-            before, block = (part.max(axis=-1, keepdims=True) for part in (keys[..., :last], keys[..., last:]))
-            finite = np.isfinite(before) & np.isfinite(block)
-            keys[..., last:] += np.where(finite, before - block, 0).astype(keys.dtype)
+            previous_maximum, block_maximum = (
+                part.max(axis=-1, keepdims=True) for part in (keys[..., :last], keys[..., last:])
+            )
+            finite = np.isfinite(previous_maximum) & np.isfinite(block_maximum)
+            keys[..., last:] += np.where(finite, previous_maximum - block_maximum, 0).astype(keys.dtype)
         return softmax(np.moveaxis(keys, -1, axis), axis)
 
     primitives = replace(Numpy.primitives, softmax=softmax)

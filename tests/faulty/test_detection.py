@@ -1,4 +1,4 @@
-"""The table of detection counts what it says, and right backends of every kind are never refused."""
+"""The table of detection counts correctly, and right backends of every kind are never refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.faulty import detection
 from tests.faulty.correct import CORRECT
 from tests.faulty.detection import OURS
-from tests.faulty.fault import check_named, verdict_on
+from tests.faulty.fault import find_check, judge_backend
 from tests.faulty.policies import POLICIES, Evidence, accepts
 
 CHECKS = [
@@ -24,49 +24,49 @@ CHECKS = [
 
 
 @pytest.mark.parametrize("name", CHECKS)
-@pytest.mark.parametrize("right", CORRECT)
-def test_a_right_backend_passes_on_inputs_of_its_own(right: type, name: str) -> None:
-    check, backend = check_named(name), right()
+@pytest.mark.parametrize("backend_class", CORRECT)
+def test_a_right_backend_passes_on_inputs_of_its_own(backend_class: type, name: str) -> None:
+    check, backend = find_check(name), backend_class()
     for repetition in range(4):
         fresh = replace(check, case=replace(check.case, id=f"{check.case.id}#{repetition}"))
-        for _ in range(2):  # what was built for the first verdict serves the second
-            record = verdict_on(backend, fresh)
+        for _ in range(2):  # the second verdict reuses what was built for the first
+            record = judge_backend(backend, fresh)
             assert record.verdict == "pass", record.reason
 
 
 def test_right_backends_compute_something_else_than_numpy() -> None:
-    """A variant that gave NumPy's own bits everywhere would count for nothing."""
+    """A variant that gave NumPy's own bits everywhere would test nothing."""
     digests = {
-        right.__name__: [verdict_on(right(), check_named(name)).measurement.digest for name in CHECKS]
-        for right in CORRECT
+        backend_class.__name__: [judge_backend(backend_class(), find_check(name)).measurement.digest for name in CHECKS]
+        for backend_class in CORRECT
     }
-    plain = digests.pop("LoopsOfNumpy")
-    assert [name for name, found in digests.items() if found == plain] == []
+    numpy_digests = digests.pop("LoopsOfNumpy")
+    assert [name for name, backend_digests in digests.items() if backend_digests == numpy_digests] == []
 
 
 def test_a_fault_is_counted_where_it_changes_the_result_and_only_there() -> None:
-    count = detection._of_fault(("bfloat16_behind_float32", False))
+    count = detection._count_fault(("bfloat16_behind_float32", False))
     assert count.trials == 7
     assert count.refused[OURS] == 7
 
 
 def test_gradients_are_counted_as_well() -> None:
-    count = detection._of_fault(("gradients_of_key_and_value_exchanged", False))
+    count = detection._count_fault(("gradients_of_key_and_value_exchanged", False))
     assert count.trials == 3
     assert dict(count.refused) == dict.fromkeys((OURS, *POLICIES), 3)
 
 
 def test_what_must_be_refused_is_no_trial() -> None:
-    assert detection._of_fault(("output_labels_overlooked", False)).trials == 0
+    assert detection._count_fault(("output_labels_overlooked", False)).trials == 0
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_policy_accepts_the_reference_and_refuses_another_shape_dtype_or_value(policy: str) -> None:
     expected = np.array([1.0, -2.0, np.nan, np.inf], np.float32)
-    judge = POLICIES[policy]
-    assert accepts(judge, Evidence(expected.copy(), expected, expected))
+    accepts_result = POLICIES[policy]
+    assert accepts(accepts_result, Evidence(expected.copy(), expected, expected))
     for wrong in (expected[:2], expected.astype(np.float64), expected * 1.1, np.array([1, -2, 0, np.inf], np.float32)):
-        assert not accepts(judge, Evidence(wrong, expected, expected))
+        assert not accepts(accepts_result, Evidence(wrong, expected, expected))
 
 
 def test_twice_the_naive_error_is_the_limit() -> None:

@@ -13,11 +13,11 @@ from backends.numpy import Numpy
 from reports.read import read
 from tests.faulty import __main__ as command
 from tests.faulty.backward import Backward
-from tests.faulty.fault import ROOT, Fault, Finding, check_named, verdict_on
+from tests.faulty.fault import ROOT, Fault, Finding, find_check, judge_backend
 from tests.faulty.faults import FAULTS
 
-# The faults that the suite was asked to catch, as they were put, and what they are called here
-ASKED_FOR = {
+# The faults that the suite is required to catch, as the requirement words them, and their names here
+REQUIRED = {
     "softmax that subtracts the global maximum (seed 002)": "one_maximum_for_all",
     "scale after the softmax (seed 002)": "scale_after_softmax",
     "softmax over the wrong axis (seed 003)": "softmax_over_queries",
@@ -47,7 +47,7 @@ ASKED_FOR = {
     "gradient of key and value exchanged": "gradients_of_key_and_value_exchanged",
     "mask gradient leaking": "gradient_leaks_through_the_mask",
 }
-NAMED = [(fault, name) for fault in FAULTS for name in fault.caught_by]
+NAMED_CHECKS = [(fault, name) for fault in FAULTS for name in fault.caught_by]
 ADAPTER = """
 from tests.faulty.attention_formula_faults import OneMaximumForAll
 
@@ -56,17 +56,19 @@ class Faulty(OneMaximumForAll):
 """
 
 
-@pytest.mark.parametrize(("fault", "name"), [pytest.param(*each, id=f"{each[0].name}-{each[1]}") for each in NAMED])
-def test_a_named_check_finds_the_fault(fault: Fault, name: str) -> None:
-    record = verdict_on(fault.backend(), check_named(name))
+@pytest.mark.parametrize(
+    ("fault", "name"), [pytest.param(fault, name, id=f"{fault.name}-{name}") for fault, name in NAMED_CHECKS]
+)
+def test_a_named_check_catches_the_fault(fault: Fault, name: str) -> None:
+    record = judge_backend(fault.backend(), find_check(name))
     assert record.verdict == "fail"
     assert fault.caught_by[name] in record.reason
 
 
-@pytest.mark.parametrize("name", dict.fromkeys(name for _, name in NAMED))
+@pytest.mark.parametrize("name", dict.fromkeys(name for _, name in NAMED_CHECKS))
 def test_the_unchanged_backend_passes(name: str) -> None:
-    right = Backward() if name.endswith("-grad]") else Numpy()
-    record = verdict_on(right, check_named(name))
+    backend = Backward() if name.endswith("-grad]") else Numpy()
+    record = judge_backend(backend, find_check(name))
     assert (record.verdict, record.reason.partition(":")[0]) in [("pass", ""), ("pass", "refused")]
 
 
@@ -77,9 +79,9 @@ def test_every_fault_is_stated_and_named_once() -> None:
         assert fault.mistake.endswith("."), fault.name
 
 
-@pytest.mark.parametrize("asked", ASKED_FOR)
-def test_what_was_asked_for_is_there(asked: str) -> None:
-    assert ASKED_FOR[asked] in {fault.name for fault in FAULTS}
+@pytest.mark.parametrize("requirement", REQUIRED)
+def test_every_required_fault_exists(requirement: str) -> None:
+    assert REQUIRED[requirement] in {fault.name for fault in FAULTS}
 
 
 def test_every_kind_of_finding_catches_something() -> None:
@@ -98,7 +100,7 @@ def test_every_kind_of_finding_catches_something() -> None:
 )
 def test_a_check_that_does_not_exist_is_not_taken_for_one(name: str) -> None:
     with pytest.raises(LookupError):
-        check_named(name)
+        find_check(name)
 
 
 def test_the_command_fails_where_a_check_misses_its_fault(
@@ -121,5 +123,6 @@ def test_a_session_with_a_faulty_backend_fails_and_names_the_checks(tmp_path: Pa
     assert session.returncode == pytest.ExitCode.TESTS_FAILED, session.stdout + session.stderr
     failed = {record["id"] for record in read(report).records() if record["verdict"] == "fail"}
     case = "cases/seeds/seed_002_columns.yaml::large_logits"
-    assert failed == {f"{case}[one_maximum_for_all-cpu-{way}-eager-float32]" for way in ("einsum", "matmul")}
+    implementations = ("einsum", "matmul")
+    assert failed == {f"{case}[one_maximum_for_all-cpu-{name}-eager-float32]" for name in implementations}
     assert all(f"FAILED {name}" in session.stdout for name in failed)

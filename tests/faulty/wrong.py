@@ -1,4 +1,4 @@
-"""What faults are made of: NumPy with another einsum, attention with another config, and equations taken apart."""
+"""Base classes of faults: NumPy with another einsum, attention with another config, contractions cut into blocks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from specs.case.equation import ELLIPSIS, Term, bind, parse
 Einsum = Callable[..., Array]
 
 
-class AnotherEinsum(Numpy):
+class CustomEinsum(Numpy):
     """NumPy with `contract` for its einsum, in contractions and in attention alike."""
 
     def __init__(self) -> None:
@@ -34,60 +34,60 @@ class AnotherEinsum(Numpy):
         return Contraction(partial(self.contract, einsum), config.equation)
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        """The contraction, made of calls of the right `einsum`."""
+        """The contraction, computed with calls of the right `einsum`."""
         raise NotImplementedError
 
 
 class Misread(ByHand):
-    """Attention that is right for `misread(config)`, which is not the config that was asked for."""
+    """Attention that is right for another config, the requested one with the fields of `misread(config)`."""
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config.model_copy(update=self.misread(config)))
 
     @staticmethod
     def misread(config: AttentionConfig) -> dict[str, Any]:
-        """The fields that are taken for something else."""
+        """The fields that are misread, with their wrong values."""
         raise NotImplementedError
 
 
 class LongestSum:
-    """A contraction cut along the summed label that has the most terms, as kernels with blocks cut it."""
+    """A contraction split along the summed label with the most terms, as blocked kernels split it."""
 
     def __init__(self, equation: str, operands: tuple[Array, ...]) -> None:
-        bound = bind(equation, [x.shape for x in operands])
-        self.label = max(bound.summed_labels, key=bound.sizes.__getitem__, default="")
-        self.length = bound.sizes.get(self.label, 0)
-        self.terms, self.operands = bound.operands, operands
+        contraction = bind(equation, [x.shape for x in operands])
+        self.label = max(contraction.summed_labels, key=contraction.sizes.__getitem__, default="")
+        self.length = contraction.sizes.get(self.label, 0)
+        self.terms, self.operands = contraction.operands, operands
 
     def part(self, start: int | None, stop: int | None, step: int = 1) -> list[Array]:
-        """The operands of these terms alone; an axis of size 1 broadcasts, and stays."""
+        """The operands restricted to these terms of the sum; axes of size 1 broadcast and are kept."""
 
-        def cut(label: str, size: int) -> slice:
+        def select(label: str, size: int) -> slice:
             return slice(start, stop, step) if label == self.label and size > 1 else slice(None)
 
-        return [x[tuple(map(cut, term, x.shape))] for term, x in zip(self.terms, self.operands, strict=True)]
+        return [x[tuple(map(select, term, x.shape))] for term, x in zip(self.terms, self.operands, strict=True)]
 
     def blocks(self, size: int) -> Iterator[list[Array]]:
         return (self.part(start, min(start + size, self.length)) for start in range(0, self.length, size))
 
 
-def formulated(step: type[ByHand]) -> type[Numpy]:
-    """NumPy whose formulations all take the methods that `step` overrides."""
+def make_backend(step: type[ByHand]) -> type[Numpy]:
+    """A NumPy backend whose formulations all use the methods that `step` overrides."""
     formulations = {
-        name: type(f"{step.__name__}In{right.__name__}", (step, right), {})
-        for name, right in Numpy.formulations.items()
+        name: type(f"{step.__name__}In{formulation.__name__}", (step, formulation), {})
+        for name, formulation in Numpy.formulations.items()
     }
     return type(step.__name__, (Numpy,), {"formulations": formulations, "__doc__": step.__doc__})
 
 
-def explicit(equation: str, operands: tuple[Array, ...]) -> tuple[list[Term], Term, Iterator[str]]:
-    """Terms of the operands and of the output, and letters that the equation leaves free."""
+def make_explicit(equation: str, operands: tuple[Array, ...]) -> tuple[list[Term], Term, Iterator[str]]:
+    """Terms of the operands, the explicit term of the output, and letters that the equation does not use."""
     terms, output = parse(equation)
     if output is None:
-        named = [label for label in bind(equation, [x.shape for x in operands]).output if ELLIPSIS not in label]
-        output = (*([ELLIPSIS] if any(ELLIPSIS in term for term in terms) else []), *named)
+        labels = [label for label in bind(equation, [x.shape for x in operands]).output if ELLIPSIS not in label]
+        output = (*([ELLIPSIS] if any(ELLIPSIS in term for term in terms) else []), *labels)
     return list(terms), output, (letter for letter in string.ascii_letters if letter not in equation)
 
 
-def spelled(terms: list[Term], output: Term) -> str:
+def format_equation(terms: list[Term], output: Term) -> str:
     return ",".join(map("".join, terms)) + "->" + "".join(output)
