@@ -123,7 +123,7 @@ class Torch(KerasHost):
 
     @classmethod
     def rows(cls) -> tuple[Declaration, ...]:
-        return cls.declarations + (BFLOAT16_PRODUCTS if processor.has("avx512_bf16|amx_bf16") else ())
+        return cls.declarations + (BFLOAT16_PRODUCTS if processor.meets("avx512_bf16|amx_bf16") else ())
 
     def devices(self) -> list[str]:
         cuda = [f"cuda:{i}" for i in range(self.torch.cuda.device_count())]

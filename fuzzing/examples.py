@@ -31,7 +31,7 @@ def configs(index: int, dtypes: Sequence[str]) -> st.SearchStrategy[Config]:
     return attentions.configs(floats) if index % 2 and floats else equations.configs(dtypes)
 
 
-def example(seed: int, index: int, dtypes: Dtypes) -> Config:
+def make_example(seed: int, index: int, dtypes: Dtypes) -> Config:
     """Example `index` of a seed."""
     examples: list[Config] = []
     _explore(seed, index, dtypes, examples.append)

@@ -21,12 +21,12 @@ from fuzzing import examples, writing
 from specs.arithmetic.formats import DTYPES
 from specs.case.case import Case, Config
 from specs.verdict.check import Check
-from specs.verdict.deviation import Recorded, beyond_cases
-from specs.verdict.direction import Computes
+from specs.verdict.deviation import DeviationEntry, find_possible_entries
+from specs.verdict.direction import BackendProtocol
 from specs.verdict.explain import explain
-from specs.verdict.place import Place, checks
+from specs.verdict.place import Place, iter_checks
 from specs.verdict.record import Record
-from specs.verdict.verdict import judge, not_judged
+from specs.verdict.verdict import judge, make_error_record
 
 FAILED = ("fail", "error")
 HUNG = "no result after"
@@ -43,7 +43,7 @@ DTYPE_WEIGHTS = {
 }  # fmt: skip
 
 
-def dtypes(requested: Sequence[str]) -> tuple[str, ...]:
+def weighted_dtypes(requested: Sequence[str]) -> tuple[str, ...]:
     """The dtypes that examples draw from, each repeated by its weight; all of them if none is requested."""
     weights = {name: weight for name, weight in DTYPE_WEIGHTS.items() if not requested or name in requested}
     return tuple(name for name, weight in weights.items() for _ in range(weight))
@@ -75,9 +75,9 @@ class Plan(Protocol):
     def places(self) -> list[Place]: ...
     @property
     def cache(self) -> Path | None: ...
-    def deviations(self, backend: str) -> Sequence[Recorded]: ...
+    def deviations(self, backend: str) -> Sequence[DeviationEntry]: ...
     def version(self, backend: str) -> str | None: ...
-    def backend(self, name: str, /) -> Computes: ...
+    def backend(self, name: str, /) -> BackendProtocol: ...
     def command(self, check: Check, nodeid: str) -> str: ...
 
 
@@ -103,7 +103,7 @@ class Search:
     def run(self, index: int) -> Outcome:
         """Generate an example, run its checks, and shrink the failures that are new."""
         deadline = time.monotonic() + MAX_SECONDS
-        case = writing.make_case(examples.example(self.seed, index, self.dtypes), self.running_file)
+        case = writing.make_case(examples.make_example(self.seed, index, self.dtypes), self.running_file)
         results: list[tuple[str, str, str, float]] = []
         failures: dict[str, tuple[Check, Record]] = {}
         for check in self.checks(case):
@@ -112,7 +112,7 @@ class Search:
             record = self.judge(check)
             results.append((check.backend, check.device, record.verdict, time.perf_counter() - started))
             if record.verdict in FAILED:
-                failures.setdefault(signature(check, record.reason), (check, record))
+                failures.setdefault(make_signature(check, record.reason), (check, record))
             if record.reason.startswith(HUNG):
                 break  # the example has used up its time
         new = {name: failure for name, failure in failures.items() if not self.finding_file(name).exists()}
@@ -124,7 +124,7 @@ class Search:
 
     def checks(self, case: Case) -> Iterator[Check]:
         quantile = int(case.name[-8:], 16) / 2**32  # the name ends in a hash
-        for check in checks(case, self.plan.places):
+        for check in iter_checks(case, self.plan.places):
             if quantile < self.fraction(check.mode) * self.fraction(check.direction):
                 yield check
 
@@ -137,13 +137,13 @@ class Search:
         id = f"{file}::{check.name}"
         started = time.perf_counter()
         try:
-            deviations = beyond_cases(plan.deviations(check.backend), check)
+            deviations = find_possible_entries(plan.deviations(check.backend), check)
             return judge(check, plan.backend(check.backend), id, file, deviations, plan.cache)
         except pytest.fail.Exception:  # raised by pytest-timeout
             seconds = time.perf_counter() - started
-            return not_judged(check, id, file, f"{HUNG} {seconds:.0f} s", seconds)
+            return make_error_record(check, id, file, f"{HUNG} {seconds:.0f} s", seconds)
         except Exception as error:  # judge handles every exception of a framework, so this is a fault of the suite
-            return not_judged(check, id, file, f"the suite itself failed: {type(error).__name__}: {error}")
+            return make_error_record(check, id, file, f"the suite itself failed: {type(error).__name__}: {error}")
 
     def announce(self, check: Check) -> None:
         """Write to disk which check is about to run."""
@@ -174,7 +174,7 @@ class Search:
         other = self.with_case(check, writing.make_case(config, check.case.file))
         self.announce(other)
         record = self.judge(other)
-        return record.verdict in FAILED and signature(other, record.reason) == name
+        return record.verdict in FAILED and make_signature(other, record.reason) == name
 
     def with_case(self, check: Check, case: Case) -> Check:
         """The check of another case in the same setting."""
@@ -193,7 +193,7 @@ class Search:
         return Path(os.path.relpath(file, self.root)).as_posix()
 
 
-def signature(check: Check, reason: str) -> str:
+def make_signature(check: Check, reason: str) -> str:
     """A name for a failure, equal for failures that count as one finding: the setting and the first problem."""
     words = re.sub(r"[^a-zA-Z]+", " ", reason.partition("; ")[0]).split()
     setting = (check.backend, check.case.kind, check.implementation, check.mode, check.direction)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from specs.verdict.explain import Explained, NotPassedError
+from specs.verdict.explain import FailureText, NotPassedError
 
 if TYPE_CHECKING:
     from fuzzing.search import Outcome, Plan, Search
@@ -51,12 +51,18 @@ def check_options(config: pytest.Config) -> None:
 
 def start(config: pytest.Config, folder: Path, plan: Plan) -> None:
     """Prepare the search of this process; `folder` is the run's folder, `plan` the plan of the session."""
-    from fuzzing.search import Search, dtypes
+    from fuzzing.search import Search, weighted_dtypes
 
     option, worker = config.option, getattr(config, "workerinput", {}).get("workerid")
     requested = frozenset([*option.mode, *option.direction])
     config.stash[SEARCH] = Search(
-        option.fuzz_seed, dtypes(option.dtype), requested, folder / FILE, config.rootpath, plan, worker or "main"
+        option.fuzz_seed,
+        weighted_dtypes(option.dtype),
+        requested,
+        folder / FILE,
+        config.rootpath,
+        plan,
+        worker or "main",
     )
     if worker is None and not option.collectonly:
         for file in (folder / FILE).glob("*.yaml"):
@@ -155,7 +161,7 @@ def pytest_runtest_logreport(report: Any) -> None:
     """Restore the one-line message of a failure: a worker sends only the text."""
     if report.failed and (fuzz := getattr(report, "fuzz", None)):
         message = ", ".join(finding["signature"] for finding in fuzz["findings"])
-        report.longrepr = Explained(str(report.longrepr), message)
+        report.longrepr = FailureText(str(report.longrepr), message)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from specs.arithmetic.precision import Precision
-from specs.verdict.effective import PROPERTIES, bits, declared, held
+from specs.verdict.effective import PROPERTIES, compare_property, declared_properties, significand_bits
 
 Status = Literal["fail", "deviation", "as declared", "finer", "not observed"]
 
@@ -74,16 +74,16 @@ def _cell(property: str, records: Sequence[Mapping[str, Any]]) -> Cell:
     probing = [record for record in records if property in record["observed"]]
     if not probing:
         return Cell()
-    expected = declared(Precision.from_json(probing[0]["bound"]["precision"]))[property]
+    expected = declared_properties(Precision.from_json(probing[0]["bound"]["precision"]))[property]
     words = {record["observed"][property] for record in probing}
-    compared = {word: held(word, expected) for word in words}
+    compared = {word: compare_property(word, expected) for word in words}
     worse = {record["verdict"] for record in probing if compared[record["observed"][property]] == "coarser"}
     status: Status = "as declared"
     if worse:
         status = "deviation" if worse == {"deviation"} else "fail"
     elif set(compared.values()) == {"finer"}:
         status = "finer"
-    return Cell(expected, tuple(sorted(words, key=lambda word: (bits(word) or 0, word))), status)
+    return Cell(expected, tuple(sorted(words, key=lambda word: (significand_bits(word) or 0, word))), status)
 
 
 def _describe_variants(members: Sequence[tuple[str, str]], variants: Sequence[tuple[str, str]]) -> str:

@@ -21,8 +21,8 @@ from specs.inputs import designed
 from specs.verdict.aggregate import TOGETHER
 from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS
-from specs.verdict.explain import fields
-from specs.verdict.place import Place, checks
+from specs.verdict.explain import format_fields
+from specs.verdict.place import Place, iter_checks
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = re.compile(r"(?:[A-Za-z_]\w*=\S* )+")
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         check = find_check(options.id, _root(options.id))
         if options.data:
             check = _designed(check, options.data)
-        lines = [options.id, f"{check.case.kind}: {fields(check)}"]
+        lines = [options.id, f"{check.case.kind}: {format_fields(check)}"]
         if options.folder:
             lines += _describe_outcome(options.folder, options.id)
         print(script(check, "\n".join(lines)), end="")
@@ -112,7 +112,7 @@ def find_check(id: str, root: Path) -> Check:
         raise ScriptError(f"{id}: its cases cannot be read: {error}") from error
     declared = registry.declare(place_parts[0])
     place = Place(place_parts[0], place_parts[1], dict(declared.implementations), declared.modes, tuple(DIRECTIONS))
-    match = next((check for case in cases for check in checks(case, [place]) if check.name == name), None)
+    match = next((check for case in cases for check in iter_checks(case, [place]) if check.name == name), None)
     if match is None:
         elsewhere = "-keras" in name and place_parts[0] != host()
         hint = f"; Keras runs on {host()} here, unless {VARIABLE} says otherwise" if elsewhere else ""

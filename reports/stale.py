@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from specs.verdict.deviation import Observed, Recorded, matches
+from specs.verdict.deviation import DeviationEntry, Observation, matches
 
 
 class Stale:
     """pytest plugin; `deviations` are all recorded deviations, by backend.  Only a whole run is judged."""
 
-    def __init__(self, deviations: Mapping[str, Sequence[Recorded]]) -> None:
+    def __init__(self, deviations: Mapping[str, Sequence[DeviationEntry]]) -> None:
         self.entries = [
             (backend, entry)
             for backend, entries in deviations.items()
             for entry in entries
-            if entry.deviation.known_here
+            if entry.deviation.is_known_here
         ]
         # Both hold the backend and the place of entries: those that a check could have shown, and those observed
         self.matched: set[tuple[str, str]] = set()
@@ -75,7 +75,7 @@ class Stale:
             terminalreporter.write_line(f"FAILED: stale deviation: {message}; remove it", red=True, bold=True)
 
 
-def _could_show(observed: Observed, record: Mapping[str, Any]) -> bool:
+def _could_show(observed: Observation, record: Mapping[str, Any]) -> bool:
     """Whether the recorded precision differs from what the backend declares on this machine."""
     declared, lower = record["bound"].get("precision"), observed.precision
     if lower is None or not isinstance(declared, Mapping):  # for integers the precision is the string "exact"

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import pytest
 
-from specs.verdict.record import SCHEMA_VERSION, VERDICTS, plain
+from specs.verdict.record import SCHEMA_VERSION, VERDICTS, to_plain
 
 RECORDS, CASES, RUN = "records.jsonl", "cases.jsonl", "run.json"
 VIEWS = ("index.html", "summary.md", "badge.json")  # written by `reports.views` from the files above
@@ -117,7 +117,7 @@ class Stream:
         """Replace `run.json` atomically: a concurrent reader gets either the old file or the new one."""
         self.run["verdicts"] = dict(self.verdicts)
         unfinished = self.folder / f".{RUN}.{os.getpid()}"
-        unfinished.write_text(json.dumps(plain(self.run), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        unfinished.write_text(json.dumps(to_plain(self.run), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         unfinished.replace(self.folder / RUN)
 
 

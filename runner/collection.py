@@ -18,7 +18,7 @@ from specs.case.loading import load
 from specs.case.problems import CaseFileError
 from specs.verdict.check import Check
 from specs.verdict.explain import NotPassedError
-from specs.verdict.place import checks
+from specs.verdict.place import iter_checks
 
 
 class CaseFile(pytest.File):
@@ -32,7 +32,7 @@ class CaseFile(pytest.File):
             yield BrokenCaseFile.from_parent(self, name="case file", problems=problems)
             return
         for case in cases:
-            for check in checks(case, self.config.stash[PLAN].places):
+            for check in iter_checks(case, self.config.stash[PLAN].places):
                 # Spelled out, because --lf in pytest 9.2 does not know an id again whose brackets are part of the name
                 nodeid = f"{self.nodeid}::{check.name}"
                 yield CheckItem.from_parent(self, name=check.name, nodeid=nodeid, check=check)
@@ -85,7 +85,7 @@ def find(nodeid: str, root: Path, plan: Plan) -> Check | None:
         cases = load(root / file, root) if file.endswith(".yaml") else []
     except CaseFileError:
         return None
-    return next((check for case in cases for check in checks(case, plan.places) if check.name == name), None)
+    return next((check for case in cases for check in iter_checks(case, plan.places) if check.name == name), None)
 
 
 # Hooks ----------------------------------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ import pytest
 from runner.collection import find
 from runner.item import file_of
 from runner.plan import PLAN
-from specs.verdict.explain import explain, properties
-from specs.verdict.record import encodable
-from specs.verdict.statement import statement
-from specs.verdict.verdict import not_judged
+from specs.verdict.explain import explain, junit_properties
+from specs.verdict.record import make_encodable
+from specs.verdict.statement import make_statement
+from specs.verdict.verdict import make_error_record
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -27,12 +27,12 @@ def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
     if plan is None or not (check := find(crashitem, config.rootpath, plan)):
         return
     reason = f"its worker process died while running it ({_end(report.node)})"
-    record = not_judged(check, crashitem, file_of(crashitem), reason)
+    record = make_error_record(check, crashitem, file_of(crashitem), reason)
     record = replace(record, again=plan.command(check, crashitem))
     report.when = "call"
-    report.conformance, report.conformance_case = record.as_json(), statement(check.case)
-    report.user_properties = properties(record)
-    report.longrepr = encodable(explain(check, record, plan.version(check.backend)))
+    report.conformance, report.conformance_case = record.as_json(), make_statement(check.case)
+    report.user_properties = junit_properties(record)
+    report.longrepr = make_encodable(explain(check, record, plan.version(check.backend)))
     # JUnit XML ends a test case, and writes its properties, with the report of its teardown
     end = {"outcome": "passed", "longrepr": None, "when": "teardown", "user_properties": report.user_properties}
     teardown = pytest.TestReport(crashitem, report.location, {}, **end, node=report.node)

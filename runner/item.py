@@ -18,10 +18,10 @@ import pytest
 from runner.plan import PLAN
 from specs.case.error import CaseError
 from specs.verdict.check import Check
-from specs.verdict.explain import Explained, NotPassedError, explain, properties
-from specs.verdict.record import Record, encodable
-from specs.verdict.statement import statement
-from specs.verdict.verdict import judge, not_judged
+from specs.verdict.explain import FailureText, NotPassedError, explain, junit_properties
+from specs.verdict.record import Record, make_encodable
+from specs.verdict.statement import make_statement
+from specs.verdict.verdict import judge, make_error_record
 
 # What pytest shows for the verdicts that it has no word for: category, letter, word
 STATUS = {
@@ -58,14 +58,14 @@ class CheckItem(pytest.Item):
             reason = f"the suite itself failed: {type(mistake).__name__}: {mistake}"
             self.record = self.not_judged(reason, time.perf_counter() - start)
         self.record = replace(self.record, again=plan.command(self.check, self.nodeid))
-        self.user_properties += properties(self.record)
+        self.user_properties += junit_properties(self.record)
         if self.record.verdict in ("fail", "error"):
             raise NotPassedError(
-                encodable(explain(self.check, self.record, plan.version(self.check.backend)) + details)
+                make_encodable(explain(self.check, self.record, plan.version(self.check.backend)) + details)
             )
 
     def not_judged(self, reason: str, seconds: float = 0.0) -> Record:
-        return not_judged(self.check, self.nodeid, file_of(self.nodeid), reason, seconds)
+        return make_error_record(self.check, self.nodeid, file_of(self.nodeid), reason, seconds)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]
         return str(excinfo.value) if isinstance(excinfo.value, NotPassedError) else super().repr_failure(excinfo)
@@ -90,7 +90,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.conformance = item.record.as_json()
         stated = item.config.stash.setdefault(STATED, set())
         if item.check.case.id not in stated:
-            report.conformance_case = statement(item.check.case)
+            report.conformance_case = make_statement(item.check.case)
             stated.add(item.check.case.id)
         if item.record.verdict == "unsupported":
             report.outcome = "skipped"
@@ -105,7 +105,7 @@ def pytest_runtest_logreport(report: Any) -> Generator[None, None, None]:
     """A failure regains its one line here: on the way from a worker only the text survives."""
     record = getattr(report, "conformance", None)
     if record and report.failed:
-        report.longrepr = Explained(str(report.longrepr), record["reason"])
+        report.longrepr = FailureText(str(report.longrepr), record["reason"])
     yield
     if afterwards := getattr(report, "afterwards", None):
         afterwards()

@@ -25,7 +25,7 @@ from runner.options import SHARD, adapters
 from runner.sharding import Shard
 from specs.case.problems import CaseFileError
 from specs.verdict.check import Check
-from specs.verdict.deviation import Recorded
+from specs.verdict.deviation import DeviationEntry
 from specs.verdict.place import Place
 
 Name = TypeVar("Name", bound=str)
@@ -43,7 +43,7 @@ class Participant:
 
     declared: type[Backend]
     version: str | None
-    deviations: Sequence[Recorded]
+    deviations: Sequence[DeviationEntry]
     adapter: str | None = None
 
     def options(self, check: Check) -> list[str]:
@@ -76,7 +76,7 @@ class Plan:
     program: tuple[str, ...]
     above: str
 
-    def deviations(self, backend: str) -> Sequence[Recorded]:
+    def deviations(self, backend: str) -> Sequence[DeviationEntry]:
         return self.participants[backend].deviations
 
     def version(self, backend: str) -> str | None:
@@ -143,7 +143,7 @@ def _places(findings: Mapping[str, Finding], option: Any) -> list[Place]:
     ]
 
 
-def _deviations(name: str) -> list[Recorded]:
+def _deviations(name: str) -> list[DeviationEntry]:
     """Without them most verdicts of a backend would be wrong, so a file that cannot be used ends the session."""
     try:
         return registry.deviations(name)

@@ -60,7 +60,7 @@ def _check(files: list[Path]) -> int:
         project_files = discover([], ROOT) if (ROOT / "cases").is_dir() else []  # an installed copy has none
         other_ids, other_problems = _load_cases([file for file in project_files if file.resolve() not in loaded])
         if not problems and not other_problems:
-            problems += deviation.unknown_names(entries, ids | other_ids, _required_packages())
+            problems += deviation.find_unknown_names(entries, ids | other_ids, _required_packages())
     if not problems:
         print(f"{' and '.join(counts)} in {_format_count(len(files), 'file')}: no problem found")
         return 0
@@ -82,9 +82,9 @@ def _load_cases(files: Sequence[Path]) -> tuple[set[str], list[Problem]]:
     return ids, problems
 
 
-def _load_deviations(files: Sequence[Path]) -> tuple[list[deviation.Recorded], list[Problem]]:
+def _load_deviations(files: Sequence[Path]) -> tuple[list[deviation.DeviationEntry], list[Problem]]:
     """The entries in these files, and the problems of the files."""
-    entries: list[deviation.Recorded] = []
+    entries: list[deviation.DeviationEntry] = []
     problems: list[Problem] = []
     for file in files:
         try:

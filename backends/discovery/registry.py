@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from backends.base import Backend
-from specs.verdict.deviation import Recorded, load
+from specs.verdict.deviation import DeviationEntry, load
 
 _adapters: dict[str, tuple[Path, type[Backend]]] = {}
 
@@ -63,7 +63,7 @@ def is_added(name: str) -> bool:
 
 
 @cache
-def deviations(name: str) -> list[Recorded]:
+def deviations(name: str) -> list[DeviationEntry]:
     """What is recorded for a backend, in `deviations/<name>.yaml` beside its file; CaseFileError if that is broken."""
     return load(source(name).parent / "deviations" / f"{name}.yaml")
 

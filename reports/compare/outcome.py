@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from specs.verdict.deviation import in_words
+from specs.verdict.deviation import format_observation
 from specs.verdict.record import ACCEPTED, RAISED, REFUSED, STALE
 
 Record = dict[str, Any]
@@ -55,7 +55,7 @@ def read_outcome(record: Record) -> Outcome:
         status=status,
         action="refuses" if refused else "computes" if measured or _accepted(record, observed or {}) else "none",
         exception=_exception(record["reason"]),
-        observed=in_words(observed) if status == "deviates" and observed else None,
+        observed=format_observation(observed) if status == "deviates" and observed else None,
         result=tuple(
             tuple(value) if isinstance(value, list) else value
             for value in (record.get(name) for name in ("output_dtype", "output_shape", "nan", "infinite"))

@@ -28,7 +28,7 @@ from specs.arithmetic.formats import DTYPES, Array, Bools, Float64, Format, comp
 from specs.arithmetic.precision import Precision
 from specs.reference.reference import Reference
 from specs.verdict.aggregate import aggregate
-from specs.verdict.record import Measurement, Worst
+from specs.verdict.record import Measurement, WorstElement
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _compare_exact(result: Array, reference: Reference, measurement: Measurement
     if not np.any(wrong):
         return Comparison("", replace(measurement, error_ratio=0.0, max_ulp=0.0, max_abs=0.0))
     index = tuple(int(i) for i in np.unravel_index(np.argmax(wrong), wrong.shape))
-    worst = Worst(index, str(expected[index]), str(result[index]), "0")
+    worst = WorstElement(index, str(expected[index]), str(result[index]), "0")
     difference = float(np.max(np.abs(result.astype(np.float64) - expected.astype(np.float64))))
     measurement = replace(measurement, error_ratio=np.inf, max_abs=difference, worst=worst)
     return Comparison(f"{int(wrong.sum())} of {wrong.size} exact values differ", measurement)
@@ -109,7 +109,7 @@ def _compare_inexact(
     )
     if ratio.size:
         index = np.unravel_index(np.argmax(ratio), ratio.shape)
-        worst = Worst(
+        worst = WorstElement(
             _element(index, result.ndim), repr(float(value[index])), repr(float(got[index])), repr(float(error[index]))
         )
         measurement = replace(measurement, worst=worst)

@@ -29,7 +29,7 @@ LIKELY = 0.75  # of a loss's bound: only one error in millions comes closer to i
 MAX_BOUND = 0.25  # of the largest value: a wider bound would explain any result
 
 
-def consistent_with(outcome: Array, expected: Reference, reevaluate: Callable[..., Reference]) -> str:
+def diagnose(outcome: Array, expected: Reference, reevaluate: Callable[..., Reference]) -> str:
     """The end of a reason, such as `; consistent with operands rounded to TF32`, or an empty string.
 
     `reevaluate(precision=...)` returns the reference under another declared precision.

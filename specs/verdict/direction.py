@@ -20,7 +20,7 @@ from specs.verdict.check import Check
 RESULT = "result"
 
 
-class Computes(Protocol):
+class BackendProtocol(Protocol):
     """The part of a backend that a verdict needs."""
 
     def unsupported(self, check: Check) -> str | None: ...
@@ -45,7 +45,7 @@ class Output:
     recipe: str | None = None
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The name of this output in a reason; "" for the case's own result."""
         if self.gradient_of is not None:
             return f"gradient of {self.gradient_of}"
@@ -70,7 +70,7 @@ class Direction(ABC):
         """The outputs that must be returned, at least one; raises CaseError for an invalid case."""
 
     @abstractmethod
-    def run(self, backend: Computes, check: Check, outputs: list[Output]) -> dict[Output, Array]:
+    def run(self, backend: BackendProtocol, check: Check, outputs: list[Output]) -> dict[Output, Array]:
         """The outputs that the backend returns; raises whatever the framework raises."""
 
 
@@ -87,7 +87,7 @@ class Forward(Direction):
         own_result = Output(RESULT, check.case)
         return [own_result, *(Output(RESULT, designed.with_recipe(check.case, name), recipe=name) for name in recipes)]
 
-    def run(self, backend: Computes, check: Check, outputs: list[Output]) -> dict[Output, Array]:
+    def run(self, backend: BackendProtocol, check: Check, outputs: list[Output]) -> dict[Output, Array]:
         results = {}
         for output in outputs:
             try:
@@ -95,7 +95,7 @@ class Forward(Direction):
             except Exception as error:
                 if output.recipe is None or is_out_of_memory(error):
                     raise
-                raise DesignedError(f"{output.words} {in_one_line(error)}") from error
+                raise DesignedError(f"{output.description} {summarize_exception(error)}") from error
         return results
 
 
@@ -122,7 +122,7 @@ class Gradient(Direction):
         names = inputs.differentiable(inputs.operands(check.case, check.dtype))
         return [Output(name, check.case, gradient_of=name) for name in names]
 
-    def run(self, backend: Computes, check: Check, outputs: list[Output]) -> dict[Output, Array]:
+    def run(self, backend: BackendProtocol, check: Check, outputs: list[Output]) -> dict[Output, Array]:
         operands, cotangent = inputs.operands(check.case, check.dtype), inputs.cotangent(check.case, check.dtype)
         gradients = backend.gradient(check, operands, cotangent)
         return {output: gradients[output.label] for output in outputs if output.label in gradients}
@@ -137,7 +137,7 @@ OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resource exhausted")
 LONGEST_MESSAGE = 500
 
 
-def in_one_line(error: Exception) -> str:
+def summarize_exception(error: Exception) -> str:
     message = " ".join(str(error).split())
     return f"{type(error).__name__}: {message[:LONGEST_MESSAGE]}".rstrip(": ")
 

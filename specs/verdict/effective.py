@@ -19,12 +19,12 @@ from specs.arithmetic.precision import Precision
 PROPERTIES = ("multiply", "accumulate", "rounding", "subnormals", "repeatable")
 NEAREST, TRUNCATED = "nearest", "truncated"
 KEPT, FLUSHED = "kept", "flushed"
-REPEATABLE, ALIKE, UNREPEATABLE = "bit for bit", "where memory is aligned alike", "not bit for bit"
+REPEATABLE, REPEATABLE_IF_ALIGNED, UNREPEATABLE = "bit for bit", "where memory is aligned alike", "not bit for bit"
 
-Held = Literal["as declared", "finer", "coarser"]
+PropertyOutcome = Literal["as declared", "finer", "coarser"]
 
 
-def declared(precision: Precision) -> dict[str, str]:
+def declared_properties(precision: Precision) -> dict[str, str]:
     """The properties to be observed; a product that is rounded before it is added looks like a rounded factor."""
     factor = min(precision.storage, precision.multiply, precision.accumulate, key=lambda format: format.precision)
     return {
@@ -36,19 +36,19 @@ def declared(precision: Precision) -> dict[str, str]:
     }
 
 
-def held(observed: str, declared: str) -> Held:
+def compare_property(observed: str, declared: str) -> PropertyOutcome:
     """Compare one observed property with the declared one.  A dependence on memory alignment is never a violation."""
-    observed_bits, declared_bits = bits(observed), bits(declared)
+    observed_bits, declared_bits = significand_bits(observed), significand_bits(declared)
     if observed_bits is not None and declared_bits is not None:
         if observed_bits == declared_bits:
             return "as declared"
         return "finer" if observed_bits > declared_bits else "coarser"
-    if observed in (declared, ALIKE):
+    if observed in (declared, REPEATABLE_IF_ALIGNED):
         return "as declared"
     return "coarser" if observed in (TRUNCATED, FLUSHED, UNREPEATABLE) else "finer"
 
 
-def bits(text: str) -> int | None:
+def significand_bits(text: str) -> int | None:
     """The bits of a significand, at least, from an observed value; None where that is no format."""
     if text in FORMATS:
         return FORMATS[text].precision
@@ -56,8 +56,8 @@ def bits(text: str) -> int | None:
     return int(number) if number.isdigit() else None
 
 
-def coarser(observed: Mapping[str, str], precision: Precision) -> str:
+def describe_coarser(observed: Mapping[str, str], precision: Precision) -> str:
     """The properties that are worse than declared, as a reason; "" if there is none."""
-    expected = declared(precision)
-    worse = (name for name, value in observed.items() if held(value, expected[name]) == "coarser")
+    expected = declared_properties(precision)
+    worse = (name for name, value in observed.items() if compare_property(value, expected[name]) == "coarser")
     return "; ".join(f"{name} is {observed[name]}, declared {expected[name]}" for name in worse)

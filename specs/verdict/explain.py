@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from specs.verdict.check import Check
-from specs.verdict.record import Record, plain
+from specs.verdict.record import Record, to_plain
 
 LONGEST = 300  # characters of a case's fields in a failure's text; literal operands can be pages
 PROPERTIES = (
@@ -16,7 +16,7 @@ PROPERTIES = (
 )
 
 
-def properties(record: Record) -> list[tuple[str, object]]:
+def junit_properties(record: Record) -> list[tuple[str, object]]:
     """The properties of a record in JUnit XML."""
     fields = record.as_json()
     pairs: list[tuple[str, object]] = [(name, fields[name]) for name in PROPERTIES if fields[name] is not None]
@@ -34,7 +34,7 @@ def explain(check: Check, record: Record, version: str | None) -> str:
     of = f" of the gradient of {gradient}" if gradient else ""
     facts = {
         "about": check.case.config.about,
-        check.case.kind: fields(check),
+        check.case.kind: format_fields(check),
         "on": f"{framework} {check.device}: {check.implementation}, {check.mode}, {check.dtype}, {check.direction}",
         record.verdict: record.reason,
         "worst": worst and f"{list(worst.index)}{of}: expected {worst.expected}, got {worst.got}, bound {worst.bound}",
@@ -48,11 +48,11 @@ def explain(check: Check, record: Record, version: str | None) -> str:
     return "\n".join(lines)
 
 
-def fields(check: Check) -> str:
+def format_fields(check: Check) -> str:
     """The fields of the case that define its computation, in one line."""
     excluded = {"about", "source", "weak", "dtypes", "modes", "implementations"}
     stated = check.case.config.model_dump(exclude_unset=True, exclude=excluded)
-    line = ", ".join(f"{name}: {json.dumps(plain(value))}" for name, value in stated.items())
+    line = ", ".join(f"{name}: {json.dumps(to_plain(value))}" for name, value in stated.items())
     return line if len(line) <= LONGEST else line[:LONGEST] + " …"
 
 
@@ -61,14 +61,14 @@ class NotPassedError(Exception):
 
 
 @dataclass(frozen=True)
-class Explained:
+class FailureText:
     """A failure's text, with the one-line message that pytest's short summary and JUnit XML read from `reprcrash`."""
 
     text: str
     message: str
 
     @property
-    def reprcrash(self) -> Explained:
+    def reprcrash(self) -> FailureText:
         return self
 
     def toterminal(self, out: Any) -> None:

@@ -18,11 +18,11 @@ from specs.case.equation import ELLIPSIS, parse
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
 from specs.verdict.comparison import compare, error_ratio, opposite_zeros
-from specs.verdict.deviation import STEPS, Observed
+from specs.verdict.deviation import STEPS, Observation
 
 
-def shows(
-    observed: Observed,
+def is_observed(
+    observed: Observation,
     check: Check,
     outcome: Array | Exception,
     expected: Reference | None,
@@ -71,7 +71,7 @@ def _wrong_values_are(value: str, outcome: Array, expected: Reference) -> bool:
 
 
 def _reference_as_observed(
-    observed: Observed, check: Check, expected: Reference, reevaluate: Callable[..., Reference]
+    observed: Observation, check: Check, expected: Reference, reevaluate: Callable[..., Reference]
 ) -> Reference:
     """The reference of the case as the framework seems to have interpreted it.
 
@@ -91,7 +91,7 @@ def _reference_as_observed(
     return replace(reference, dtype=dtype, precision=replace(reference.precision, storage=dtype.format))
 
 
-def _config_as_observed(config: Config, observed: Observed) -> Config:
+def _config_as_observed(config: Config, observed: Observation) -> Config:
     """The config of the case as the framework seems to have interpreted it."""
     names = ("fully_masked", "causal", "masked_values")
     changes = {name: getattr(observed, name) for name in names if getattr(observed, name)}

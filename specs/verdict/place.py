@@ -35,7 +35,7 @@ class Place:
         return self.distinct(config, implementation, self.device)
 
 
-def checks(case: Case, places: list[Place]) -> Iterator[Check]:
+def iter_checks(case: Case, places: list[Place]) -> Iterator[Check]:
     """Every check of `case` at the places, in a stable order."""
     config = case.config
     for place in places:

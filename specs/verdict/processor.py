@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @cache
-def features() -> frozenset[str]:
+def read_features() -> frozenset[str]:
     """The features by their names in Linux, such as `avx512_vnni`; none on other systems."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
@@ -19,12 +19,12 @@ def features() -> frozenset[str]:
     return frozenset()
 
 
-def has(condition: str) -> bool:
+def meets(condition: str) -> bool:
     """Whether the processor has one of several features (`avx512_vnni|avx_vnni`), or none of them (`!avx512_vnni`)."""
     names = condition.removeprefix("!").split("|")
-    return bool(features().intersection(names)) != condition.startswith("!")
+    return bool(read_features().intersection(names)) != condition.startswith("!")
 
 
-def meets(conditions: Iterable[str]) -> bool:
+def meets_all(conditions: Iterable[str]) -> bool:
     """Whether the processor meets all conditions."""
-    return all(map(has, conditions))
+    return all(map(meets, conditions))

@@ -28,7 +28,7 @@ from specs.case.case import Case
 from specs.inputs.probes import TOP, longest
 from specs.reference.reference import Reference
 from specs.verdict.comparison import digest
-from specs.verdict.effective import ALIKE, FLUSHED, KEPT, NEAREST, REPEATABLE, TRUNCATED, UNREPEATABLE
+from specs.verdict.effective import FLUSHED, KEPT, NEAREST, REPEATABLE, REPEATABLE_IF_ALIGNED, TRUNCATED, UNREPEATABLE
 
 # TF32 is a format of factors only; float16's significand has equally many bits
 FORMATS_OF = {"multiply": (FLOAT64, FLOAT32, TF32, BFLOAT16), "accumulate": (FLOAT64, FLOAT32, FLOAT16, BFLOAT16)}
@@ -58,10 +58,10 @@ def read(case: Case, result: Array, reference: Reference) -> dict[str, str]:
     return {}
 
 
-def again(result: Array, runs: Iterable[Array]) -> dict[str, str]:
+def compare_runs(result: Array, runs: Iterable[Array]) -> dict[str, str]:
     """Whether two more runs gave the same bits: one on the same operands, one on operands with another alignment."""
     same, same_when_realigned = (digest(other) == digest(result) for other in runs)
-    return {"repeatable": (REPEATABLE if same_when_realigned else ALIKE) if same else UNREPEATABLE}
+    return {"repeatable": (REPEATABLE if same_when_realigned else REPEATABLE_IF_ALIGNED) if same else UNREPEATABLE}
 
 
 def _multiplied(got: Float64, value: Float64, precision: Precision, weighted: bool) -> str:

@@ -18,7 +18,7 @@ REFUSED, ACCEPTED, RAISED, STALE = "refused: ", "accepted what must be refused "
 
 
 @dataclass(frozen=True)
-class Worst:
+class WorstElement:
     """The element with the largest error ratio; numbers as text, so that NaN, complex and bfloat16 survive JSON."""
 
     index: tuple[int, ...]
@@ -46,7 +46,7 @@ class Measurement:
     error_ratio: float | None = None
     max_ulp: float | None = None
     max_abs: float | None = None
-    worst: Worst | None = None
+    worst: WorstElement | None = None
     output_dtype: str | None = None
     output_shape: tuple[int, ...] | None = None
     nan: int | None = None
@@ -99,21 +99,21 @@ class Record:
         """A flat mapping of JSON's types; the fields of the measurement are on the same level as the others."""
         fields = asdict(self)
         fields |= fields.pop("measurement")
-        return {"schema": SCHEMA_VERSION, **plain(fields)}
+        return {"schema": SCHEMA_VERSION, **to_plain(fields)}
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Convert to JSON's types: tuples become lists, non-finite and complex numbers text, and all text can be encoded.
 
     Integers of more than 32 bits become text too: execnet fails on large negative ones, and numbers in JavaScript have
     53 bits.
     """
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [to_plain(item) for item in value]
     if isinstance(value, str):
-        return encodable(value)
+        return make_encodable(value)
     if isinstance(value, float) and value - value != 0:
         return str(value)
     if isinstance(value, complex):
@@ -123,6 +123,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def encodable(text: str) -> str:
+def make_encodable(text: str) -> str:
     """Text without lone surrogates, which cannot be written to a file or sent to another process."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -8,10 +8,10 @@ from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.case.error import CaseError
 from specs.case.shapes import attention_shapes, einsum_shapes
-from specs.verdict.record import SCHEMA_VERSION, plain
+from specs.verdict.record import SCHEMA_VERSION, to_plain
 
 
-def statement(case: Case) -> dict[str, Any]:
+def make_statement(case: Case) -> dict[str, Any]:
     """The fields of a case with its file's defaults, and what follows from them.
 
     config  the fields that are stated, including the defaults of the file but not those of the model
@@ -30,4 +30,4 @@ def statement(case: Case) -> dict[str, Any]:
         "data": config.data,
         "shapes": shapes,
     }
-    return {"schema": SCHEMA_VERSION, **plain(fields)}
+    return {"schema": SCHEMA_VERSION, **to_plain(fields)}

@@ -18,10 +18,10 @@ from specs.inputs import inputs, memory
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
 from specs.verdict.comparison import Comparison, compare
-from specs.verdict.diagnosis import consistent_with
-from specs.verdict.direction import DIRECTIONS, Computes, Output
+from specs.verdict.diagnosis import diagnose
+from specs.verdict.direction import DIRECTIONS, BackendProtocol, Output
 from specs.verdict.record import Measurement, Weakness
-from specs.verdict.weakness import weakness
+from specs.verdict.weakness import find_weakness
 
 MISSING = Comparison("missing: the framework sees no connection to the result", Measurement())
 
@@ -48,7 +48,7 @@ class Trial:
     """One check on one backend; `work` is the folder in which expensive references are cached."""
 
     check: Check
-    backend: Computes
+    backend: BackendProtocol
     work: Path | None
 
     @cached_property
@@ -67,7 +67,7 @@ class Trial:
             outcome = Raised(error)
         return outcome, time.perf_counter() - started
 
-    def again(self) -> Iterator[Array]:
+    def rerun(self) -> Iterator[Array]:
         """The result of two more runs: on new copies of the operands, and on copies with another alignment."""
         operands = inputs.operands(self.check.case, self.check.dtype)
         yield self.backend.run(self.check, operands)
@@ -90,29 +90,29 @@ class Trial:
         expected = reference(case, dtype or check.dtype, operands, precision, self.work, output.gradient_of)
         return replace(expected, facts=expected.facts | {"data": output.recipe}) if output.recipe else expected
 
-    def compared(self, returned: Returned) -> Compared:
+    def compare_outputs(self, returned: Returned) -> TrialComparison:
         """Compare every output with its reference."""
         comparisons = {
             output: compare(returned.results[output], self.reference(output)) if output in returned.results else MISSING
             for output in self.outputs
         }
-        return Compared(self, returned, comparisons)
+        return TrialComparison(self, returned, comparisons)
 
-    def weakness(self) -> Weakness | None:
+    def find_weakness(self) -> Weakness | None:
         """Why the check proves little; the mark is the case's own, or names the backend's precision as the cause."""
         config, dtype = self.check.case.config, DTYPES[self.check.dtype]
-        reason = None if config.expected_error or config.probe else weakness(map(self.reference, self.outputs))
+        reason = None if config.expected_error or config.probe else find_weakness(map(self.reference, self.outputs))
         if reason is None:
             return None
         if config.weak is None and dtype.inexact:
             default = declared_precision(dtype)
-            if weakness(self.reference(output, default) for output in self.outputs) is None:
+            if find_weakness(self.reference(output, default) for output in self.outputs) is None:
                 return Weakness(reason, "only in the precision that the backend declares")
         return Weakness(reason, config.weak)
 
 
 @dataclass(frozen=True)
-class Compared:
+class TrialComparison:
     """The outputs that were returned, each compared with its reference."""
 
     trial: Trial
@@ -139,11 +139,11 @@ class Compared:
 
     def _reason(self, output: Output) -> str:
         problem = self.comparisons[output].problem
-        reason = f"{output.words}: {problem}" if output.words else problem
+        reason = f"{output.description}: {problem}" if output.description else problem
         if output not in self.returned.results:
             return reason
         reevaluate = partial(self.trial.reference, output)
-        return reason + consistent_with(self.returned.results[output], reevaluate(), reevaluate)
+        return reason + diagnose(self.returned.results[output], reevaluate(), reevaluate)
 
 
 def _severity(comparison: Comparison) -> tuple[bool, float]:

@@ -15,19 +15,19 @@ from specs.arithmetic.formats import Array
 from specs.reference.reference import Reference
 from specs.verdict import effective, readout
 from specs.verdict.check import Check
-from specs.verdict.deviation import Observed, Recorded
-from specs.verdict.direction import Computes, Output, in_one_line, is_out_of_memory
-from specs.verdict.observation import shows
+from specs.verdict.deviation import DeviationEntry, Observation
+from specs.verdict.direction import BackendProtocol, Output, is_out_of_memory, summarize_exception
+from specs.verdict.observation import is_observed
 from specs.verdict.record import ACCEPTED, RAISED, REFUSED, STALE, Measurement, Record, Verdict
-from specs.verdict.trial import Compared, Outcome, Raised, Returned, Trial
+from specs.verdict.trial import Outcome, Raised, Returned, Trial, TrialComparison
 
 
 def judge(
     check: Check,
-    backend: Computes,
+    backend: BackendProtocol,
     id: str,
     file: str,
-    deviations: Sequence[Recorded] = (),
+    deviations: Sequence[DeviationEntry] = (),
     work: Path | None = None,
 ) -> Record:
     """Run one check to its verdict.
@@ -44,21 +44,21 @@ def judge(
     outcome, seconds = trial.run()
     record = replace(record, seconds=seconds)
     if isinstance(outcome, Raised) and is_out_of_memory(outcome.error):
-        return replace(record, verdict="error", reason=f"out of memory: {in_one_line(outcome.error)}")
+        return replace(record, verdict="error", reason=f"out of memory: {summarize_exception(outcome.error)}")
     finding = _finding(trial, outcome)
     record = replace(
         record,
         verdict=finding.verdict,
         reason=finding.reason,
         measurement=finding.measurement,
-        weak=trial.weakness(),
+        weak=trial.find_weakness(),
     )
     if check.case.config.probe and isinstance(outcome, Returned):
         record = _with_readout(record, trial, outcome.results[trial.outputs[0]])
     return _with_deviations(record, finding, [entry for entry in deviations if entry.deviation.applies(check)])
 
 
-def not_judged(check: Check, id: str, file: str, reason: str, seconds: float = 0.0) -> Record:
+def make_error_record(check: Check, id: str, file: str, reason: str, seconds: float = 0.0) -> Record:
     """The record of a check that ended without a result."""
     return replace(_record(check, id, file, "error", reason), seconds=seconds)
 
@@ -74,56 +74,56 @@ def _record(check: Check, id: str, file: str, verdict: Verdict, reason: str) -> 
 
 @dataclass(frozen=True)
 class _Finding:
-    """The verdict on an outcome before deviations are applied; `compared` is None where nothing was compared."""
+    """The verdict on an outcome before deviations are applied; `comparison` is None where nothing was compared."""
 
     trial: Trial
     outcome: Outcome
     verdict: Verdict
     reason: str = ""
-    compared: Compared | None = None
+    comparison: TrialComparison | None = None
 
     @property
     def measurement(self) -> Measurement:
-        return self.compared.measurement if self.compared else Measurement()
+        return self.comparison.measurement if self.comparison else Measurement()
 
-    def shows(self, observed: Observed) -> bool:
+    def is_observed(self, observed: Observation) -> bool:
         """Whether the outcome is as `observed` describes it; with several outputs, every wrong one must be."""
         first = self.trial.outputs[0]
         if isinstance(self.outcome, Raised):
-            return self._shows(observed, first, self.outcome.error)
+            return self._is_observed_in(observed, first, self.outcome.error)
         results = self.outcome.results
-        if self.compared is None:
-            return self._shows(observed, first, results[first])
-        wrong = self.compared.wrong
+        if self.comparison is None:
+            return self._is_observed_in(observed, first, results[first])
+        wrong = self.comparison.wrong
         if observed.disconnected:
             return all(output not in results for output in wrong)
-        return all(output in results and self._shows(observed, output, results[output]) for output in wrong)
+        return all(output in results and self._is_observed_in(observed, output, results[output]) for output in wrong)
 
-    def _shows(self, observed: Observed, output: Output, result: Array | Exception) -> bool:
+    def _is_observed_in(self, observed: Observation, output: Output, result: Array | Exception) -> bool:
         check, reevaluate = replace(self.trial.check, case=output.case), partial(self.trial.reference, output)
         expected = _expected(self.trial, output)
-        if not shows(observed, check, result, expected, reevaluate):
+        if not is_observed(observed, check, result, expected, reevaluate):
             return False
         if not output.case.config.probe_design or isinstance(result, Exception) or expected is None:
             return True
         # The bound of a probe is wide because magnitudes cancel, so its readout is compared with the recorded precision
         assert expected.precision is not None
         recorded_precision = expected.precision.replace(**observed.precision or {})
-        return not effective.coarser(readout.read(self.trial.check.case, result, expected), recorded_precision)
+        return not effective.describe_coarser(readout.read(self.trial.check.case, result, expected), recorded_precision)
 
 
 def _finding(trial: Trial, outcome: Outcome) -> _Finding:
     expected_error = trial.check.case.config.expected_error
     if expected_error:
         if isinstance(outcome, Raised):
-            return _Finding(trial, outcome, "pass", f"{REFUSED}{in_one_line(outcome.error)}")
+            return _Finding(trial, outcome, "pass", f"{REFUSED}{summarize_exception(outcome.error)}")
         shape = outcome.results[trial.outputs[0]].shape
         return _Finding(trial, outcome, "fail", f"{ACCEPTED}({expected_error}): result has shape {shape}")
     if isinstance(outcome, Raised):
         trial.reference(trial.outputs[0])  # raises for a case that contradicts itself
-        return _Finding(trial, outcome, "fail", f"{RAISED}{in_one_line(outcome.error)}")
-    compared = trial.compared(outcome)
-    return _Finding(trial, outcome, "fail" if compared.wrong else "pass", compared.reason, compared)
+        return _Finding(trial, outcome, "fail", f"{RAISED}{summarize_exception(outcome.error)}")
+    comparison = trial.compare_outputs(outcome)
+    return _Finding(trial, outcome, "fail" if comparison.wrong else "pass", comparison.reason, comparison)
 
 
 def _expected(trial: Trial, output: Output) -> Reference | None:
@@ -136,18 +136,18 @@ def _with_readout(record: Record, trial: Trial, result: Array) -> Record:
     expected = trial.reference(trial.outputs[0])
     assert expected.precision is not None
     if trial.check.case.config.probe == "repeatable":
-        observed = readout.again(result, trial.again())
+        observed = readout.compare_runs(result, trial.rerun())
         record = replace(record, repeatable=observed["repeatable"] != effective.UNREPEATABLE)
     else:
         observed = readout.read(trial.check.case, result, expected)
     record = replace(record, observed=observed)
-    worse = effective.coarser(observed, expected.precision)
+    worse = effective.describe_coarser(observed, expected.precision)
     if not worse:
         return record
     return replace(record, verdict="fail", reason="; ".join(filter(None, [record.reason, worse])))
 
 
-def _with_deviations(record: Record, finding: _Finding, entries: Sequence[Recorded]) -> Record:
+def _with_deviations(record: Record, finding: _Finding, entries: Sequence[DeviationEntry]) -> Record:
     """The record with deviations applied: an observed entry makes it a deviation, an entry that is gone is stale."""
     if record.verdict == "pass":
         stale = next((entry for entry in entries if entry.must_show), None)
@@ -156,7 +156,7 @@ def _with_deviations(record: Record, finding: _Finding, entries: Sequence[Record
         reason = f"{STALE}{stale.place} records `{stale.deviation.observed}`, but the result is right; remove the entry"
         return replace(record, verdict="fail", reason=reason)
     for entry in entries:
-        if finding.shows(entry.deviation.observed):
+        if finding.is_observed(entry.deviation.observed):
             fields: dict[str, Any] = entry.deviation.model_dump(exclude_unset=True) | {"place": entry.place}
             return replace(record, verdict="deviation", reason=entry.deviation.reason, deviation=fields)
     observations = " or ".join(f"`{entry.deviation.observed}` ({entry.place})" for entry in entries)

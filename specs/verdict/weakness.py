@@ -23,13 +23,13 @@ from specs.reference.reference import Reference
 MOSTLY, HALF = 0.75, 0.5
 
 
-def weakness(references: Iterable[Reference]) -> str | None:
+def find_weakness(references: Iterable[Reference]) -> str | None:
     """Why a check with these references is weak (the reason for the first of them); None where one of them is not."""
-    reasons = [weak(reference) for reference in references]
+    reasons = [find_result_weakness(reference) for reference in references]
     return reasons[0] if reasons and all(reasons) else None
 
 
-def weak(reference: Reference) -> str | None:
+def find_result_weakness(reference: Reference) -> str | None:
     """Why one result is weak, or None; a result without elements is not."""
     value = to_float64(reference.value) if reference.error is not None else np.asarray(reference.value)
     if not value.size:

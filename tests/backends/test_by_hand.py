@@ -16,11 +16,11 @@ from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.inputs.inputs import operands as operands_of
 from tests.support.attention_in_loops import by_loops
-from tests.support.attention_on_backends import offered, run
+from tests.support.attention_on_backends import list_offered, run
 from tests.support.checks import check_of, framework
 
 
-@pytest.mark.parametrize(("name", "implementation", "config"), offered(by_hand=True))
+@pytest.mark.parametrize(("name", "implementation", "config"), list_offered(by_hand=True))
 def test_eager(name: str, implementation: str, config: str) -> None:
     c, operands, result = run(framework(name), config, implementation, "eager")
     np.testing.assert_allclose(result, by_loops(c, operands), rtol=1e-12, atol=1e-12, strict=True)
@@ -28,7 +28,7 @@ def test_eager(name: str, implementation: str, config: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "implementation", "config"),
-    offered(by_hand=True, configs=["columns", "everything", "nothing_added_zeros", "seed_003"], mode="jit"),
+    list_offered(by_hand=True, configs=["columns", "everything", "nothing_added_zeros", "seed_003"], mode="jit"),
 )
 def test_compiled(name: str, implementation: str, config: str) -> None:
     c, operands, result = run(framework(name), config, implementation, "jit")
@@ -38,7 +38,7 @@ def test_compiled(name: str, implementation: str, config: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize(
     ("name", "implementation", "config"),
-    offered(by_hand=True, configs=["everything", "nothing_mask_mean", "relative_columns", "scale_at_weights"]),
+    list_offered(by_hand=True, configs=["everything", "nothing_mask_mean", "relative_columns", "scale_at_weights"]),
 )
 def test_numbers_do_not_widen_the_dtype(name: str, implementation: str, config: str, dtype: str) -> None:
     c, operands, result = run(framework(name), config, implementation, "eager", dtype)

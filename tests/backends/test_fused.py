@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tests.support.attention_in_loops import by_loops
-from tests.support.attention_on_backends import case_of, offered, run
+from tests.support.attention_on_backends import case_of, list_offered, run
 from tests.support.checks import framework
 
 
-@pytest.mark.parametrize(("name", "implementation", "config"), offered(by_hand=False))
+@pytest.mark.parametrize(("name", "implementation", "config"), list_offered(by_hand=False))
 def test_fused(name: str, implementation: str, config: str) -> None:
     """What it makes of a query without keys, and of masked values that are not finite, is its own."""
     if (name, implementation) == ("tensorflow", "keras") and config.startswith("multi_query"):

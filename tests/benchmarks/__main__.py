@@ -20,7 +20,7 @@ from backends.discovery import registry
 from specs.case.loading import discover, load
 from specs.inputs import inputs
 from specs.verdict.check import Check
-from specs.verdict.place import checks
+from specs.verdict.place import iter_checks
 from specs.verdict.verdict import judge
 from tests.support import ROOT
 
@@ -31,7 +31,7 @@ def runnable(backend: Backend, files: list[Path]) -> list[Check]:
     """The checks of the backend's default modes that compute something, on its first device."""
     device = backend.devices()[0]
     place = replace(backend.place(device), directions=("forward",))
-    found = [check for file in files for case in load(file, ROOT) for check in checks(case, [place])]
+    found = [check for file in files for case in load(file, ROOT) for check in iter_checks(case, [place])]
     return [check for check in found if check.case.config.expected_error is None and not backend.unsupported(check)]
 
 

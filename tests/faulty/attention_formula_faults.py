@@ -174,7 +174,7 @@ class ScaleWidens(Misread):
     ],
 )
 class SoftcapMissing(Misread):
-    """The softcap is left out: what a model computes on an operation that has none."""
+    """The softcap is left out, as by a model on an operation that has none."""
 
     @staticmethod
     def misread(config: AttentionConfig) -> dict[str, Any]:

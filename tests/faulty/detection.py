@@ -27,7 +27,7 @@ from specs.case.loading import discover
 from specs.inputs import inputs
 from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS, Output
-from specs.verdict.place import checks
+from specs.verdict.place import iter_checks
 from tests.faulty.backward import Backward
 from tests.faulty.correct import CORRECT
 from tests.faulty.fault import ROOT, cases_of, find_check, judge_backend
@@ -129,7 +129,7 @@ def _all_checks() -> list[Check]:
     """Every check of a valid case that NumPy supports."""
     cases = (case for file in discover([], ROOT) for case in cases_of(file).values())
     place = Numpy.place("cpu")
-    candidates = (check for case in cases if not case.config.expected_error for check in checks(case, [place]))
+    candidates = (check for case in cases if not case.config.expected_error for check in iter_checks(case, [place]))
     return [check for check in candidates if not Numpy().unsupported(check)]
 
 

@@ -114,7 +114,7 @@ class MaskedAfterSoftmax(ByHand):
     ],
 )
 class MinusTenThousandAdded(Numpy):
-    """Masked scores are lowered by 10000, which float16 holds; a row that is masked entirely loses nothing by it."""
+    """Masked scores are lowered by 10000, which float16 can represent; it does not change a fully masked row."""
 
     @staticmethod
     def where(condition: Array, x: Array, y: Any) -> Array:

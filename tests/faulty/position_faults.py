@@ -113,7 +113,7 @@ class RotaryOfValuesToo(ByHand):
     ],
 )
 class CacheBehindNewKeys(ByHand):
-    """New keys stand before those of the cache, where masks by position take them for others."""
+    """New keys are placed before those of the cache, so that masks by position apply to the wrong keys."""
 
     def with_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
         if self.config.past is None:

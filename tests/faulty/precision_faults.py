@@ -77,7 +77,7 @@ class Tf32BehindFloat32(NarrowFloat32):
     ],
 )
 class Float64ThroughFloat32(CustomEinsum):
-    """float64 computed in float32 and cast back: JAX without x64, or a cast that nobody asked for."""
+    """float64 computed in float32 and cast back: JAX without x64, or an unintended cast."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
         narrow_operands = (x.astype(np.float32) if x.dtype == np.float64 else x for x in operands)
@@ -231,7 +231,7 @@ class WeightsInBfloat16(Numpy):
     ],
 )
 class ApproximateExponential(Numpy):
-    """exp(x) as exp2(1.4427 x), as fast kernels write it, with five digits of a constant of which float32 has eight."""
+    """exp(x) as exp2(1.4427 x), as in fast kernels, but with five digits of a constant that has eight in float32."""
 
     @staticmethod
     def softmax(x: Array, axis: int) -> Array:

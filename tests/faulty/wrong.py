@@ -24,7 +24,7 @@ Einsum = Callable[..., Array]
 
 
 class CustomEinsum(Numpy):
-    """NumPy with `contract` for its einsum, in contractions and in attention alike."""
+    """NumPy with `contract` in place of its einsum, both in contractions and in attention."""
 
     def __init__(self) -> None:
         self.primitives = replace(Numpy.primitives, einsum=partial(self.contract, np.einsum))

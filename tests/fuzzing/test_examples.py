@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from fuzzing.examples import example, shrink
+from fuzzing.examples import make_example, shrink
 from fuzzing.writing import case_name
 from specs.case.attention import AttentionConfig
 from specs.case.case import Config
@@ -14,9 +14,9 @@ from specs.case.einsum import EinsumConfig
 
 FLOATS = ("float32", "float16")
 NAMES = """
-from fuzzing.examples import example
+from fuzzing.examples import make_example
 from fuzzing.writing import case_name
-print(*(case_name(example(7, index, ("float32", "float16"))) for index in (19, 4, 5)))
+print(*(case_name(make_example(7, index, ("float32", "float16"))) for index in (19, 4, 5)))
 """
 
 
@@ -30,15 +30,15 @@ def has_a_three(config: Config) -> bool:
 
 def test_an_example_does_not_depend_on_the_process_or_on_those_before_it() -> None:
     elsewhere = subprocess.run([sys.executable, "-c", NAMES], capture_output=True, text=True, check=True)
-    assert elsewhere.stdout.split() == [case_name(example(7, index, FLOATS)) for index in (19, 4, 5)]
+    assert elsewhere.stdout.split() == [case_name(make_example(7, index, FLOATS)) for index in (19, 4, 5)]
 
 
 def test_other_seeds_give_other_examples() -> None:
-    assert len({case_name(example(seed, 4, FLOATS)) for seed in range(10)}) > 8
+    assert len({case_name(make_example(seed, 4, FLOATS)) for seed in range(10)}) > 8
 
 
 def test_a_failing_einsum_shrinks_to_the_smallest_that_fails() -> None:
-    index = next(index for index in range(0, 100, 2) if has_a_three(example(1, index, FLOATS)))
+    index = next(index for index in range(0, 100, 2) if has_a_three(make_example(1, index, FLOATS)))
     smallest = shrink(1, index, FLOATS, has_a_three, soon())
     assert isinstance(smallest, EinsumConfig)
     assert smallest.model_dump(exclude_unset=True) == {
@@ -53,7 +53,7 @@ def test_a_failing_attention_shrinks_to_the_smallest_that_fails() -> None:
     def capped(config: Config) -> bool:
         return isinstance(config, AttentionConfig) and config.softcap is not None
 
-    index = next(index for index in range(1, 200, 2) if capped(example(1, index, FLOATS)))
+    index = next(index for index in range(1, 200, 2) if capped(make_example(1, index, FLOATS)))
     smallest = shrink(1, index, FLOATS, capped, soon())
     assert smallest is not None
     assert smallest.model_dump(exclude_unset=True) == {
@@ -77,7 +77,7 @@ def test_shrinking_ends_in_time_with_the_smallest_so_far() -> None:
         time.sleep(0.05)
         return has_a_three(config)
 
-    index = next(index for index in range(0, 100, 2) if has_a_three(example(1, index, FLOATS)))
+    index = next(index for index in range(0, 100, 2) if has_a_three(make_example(1, index, FLOATS)))
     deadline = time.monotonic() + 0.5
     smallest = shrink(1, index, FLOATS, slow, deadline)
     assert smallest is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fuzzing import attentions, equations, search
-from fuzzing.examples import example
+from fuzzing.examples import make_example
 from fuzzing.writing import make_case
 from specs.arithmetic.formats import DTYPES
 from specs.case.attention import AttentionConfig
@@ -20,12 +20,12 @@ from specs.case.semantics import find_contradiction
 from specs.inputs import inputs
 
 EXAMPLES = 1000  # einsum and attention alternately
-ALL_DTYPES = search.dtypes([])
+ALL_DTYPES = search.weighted_dtypes([])
 
 
 @cache
 def examples() -> list[EinsumConfig | AttentionConfig]:
-    return [example(11, index, ALL_DTYPES) for index in range(EXAMPLES)]
+    return [make_example(11, index, ALL_DTYPES) for index in range(EXAMPLES)]
 
 
 def einsum_examples() -> list[EinsumConfig]:
@@ -131,6 +131,6 @@ def test_a_field_without_a_strategy_raises() -> None:
 
 
 def test_only_the_requested_dtypes_are_drawn() -> None:
-    assert set(search.dtypes(["int8", "float16"])) == {"int8", "float16"}
-    assert set(search.dtypes([])) == set(DTYPES)
-    assert isinstance(example(0, 1, ("int8",)), EinsumConfig)  # attention has no integers
+    assert set(search.weighted_dtypes(["int8", "float16"])) == {"int8", "float16"}
+    assert set(search.weighted_dtypes([])) == set(DTYPES)
+    assert isinstance(make_example(0, 1, ("int8",)), EinsumConfig)  # attention has no integers

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fuzzing import search, writing
-from fuzzing.examples import example
+from fuzzing.examples import make_example
 from specs.case.attention import AttentionConfig
 from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
@@ -25,7 +25,7 @@ def reread(config: Config, path: Path, about: str = "") -> Config:
 
 def test_every_example_survives_being_written(tmp_path: Path) -> None:
     for index in range(300):
-        config = example(3, index, search.dtypes([]))
+        config = make_example(3, index, search.weighted_dtypes([]))
         assert reread(config, tmp_path / "x.yaml") == config
 
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from reports import views
-from tests.support.pages import DIAGONAL, PRODUCT, ROW, Look, made, planted
+from tests.support.pages import DIAGONAL, PRODUCT, ROW, Look, make_page, make_records
 from tests.support.runs import large_run
 
 
@@ -52,7 +52,7 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    return made(tmp_path, [PRODUCT, DIAGONAL, ROW], planted())
+    return make_page(tmp_path, [PRODUCT, DIAGONAL, ROW], make_records())
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from reports.read import read
 from specs.arithmetic.formats import DTYPES
 from specs.arithmetic.precision import declared_precision
 from specs.verdict.record import Record
-from tests.support.pages import Look, made
+from tests.support.pages import Look, make_page
 from tests.support.project import Project
 from tests.support.runs import case, write_run
 from tests.support.runs import record as make_record
@@ -122,7 +122,7 @@ def test_the_summary_has_the_table_and_a_run_without_probes_has_none(tmp_path: P
 
 def test_the_page_unfolds_to_the_table(tmp_path: Path, look: Look) -> None:
     page = look(
-        made(
+        make_page(
             tmp_path,
             [PROBE],
             [make_probe_record({"multiply": "tf32"}, "fail"), make_probe_record({"subnormals": "kept"}, backend="jax")],

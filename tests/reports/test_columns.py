@@ -12,7 +12,7 @@ from reports.read import RunError
 from reports.script import build_command
 from specs.case.einsum import EinsumConfig
 from specs.verdict.record import Record, Weakness
-from specs.verdict.statement import statement
+from specs.verdict.statement import make_statement
 from tests.support.pages import ODD_IDS
 from tests.support.runs import case, record
 
@@ -29,7 +29,7 @@ def test_columns_have_the_values_of_the_records() -> None:
         record(case(), "jax", "unsupported", None, deviation={"grade": "choice"}),
     ]
     records_as_json = [record.as_json() for record in records]
-    data = to_columns(records_as_json, [statement(case())])
+    data = to_columns(records_as_json, [make_statement(case())])
     tables = {name: [table["values"][index] for index in table["of"]] for name, table in data["tables"].items()}
     for index, values in enumerate(records_as_json):
         assert tables["place"][index] == [values["backend"], values["device"], values["implementation"]]
@@ -45,7 +45,7 @@ def test_columns_have_the_values_of_the_records() -> None:
 )
 def test_numbers_have_four_digits(number: Any, expected: Any) -> None:
     json_record = record(case()).as_json() | {"bias": number}
-    assert to_columns([json_record], [statement(case())])["columns"]["bias"] == [expected]
+    assert to_columns([json_record], [make_statement(case())])["columns"]["bias"] == [expected]
 
 
 def test_a_table_distinguishes_values_of_different_types() -> None:
@@ -68,7 +68,7 @@ def test_a_table_distinguishes_values_of_different_types() -> None:
 )
 def test_ids_and_commands_are_those_of_the_record(id: str, variables: str, before: str, after: str) -> None:
     again = variables + before + shlex.quote(id) + after
-    data = to_columns([record(case()).as_json() | {"id": id, "again": again}], [statement(case())])["columns"]
+    data = to_columns([record(case()).as_json() | {"id": id, "again": again}], [make_statement(case())])["columns"]
     assert (data["id"], data["again"]) == ([id], [again])
     assert data["script"] == [f"{variables}python -m reports script {shlex.quote(id)}"]
 
@@ -87,6 +87,6 @@ def test_a_case_that_was_not_written_is_an_error() -> None:
 
 def test_long_literal_operands_are_cut() -> None:
     long = case(config=EinsumConfig(equation="i->", operands=[list(range(10_000))]))
-    (case_data,) = to_columns([record(long).as_json()], [statement(long)])["cases"]
+    (case_data,) = to_columns([record(long).as_json()], [make_statement(long)])["cases"]
     assert len(case_data["config"]["operands"]) < 2100
     assert case_data["config"]["operands"].endswith(" …")

@@ -11,7 +11,7 @@ from specs.case.attention import AttentionConfig
 from specs.case.attention_fields import Mask, Projections, Relative, Rotary, Window
 from specs.case.common import RECIPES, Expect
 from specs.case.einsum import EinsumConfig
-from specs.verdict.statement import statement
+from specs.verdict.statement import make_statement
 from tests.support.runs import case
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXZ"  # Y is the output
@@ -42,7 +42,7 @@ def to_text(tree: Tree) -> str:
 
 
 def lines(config: EinsumConfig | AttentionConfig) -> list[str]:
-    formula = build_formula(statement(case(config=config)))
+    formula = build_formula(make_statement(case(config=config)))
     assert formula
     return [to_text(line) for line in formula.lines]
 
@@ -112,7 +112,9 @@ def test_attention_has_the_terms_that_its_configuration_enables(fields: dict, ex
 
 
 def test_a_note_says_what_a_row_without_keys_yields() -> None:
-    formula = build_formula(statement(case(config=AttentionConfig(q_len=4, head_dim=16, batch=2, fully_masked="nan"))))
+    formula = build_formula(
+        make_statement(case(config=AttentionConfig(q_len=4, head_dim=16, batch=2, fully_masked="nan")))
+    )
     assert formula
     assert list(formula.notes) == ["For each batch item b.", "A query without any key yields NaN."]
 
@@ -128,7 +130,7 @@ def test_a_note_says_what_a_row_without_keys_yields() -> None:
     ids=str,
 )
 def test_an_invalid_case_has_no_formula(config: EinsumConfig | AttentionConfig) -> None:
-    assert build_formula(statement(case(config=config))) is None
+    assert build_formula(make_statement(case(config=config))) is None
 
 
 # Every field of a case: another value that changes the formula, or why none does
@@ -186,7 +188,7 @@ NOT_IN_FORMULA = {
 
 
 def formula_text(config: EinsumConfig | AttentionConfig) -> tuple[list[str], list[str]] | None:
-    formula = build_formula(statement(case(config=config)))
+    formula = build_formula(make_statement(case(config=config)))
     return formula and ([to_text(line) for line in formula.lines], list(formula.notes))
 
 

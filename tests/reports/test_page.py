@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from reports.compare.sections import Section
-from tests.support.pages import PRODUCT, Look, cells, count, made, state
+from tests.support.pages import PRODUCT, Look, cells, count, make_page, state
 from tests.support.runs import finding, record
 
 # The first screen -----------------------------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ def test_it_opens_with_the_grid_of_families_and_backends(run: Path, look: Look) 
 def test_a_cell_near_its_bound_is_darker(tmp_path: Path, look: Look) -> None:
     ratios = {"jax": 1e-3, "numpy": 0.03, "torch": 1.0}
     records = [record(PRODUCT, backend, ratio=ratio) for backend, ratio in ratios.items()]
-    cells = look(made(tmp_path, [PRODUCT], records)).locator(".cell").all()
+    cells = look(make_page(tmp_path, [PRODUCT], records)).locator(".cell").all()
     shades = [float(cell.evaluate("cell => cell.style.getPropertyValue('--shade')")) for cell in cells]
     assert 0 <= shades[0] < shades[1] < shades[2] == 1
     assert len({cell.evaluate("cell => getComputedStyle(cell).backgroundColor") for cell in cells}) == 3
@@ -54,7 +54,7 @@ def test_backends_unfold_to_devices_and_implementations(tmp_path: Path, look: Lo
     records = [
         record(PRODUCT, "torch", device=device, implementation=implementation) for device, implementation in places
     ]
-    page = look(made(tmp_path, [PRODUCT], [*records, record(PRODUCT, "jax")]))
+    page = look(make_page(tmp_path, [PRODUCT], [*records, record(PRODUCT, "jax")]))
     heads = page.locator("table.grid thead")
     heads.get_by_role("button", name="torch").click()
     assert "torch cpu: 2 pass" in cells(page)[1]
@@ -73,7 +73,7 @@ def test_backends_unfold_to_devices_and_implementations(tmp_path: Path, look: Lo
 
 def test_what_did_not_run_is_listed_with_its_reason(tmp_path: Path, look: Look) -> None:
     page = look(
-        made(
+        make_page(
             tmp_path,
             [PRODUCT],
             [record(PRODUCT)],
@@ -103,7 +103,7 @@ def test_what_changed_since_a_baseline_unfolds(tmp_path: Path, look: Look) -> No
     evidence = Section("Newly failing", "1 check in 1 group.", ("what", "case"), (("<b>wrong</b>", "a/b::c"),), "bad")
     sections = [asdict(answer), asdict(evidence)]
     changes = {"since": "earlier", "regressed": True, "sections": sections}
-    page = look(made(tmp_path, [PRODUCT], [record(PRODUCT)], changes=changes))
+    page = look(make_page(tmp_path, [PRODUCT], [record(PRODUCT)], changes=changes))
     assert "Worse than the run in earlier" in page.locator(".notices").inner_text()
     evidence_cell = page.get_by_role("cell", name="<b>wrong</b>")
     expect(evidence_cell).to_be_hidden()
@@ -112,7 +112,7 @@ def test_what_changed_since_a_baseline_unfolds(tmp_path: Path, look: Look) -> No
 
 
 def test_the_page_of_a_run_without_checks_has_a_message(tmp_path: Path, look: Look) -> None:
-    page = look(made(tmp_path, [], [], broken_case_files={"cases/odd.yaml": ["cases/odd.yaml:3:5: unknown key"]}))
+    page = look(make_page(tmp_path, [], [], broken_case_files={"cases/odd.yaml": ["cases/odd.yaml:3:5: unknown key"]}))
     assert page.locator("#view").inner_text() == "The run has no checks."
     assert "cases/odd.yaml cannot be used" in page.locator(".notices").inner_text()
 

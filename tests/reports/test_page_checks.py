@@ -13,7 +13,19 @@ from playwright.sync_api import Browser, Page, expect
 
 from specs.case.einsum import EinsumConfig
 from specs.verdict.record import Weakness
-from tests.support.pages import DEVIATION, FAILURE, ODD_IDS, PRODUCT, ROW, Look, block, count, made, of_check, planted
+from tests.support.pages import (
+    DEVIATION,
+    FAILURE,
+    ODD_IDS,
+    PRODUCT,
+    ROW,
+    Look,
+    block,
+    check_address,
+    count,
+    make_page,
+    make_records,
+)
 from tests.support.runs import case, finding, record
 
 # From the grid to one check -------------------------------------------------------------------------------------------
@@ -58,7 +70,7 @@ def test_the_formula_is_mathml_with_the_terms_of_the_case(run: Path, look: Look)
 
 
 def test_a_deviation_has_its_reason_grade_and_link(run: Path, look: Look) -> None:
-    page = look(run, of_check(planted()[-1]))
+    page = look(run, check_address(make_records()[-1]))
     text = page.locator("#view").inner_text()
     for expected in (DEVIATION["reason"], "grade\nchoice", "fully_masked: zeros", "recorded in\ntorch.yaml:7"):
         assert str(expected) in text
@@ -71,15 +83,15 @@ def test_a_deviation_has_its_reason_grade_and_link(run: Path, look: Look) -> Non
 )
 def test_a_weak_check_has_its_reason(tmp_path: Path, look: Look, mark: str | None, explanation: str) -> None:
     weak_record = record(PRODUCT, weak=Weakness("almost any result passes", mark))
-    text = look(made(tmp_path, [PRODUCT], [weak_record]), of_check(weak_record)).locator("#view").inner_text()
+    text = look(make_page(tmp_path, [PRODUCT], [weak_record]), check_address(weak_record)).locator("#view").inner_text()
     assert f"proves little\nalmost any result passes ({explanation})" in text
 
 
 def test_a_command_is_copied_by_its_button(run: Path, look: Look) -> None:
-    page = look(run, of_check(planted()[8]), permissions=["clipboard-read", "clipboard-write"])
+    page = look(run, check_address(make_records()[8]), permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy the command that runs this check").click()
     expect(page.get_by_role("button", name="Copy the command that runs this check")).to_have_text("Copied")
-    assert page.evaluate("navigator.clipboard.readText()") == planted()[8].again
+    assert page.evaluate("navigator.clipboard.readText()") == make_records()[8].again
 
 
 @pytest.mark.parametrize("variables", ["", "KERAS_BACKEND=jax ", "A=b C=d,e "])
@@ -91,12 +103,12 @@ def test_odd_ids_and_commands_are_those_of_the_records(
     for id in ODD_IDS:
         again = f"{variables}{program} {shlex.quote(id)} --mode jit --adapter=pytest.py"
         records.append(replace(record(PRODUCT), id=id, again=again))
-    folder = made(tmp_path, [PRODUCT], records)
+    folder = make_page(tmp_path, [PRODUCT], records)
     for odd_record in records:
-        page = look(folder, of_check(odd_record))
+        page = look(folder, check_address(odd_record))
         commands = page.locator(".copying code").all_text_contents()[:2]
         assert commands == [odd_record.again, f"{variables}python -m reports script {shlex.quote(odd_record.id)}"]
-        assert page.locator("tr.this a").get_attribute("href") == f"#{of_check(odd_record)}"
+        assert page.locator("tr.this a").get_attribute("href") == f"#{check_address(odd_record)}"
 
 
 def test_an_unknown_check_has_a_message(run: Path, look: Look) -> None:
@@ -143,7 +155,7 @@ def test_hostile_text_is_text(tmp_path: Path, look: Look) -> None:
         record(hostile_case, "jax", "deviation", reason=hostile, deviation=deviation),
         record(hostile_case, "numpy", implementation=hostile),
     ]
-    folder = made(
+    folder = make_page(
         tmp_path, [hostile_case], records, backends={"numpy": finding("numpy"), "torch": finding("torch", hostile)}
     )
     for address in (
@@ -151,7 +163,7 @@ def test_hostile_text_is_text(tmp_path: Path, look: Look) -> None:
         "at=einsum%2Fhostile",
         urlencode({"at": hostile_case.id}),
         "view=checks",
-        *map(of_check, records),
+        *map(check_address, records),
     ):
         page = look(folder, address)
         assert "Conformance" in page.title()
@@ -159,7 +171,7 @@ def test_hostile_text_is_text(tmp_path: Path, look: Look) -> None:
         assert page.locator("img").count() == 0
         assert page.locator("script").count() == 2
         assert page.locator("a[href^='javascript']").count() == 0
-    assert hostile in look(folder, of_check(records[0])).locator("pre.reason").inner_text()
+    assert hostile in look(folder, check_address(records[0])).locator("pre.reason").inner_text()
     assert hostile in look(folder, urlencode({"at": hostile_case.id})).locator("#view").inner_text()
 
 
@@ -223,7 +235,7 @@ def test_the_keyboard_is_enough(run: Path, look: Look) -> None:
 
 
 def test_escape_goes_up_from_a_check_to_the_grid(run: Path, look: Look) -> None:
-    page = look(run, of_check(planted()[0]))
+    page = look(run, check_address(make_records()[0]))
     for heading in ("product", "einsum/products", "All cases"):
         page.keyboard.press("Escape")
         expect(page.locator("#heading")).to_have_text(heading)
@@ -244,7 +256,9 @@ def test_light_and_dark(run: Path, look: Look) -> None:
     assert brightness(light) > 200
 
 
-@pytest.mark.parametrize("address", ["", "at=einsum%2Fproducts", "view=checks", "view=margin", of_check(planted()[8])])
+@pytest.mark.parametrize(
+    "address", ["", "at=einsum%2Fproducts", "view=checks", "view=margin", check_address(make_records()[8])]
+)
 def test_a_narrow_window_does_not_scroll_sideways(run: Path, look: Look, address: str) -> None:
     page = look(run, address, viewport={"width": 400, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 400

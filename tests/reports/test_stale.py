@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from reports.stale import Stale
-from specs.verdict.deviation import Deviation, Recorded
+from specs.verdict.deviation import Deviation, DeviationEntry
 from tests.support.runs import case, record
 
 PRODUCT = case("einsum/products::product", 5)
@@ -21,7 +21,7 @@ PRODUCT = case("einsum/products::product", 5)
 def test_a_loss_that_the_backend_declares_here_is_not_stale(declared: object, stale: bool) -> None:
     fields = {"match": {"case": PRODUCT.id}, "observed": {"precision": {"accumulate": "bfloat16"}}}
     entry = Deviation.model_validate({**fields, "grade": "limitation", "reason": "It sums in bfloat16."})
-    plugin = Stale({"torch": [Recorded(entry, Path("torch.yaml"), 3)]})
+    plugin = Stale({"torch": [DeviationEntry(entry, Path("torch.yaml"), 3)]})
     passing_record = record(PRODUCT, "torch").as_json() | {"bound": {"precision": declared}}
     plugin.pytest_runtest_logreport(SimpleNamespace(conformance=passing_record))  # type: ignore[arg-type]
     assert bool(list(plugin._stale())) == stale

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import held
+from tests.support.pages import read_data
 from tests.support.project import BROKEN, Project, ids
 
 
@@ -109,7 +109,7 @@ def test_the_files_are_valid_even_with_hostile_messages(project: Project) -> Non
     }
     assert len(project.records()) == 4
     folder = project.path / ".conformance"
-    assert any("alert(1)" in reason for reason in held(folder)["tables"]["reason"]["values"])
+    assert any("alert(1)" in reason for reason in read_data(folder)["tables"]["reason"]["values"])
     assert "<script>alert" not in (folder / "index.html").read_text()
 
 

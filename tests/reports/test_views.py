@@ -24,7 +24,7 @@ from reports.page import render_page
 from reports.read import Run, read
 from specs.verdict.record import Record
 from tests.support import runs
-from tests.support.pages import held
+from tests.support.pages import read_data
 from tests.support.runs import case, finding, record, write_run
 
 HOSTILE = "</script><script>document.title='run'</script><img src=x onerror=alert(1)> `|@somebody <!-- ]]> &amp; \u2028"
@@ -65,7 +65,7 @@ def test_a_page_made_again_is_the_same(make_run: MakeRun, monkeypatch: pytest.Mo
 
 
 def test_the_page_has_the_ids_and_commands_of_its_records(fifty_thousand: Path) -> None:
-    columns = held(fifty_thousand)["columns"]
+    columns = read_data(fifty_thousand)["columns"]
     records = list(read(fifty_thousand).records())
     for name in ("id", "again"):
         assert columns[name] == [record[name] for record in records]

@@ -187,7 +187,7 @@ def run(
     return case.config, operands, backend.run(check_of(case, implementation, mode, dtype), operands)
 
 
-def offered(by_hand: bool, configs: Iterable[str] = CONFIGS, mode: str = "eager") -> list[tuple[str, str, str]]:
+def list_offered(by_hand: bool, configs: Iterable[str] = CONFIGS, mode: str = "eager") -> list[tuple[str, str, str]]:
     """(backend, implementation, config): formulations by hand or a framework's own, distinct and run by default."""
     return [
         (name, implementation, config)

@@ -1,9 +1,9 @@
 """Case files of one entry."""
 
 
-def einsum(entry: str) -> str:
+def einsum_file(entry: str) -> str:
     return f"kind: einsum\ncases:\n  one: {entry}\n"
 
 
-def attention(entry: str) -> str:
+def attention_file(entry: str) -> str:
     return f"kind: attention\ncases:\n  one: {entry}\n"

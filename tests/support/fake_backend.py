@@ -8,7 +8,7 @@ from typing import Any
 from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import Precision, declared_precision
 from specs.verdict.check import Check
-from specs.verdict.deviation import Deviation, Recorded
+from specs.verdict.deviation import Deviation, DeviationEntry
 
 
 @dataclass
@@ -16,11 +16,11 @@ class Fake:
     """A backend that computes with a function of its operands, or raises."""
 
     compute: Callable[..., Array] | Exception
-    lacking: str | None = None
+    missing: str | None = None
     formats: Mapping[str, str | bool] = field(default_factory=dict)
 
     def unsupported(self, check: Check) -> str | None:
-        return self.lacking
+        return self.missing
 
     def precision(self, check: Check) -> Precision:
         return declared_precision(DTYPES[check.dtype], **self.formats)
@@ -31,6 +31,6 @@ class Fake:
         return self.compute(*operands.values())
 
 
-def recorded(observed: dict[str, Any], line: int = 1, **fields: Any) -> Recorded:
+def make_entry(observed: dict[str, Any], line: int = 1, **fields: Any) -> DeviationEntry:
     defaults = {"match": {"case": "*"}, "observed": observed, "grade": "bug", "reason": "It is known to be wrong."}
-    return Recorded(Deviation.model_validate(defaults | fields), Path("x.yaml"), line)
+    return DeviationEntry(Deviation.model_validate(defaults | fields), Path("x.yaml"), line)

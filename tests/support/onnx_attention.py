@@ -39,7 +39,7 @@ class Call:
         return 24 if "nonpad_kv_seqlen" in self.inputs else 23
 
 
-def inexpressible(config: AttentionConfig, dtype: str) -> str | None:
+def explain_inexpressible(config: AttentionConfig, dtype: str) -> str | None:
     """Why the operator cannot express the case, or None."""
     c = config
     features = {
@@ -53,41 +53,41 @@ def inexpressible(config: AttentionConfig, dtype: str) -> str | None:
     if c.fully_masked != "zeros":
         return "a query without any key yields zeros"
     if c.bias and (c.bias_at == "products" or c.softcap):
-        return "what is added is added after scale and softcap"
+        return "a bias is added after scale and softcap"
     if c.bias and c.mask and c.mask.type == "additive":
         return "there is only one operand to add"
     numbers = [x for x in (c.scale, c.softcap) if x is not None]
     if dtype == "float64" and any(float(np.float32(x)) != x for x in numbers):
         return "attributes are float32"
-    if positioned(c) and c.kv_lengths is not None and {n - c.q_len for n in c.kv_lengths} != {c.query_offset}:
-        return "with lengths each item's last query stands at its own last key"
+    if depends_on_positions(c) and c.kv_lengths is not None and {n - c.q_len for n in c.kv_lengths} != {c.query_offset}:
+        return "with lengths each item's last query is at its own last key"
     return None
 
 
-def positioned(config: AttentionConfig) -> bool:
+def depends_on_positions(config: AttentionConfig) -> bool:
     """Whether the result depends on the positions of queries."""
     return config.causal != "none" or config.window is not None
 
 
-def call(config: AttentionConfig, operands: Mapping[str, Array]) -> Call:
+def make_call(config: AttentionConfig, operands: Mapping[str, Array]) -> Call:
     """The operator's inputs and attributes for an expressible case."""
     c = config
-    arrays = {name: tensor(c, operands[name]) for name in ("query", "key", "value")}
+    arrays = {name: to_tensor(c, operands[name]) for name in ("query", "key", "value")}
     tensors = dict(zip(INPUTS, arrays.values(), strict=False))
     attributes: dict[str, Any] = {}
     if tensors["Q"].ndim == 3:
         attributes |= {"q_num_heads": c.num_heads, "kv_num_heads": c.num_kv_heads}
     if c.past is not None:
-        past_tensors = {name: by_head(c, tensor(c, operands[name])) for name in ("past_key", "past_value")}
+        past_tensors = {name: split_heads(c, to_tensor(c, operands[name])) for name in ("past_key", "past_value")}
         tensors |= past_tensors
-        if c.kv_lengths is not None or (positioned(c) and c.query_offset != c.past):
-            tensors |= joined(c, tensors)
+        if c.kv_lengths is not None or (depends_on_positions(c) and c.query_offset != c.past):
+            tensors |= append_to_past(c, tensors)
             del tensors["past_key"], tensors["past_value"]
     if c.kv_lengths is not None:
         tensors["nonpad_kv_seqlen"] = np.array(c.kv_lengths, np.int64)
-    elif positioned(c) and c.query_offset and "past_key" not in tensors:
+    elif depends_on_positions(c) and c.query_offset and "past_key" not in tensors:
         tensors["nonpad_kv_seqlen"] = np.full(c.batch, c.kv_len, np.int64)
-    if (mask := added(c, operands)) is not None:
+    if (mask := make_mask(c, operands)) is not None:
         tensors["attn_mask"] = mask
     attributes |= {"is_causal": 1} if c.causal != "none" else {}
     attributes |= {"scale": c.scale} if c.scale is not None else {}
@@ -98,7 +98,7 @@ def call(config: AttentionConfig, operands: Mapping[str, Array]) -> Call:
     return Call(tensors, attributes)
 
 
-def tensor(config: AttentionConfig, array: Array) -> Array:
+def to_tensor(config: AttentionConfig, array: Array) -> Array:
     """Query, key or value as the operator expects it: bsd unchanged (ds as one item of bsd), other layouts as bhsd."""
     if config.layout == "ds":
         return array.T[None]
@@ -107,7 +107,7 @@ def tensor(config: AttentionConfig, array: Array) -> Array:
     return array.transpose([config.layout.index(axis) for axis in "bhsd"])
 
 
-def by_head(config: AttentionConfig, array: Array) -> Array:
+def split_heads(config: AttentionConfig, array: Array) -> Array:
     """Past keys or values as bhsd, which the operator expects even with a packed query."""
     if array.ndim == 4:
         return array
@@ -116,17 +116,17 @@ def by_head(config: AttentionConfig, array: Array) -> Array:
     return array.reshape(batch, length, heads, packed // heads).swapaxes(1, 2)
 
 
-def joined(config: AttentionConfig, tensors: Mapping[str, Array]) -> dict[str, Array]:
+def append_to_past(config: AttentionConfig, tensors: Mapping[str, Array]) -> dict[str, Array]:
     """Keys and values appended to the past ones, as a cache outside the operator would hold them."""
     caches: dict[str, Array] = {}
     for name, past in (("K", tensors["past_key"]), ("V", tensors["past_value"])):
-        cache = np.concatenate([past, by_head(config, tensors[name])], axis=2)
+        cache = np.concatenate([past, split_heads(config, tensors[name])], axis=2)
         packed = cache.swapaxes(1, 2).reshape(config.batch, config.kv_len, -1)
         caches[name] = packed if tensors[name].ndim == 3 else cache
     return caches
 
 
-def added(config: AttentionConfig, operands: Mapping[str, Array]) -> Array | None:
+def make_mask(config: AttentionConfig, operands: Mapping[str, Array]) -> Array | None:
     """Mask and bias as one `attn_mask`; its last axis has the length of the keys, because a shorter one is padded."""
     mask, bias = operands.get("mask"), operands.get("bias")
     if bias is not None:
@@ -134,7 +134,7 @@ def added(config: AttentionConfig, operands: Mapping[str, Array]) -> Array | Non
     return None if mask is None else np.broadcast_to(mask, (*mask.shape[:-1], config.kv_len))
 
 
-def evaluated(call: Call) -> Array:
+def evaluate(call: Call) -> Array:
     """The output of the reference evaluator: bhsd, or bsd for packed inputs."""
     names = [name if name in call.inputs else "" for name in INPUTS]
     while not names[-1]:
@@ -152,7 +152,7 @@ def evaluated(call: Call) -> Array:
         return ReferenceEvaluator(model).run(None, {k: np.ascontiguousarray(v) for k, v in call.inputs.items()})[0]
 
 
-def in_layout(config: AttentionConfig, output: Array) -> Array:
+def to_layout(config: AttentionConfig, output: Array) -> Array:
     """The operator's output in the case's layout."""
     if config.layout == "ds":
         return output[0].T

@@ -39,7 +39,7 @@ DIAGONAL = case("einsum/products::diagonal", 9, EinsumConfig(equation="ii->i", s
 ROW = case("attention/masks::causal_row", 4, MASKED)
 
 
-def planted() -> list[Record]:
+def make_records() -> list[Record]:
     """A pass of each backend at two dtypes, with a failure, a deviation and something unsupported among them."""
     records = []
     for backend in ("jax", "numpy", "torch"):
@@ -56,7 +56,7 @@ def planted() -> list[Record]:
     return records
 
 
-def made(folder: Path, cases: list[Case], records: list[Record], **facts: object) -> Path:
+def make_page(folder: Path, cases: list[Case], records: list[Record], **facts: object) -> Path:
     write_run(folder, cases, records, facts)
     assert views.write(folder) == {}
     return folder
@@ -69,7 +69,7 @@ def block(text: str) -> re.Match[str]:
     return match
 
 
-def held(folder: Path) -> dict[str, Any]:
+def read_data(folder: Path) -> dict[str, Any]:
     """The data in the page of a run."""
     text = (folder / "index.html").read_text(encoding="utf-8")
     return json.loads(gzip.decompress(base64.b64decode(block(text)["data"])))
@@ -90,5 +90,5 @@ def cells(page: Page) -> list[str]:
     return [cell.get_attribute("aria-label") or "" for cell in page.locator("table.grid .cell").all()]
 
 
-def of_check(record: Record) -> str:
+def check_address(record: Record) -> str:
     return urlencode({"at": record.case, "check": record.id})

@@ -11,7 +11,7 @@ from specs.arithmetic.precision import Precision, declared_precision
 from specs.case.einsum import EinsumConfig
 from specs.case.loading import load
 from specs.verdict.check import Check
-from specs.verdict.deviation import Recorded
+from specs.verdict.deviation import DeviationEntry
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
 from tests.support import ROOT
@@ -53,13 +53,13 @@ class Arithmetic:
         raise NotImplementedError
 
 
-def probed(name: str, dtype: str, backend: Arithmetic, entries: list[Recorded] = []) -> Record:  # noqa: B006
+def probe(name: str, dtype: str, backend: Arithmetic, entries: list[DeviationEntry] = []) -> Record:  # noqa: B006
     case = CASES[name if "::" in name else f"einsum::{name}"]
     check = Check(case, "simulated", "cpu", "einsum", "eager", dtype)
     return judge(check, backend, "t.yaml::c[x]", "t.yaml", entries)
 
 
-def seen(name: str, dtype: str, backend: Arithmetic) -> dict[str, str]:
-    observed = probed(name, dtype, backend).observed
+def read_probe(name: str, dtype: str, backend: Arithmetic) -> dict[str, str]:
+    observed = probe(name, dtype, backend).observed
     assert observed is not None
     return observed

@@ -14,8 +14,8 @@ from reports.stream import CASES, RECORDS, RUN, describe_environment
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case, Config
 from specs.case.einsum import EinsumConfig
-from specs.verdict.record import SCHEMA_VERSION, VERDICTS, Measurement, Record, Worst
-from specs.verdict.statement import statement
+from specs.verdict.record import SCHEMA_VERSION, VERDICTS, Measurement, Record, WorstElement
+from specs.verdict.statement import make_statement
 
 BACKENDS = {"jax": "0.10.2", "numpy": "2.4.6", "torch": "2.13.0"}
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -36,7 +36,7 @@ def record(
     fields = {**setting, **fields}
     parts = [backend, *(fields[name] for name in ("device", "implementation", "mode", "dtype"))]
     id = f"{case.file}::{case.name}[{'-'.join(parts + ['grad'] * (fields['direction'] == 'grad'))}]"
-    worst = None if ratio is None else Worst((1, 0), "-0.3960679153513782", "-0.39019012451171875", "1.03e-06")
+    worst = None if ratio is None else WorstElement((1, 0), "-0.3960679153513782", "-0.39019012451171875", "1.03e-06")
     bound = {"terms": 3, "form": "any data"}
     measurement = Measurement(
         ratio, 2.5, 1e-9, worst, fields["dtype"], (2, 4), digest="d1", nan=0, infinite=0, bound=bound
@@ -79,7 +79,7 @@ def write_lines(
         **(facts or {}),
     }
     (folder / RUN).write_text(json.dumps(run))
-    for name, lines in ((RECORDS, records), (CASES, map(statement, cases))):
+    for name, lines in ((RECORDS, records), (CASES, map(make_statement, cases))):
         (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return folder
 

@@ -23,17 +23,17 @@ RIGHT = Fake(product)
 FIELDS: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[3, 8], [8, 3]], "data": "uniform"}  # one run, one result
 
 
-def config(**fields: Any) -> EinsumConfig:
+def make_config(**fields: Any) -> EinsumConfig:
     return EinsumConfig.model_validate(FIELDS | fields)
 
 
-def verdict(
+def judge_product(
     backend: Fake,
     case_config: Config | None = None,
     dtype: str = "float32",
     entries: list[Any] = (),
     work: Path | None = None,
 ) -> Record:  # type: ignore[assignment]
-    case = Case("einsum/t::c", "c", Path("t.yaml"), 3, case_config or config())
+    case = Case("einsum/t::c", "c", Path("t.yaml"), 3, case_config or make_config())
     check = Check(case, "fake", "cpu", "einsum", "eager", dtype)
     return judge(check, backend, "t.yaml::c[x]", "t.yaml", entries, work)

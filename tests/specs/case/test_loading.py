@@ -7,7 +7,7 @@ import pytest
 from specs.case.common import Expect
 from specs.case.einsum import EinsumConfig
 from specs.case.loading import discover, load
-from tests.support.case_texts import einsum
+from tests.support.case_texts import einsum_file
 
 
 def test_an_entry_becomes_a_case(cases_of, tmp_path):
@@ -67,7 +67,7 @@ def test_the_examples_of_the_design_load(cases_of):
 
 
 def test_literal_numbers_may_be_exact_bits(cases_of):
-    (case,) = cases_of(einsum('{equation: "i->", operands: [[0x1.8p-3, 1e-5, .inf, 2, true]]}'))
+    (case,) = cases_of(einsum_file('{equation: "i->", operands: [[0x1.8p-3, 1e-5, .inf, 2, true]]}'))
     assert case.config.operands == [[0.1875, 1e-5, float("inf"), 2, True]]
 
 
@@ -98,7 +98,7 @@ def test_the_id_contains_the_path_of_the_file(tmp_path, file, expected):
     path = root / file
     root.mkdir()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(einsum('{equation: "i->", sizes: {i: 1}}'), encoding="utf-8")
+    path.write_text(einsum_file('{equation: "i->", sizes: {i: 1}}'), encoding="utf-8")
     assert [case.id for case in load(path, root)] == [expected]
 
 

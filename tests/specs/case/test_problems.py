@@ -6,7 +6,7 @@ import pytest
 
 from specs.case.loading import load
 from specs.case.problems import CaseFileError, Problem
-from tests.support.case_texts import attention, einsum
+from tests.support.case_texts import attention_file, einsum_file
 
 
 def test_all_problems_of_a_file_are_reported_at_once_with_their_positions(problems_of):
@@ -75,11 +75,11 @@ def test_all_problems_of_a_file_are_reported_at_once_with_their_positions(proble
     ],
 )  # fmt: skip
 def test_a_mistake_is_described_in_plain_words(problems_of, entry, problem):
-    assert problems_of(attention(entry)) == [problem]
+    assert problems_of(attention_file(entry)) == [problem]
 
 
 def test_an_overlong_text_is_abbreviated(problems_of):
-    (problem,) = problems_of(attention(f"{{head_dim: 4, q_len: 1, about: {'long ' * 100}}}"))
+    (problem,) = problems_of(attention_file(f"{{head_dim: 4, q_len: 1, about: {'long ' * 100}}}"))
     assert problem.startswith("3:39: about is the text 'long long ")
     assert problem.endswith("…' (expected at most 300 characters)")
     assert len(problem) < 120
@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path):
     ],
 )
 def test_a_case_that_contradicts_itself_is_refused_at_its_name(problems_of, entry, message):
-    (problem,) = problems_of(einsum(entry))
+    (problem,) = problems_of(einsum_file(entry))
     assert problem.startswith("3:3: ")
     assert message in problem
 
@@ -225,7 +225,7 @@ def test_a_case_that_contradicts_itself_is_refused_at_its_name(problems_of, entr
     ],
 )
 def test_invalid_attention_is_refused_with_the_reason(problems_of, fields, message):
-    (problem,) = problems_of(attention(f"{{head_dim: 4, q_len: 3, {fields}}}"))
+    (problem,) = problems_of(attention_file(f"{{head_dim: 4, q_len: 3, {fields}}}"))
     assert message in problem
 
 
@@ -241,5 +241,5 @@ def test_members_of_a_sweep_that_contradict_themselves_are_named(problems_of):
 
 
 def test_a_case_that_expects_its_own_error_is_valid(cases_of):
-    (case,) = cases_of(einsum("{equation: 'i->j', shapes: [[2]], expect: {error: unknown_label}}"))
+    (case,) = cases_of(einsum_file("{equation: 'i->j', shapes: [[2]], expect: {error: unknown_label}}"))
     assert case.config.expected_error == "unknown_label"

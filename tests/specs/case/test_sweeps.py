@@ -5,7 +5,7 @@ import pytest
 from specs.case import loading
 from specs.case.case import Case
 from specs.case.loading import MAX_SWEEP_CASES
-from tests.support.case_texts import attention, einsum
+from tests.support.case_texts import attention_file, einsum_file
 
 
 def names(cases: list[Case]) -> list[str]:
@@ -13,7 +13,7 @@ def names(cases: list[Case]) -> list[str]:
 
 
 def test_a_sweep_is_every_combination_and_later_fields_vary_fastest(cases_of):
-    cases = cases_of(attention("{head_dim: 4, sweep: {q_len: [1, 2], kv_len: [1, 33]}}"))
+    cases = cases_of(attention_file("{head_dim: 4, sweep: {q_len: [1, 2], kv_len: [1, 33]}}"))
     assert names(cases) == ["1-1", "1-33", "2-1", "2-33"]
     assert [(case.config.q_len, case.config.kv_len) for case in cases] == [(1, 1), (1, 33), (2, 1), (2, 33)]
     assert cases[1].id == "einsum/products::one/1-33"
@@ -21,13 +21,15 @@ def test_a_sweep_is_every_combination_and_later_fields_vary_fastest(cases_of):
 
 def test_a_swept_mapping_is_merged_over_the_entrys_own_and_anything_else_replaces_it(cases_of):
     cases = cases_of(
-        einsum('{equation: "ij->", sizes: {i: 2, j: 3}, dtypes: [int8], sweep: {sizes: [{j: 5}], dtypes: [[bool]]}}')
+        einsum_file(
+            '{equation: "ij->", sizes: {i: 2, j: 3}, dtypes: [int8], sweep: {sizes: [{j: 5}], dtypes: [[bool]]}}'
+        )
     )
     assert [(case.config.sizes, case.config.dtypes) for case in cases] == [({"i": 2, "j": 5}, ["bool"])]
 
 
 def test_a_swept_null_removes_a_field(cases_of):
-    cases = cases_of(attention("{q_len: 1, head_dim: 4, window: {left: 1}, sweep: {window: [null, {right: 2}]}}"))
+    cases = cases_of(attention_file("{q_len: 1, head_dim: 4, window: {left: 1}, sweep: {window: [null, {right: 2}]}}"))
     assert names(cases) == ["none", "2"]
     assert cases[0].config.window is None
     assert (cases[1].config.window.left, cases[1].config.window.right) == (1, 2)
@@ -72,17 +74,17 @@ def test_a_members_name_is_made_of_its_values_and_is_safe_in_a_test_id(cases_of,
     if field in ("sizes", "operands"):
         del base["shapes"]
     fields = ", ".join(f"{key}: {text!r}" if key == "equation" else f"{key}: {text}" for key, text in base.items())
-    assert names(cases_of(einsum(f"{{{fields}, sweep: {{{field}: [{value}]}}}}"))) == [label]
+    assert names(cases_of(einsum_file(f"{{{fields}, sweep: {{{field}: [{value}]}}}}"))) == [label]
 
 
 def test_inserting_a_value_renames_no_other_member(cases_of):
-    before = names(cases_of(attention("{head_dim: 4, sweep: {q_len: [1, 9], kv_len: [1, 33]}}")))
-    after = names(cases_of(attention("{head_dim: 4, sweep: {q_len: [1, 5, 9], kv_len: [1, 33]}}")))
+    before = names(cases_of(attention_file("{head_dim: 4, sweep: {q_len: [1, 9], kv_len: [1, 33]}}")))
+    after = names(cases_of(attention_file("{head_dim: 4, sweep: {q_len: [1, 5, 9], kv_len: [1, 33]}}")))
     assert set(before) < set(after)
 
 
 def test_two_members_with_one_name_are_a_problem(problems_of):
-    assert problems_of(einsum('{equation: "i->", sweep: {sizes: [{i: 1}, {i: 2}, {i: 1}]}}')) == [
+    assert problems_of(einsum_file('{equation: "i->", sweep: {sizes: [{i: 1}, {i: 2}, {i: 1}]}}')) == [
         "3:26: two members of the sweep are named 'one/1' (expected values that differ)"
     ]
 
@@ -98,13 +100,13 @@ def test_two_members_with_one_name_are_a_problem(problems_of):
     ],
 )
 def test_an_invalid_sweep_is_refused(problems_of, sweep, problem):
-    assert problems_of(attention(f"{{head_dim: 4, q_len: 2, sweep: {sweep}}}")) == [problem]
+    assert problems_of(attention_file(f"{{head_dim: 4, q_len: 2, sweep: {sweep}}}")) == [problem]
 
 
 def test_a_huge_sweep_is_refused_before_it_is_expanded(problems_of):
     values = list(range(1, 101))
     fields = ", ".join(f"{field}: {values}" for field in ("q_len", "kv_len", "num_heads", "batch", "head_dim"))
-    (problem,) = problems_of(attention(f"{{sweep: {{{fields}}}}}"))
+    (problem,) = problems_of(attention_file(f"{{sweep: {{{fields}}}}}"))
     assert problem == f"3:16: sweep makes 10000000000 cases (expected at most {MAX_SWEEP_CASES})"
 
 
@@ -127,7 +129,7 @@ def test_a_wrong_value_in_a_sweep_is_reported_once_at_its_position(problems_of):
 
 
 def test_a_problem_of_some_members_names_them(problems_of):
-    assert problems_of(attention("{head_dim: 4, kv_lengths: [1], q_len: 3, sweep: {batch: [1, 2, 3]}}")) == [
+    assert problems_of(attention_file("{head_dim: 4, kv_lengths: [1], q_len: 3, sweep: {batch: [1, 2, 3]}}")) == [
         "3:3: kv_lengths needs one length for each of the 2 batch items (in one/2)",
         "3:3: kv_lengths needs one length for each of the 3 batch items (in one/3)",
     ]

@@ -8,13 +8,13 @@ import pytest
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.error import CaseError
 from specs.inputs import inputs
-from tests.support.made_cases import attention
+from tests.support.sample_cases import attention_case
 
 # Masks and lengths ----------------------------------------------------------------------------------------------------
 
 
 def mask(dtype: str = "float32", **fields: Any) -> Array:
-    return np.asarray(inputs.operands(attention(q_len=50, kv_len=40, mask=fields), dtype)["mask"])
+    return np.asarray(inputs.operands(attention_case(q_len=50, kv_len=40, mask=fields), dtype)["mask"])
 
 
 def test_a_random_mask_excludes_three_in_ten_keys_but_never_the_first() -> None:
@@ -56,14 +56,14 @@ def test_an_additive_mask_without_fill_is_random() -> None:
 
 
 def test_lengths_are_int32_as_stated() -> None:
-    lengths = inputs.operands(attention(kv_lengths=[3, 0]), "bfloat16")["kv_lengths"]
+    lengths = inputs.operands(attention_case(kv_lengths=[3, 0]), "bfloat16")["kv_lengths"]
     assert (lengths.dtype, lengths.tolist()) == (np.int32, [3, 0])
 
 
 @pytest.mark.parametrize("layout", ["bshd", "bhsd", "sbhd", "bsd"])
 @pytest.mark.parametrize("past", [None, 2])
 def test_only_keys_and_values_that_no_query_may_see_are_filled(layout: str, past: int | None) -> None:
-    case = attention(q_len=2, kv_len=5, kv_lengths=[1, 4], layout=layout, past=past, unseen="nan")
+    case = attention_case(q_len=2, kv_len=5, kv_lengths=[1, 4], layout=layout, past=past, unseen="nan")
     operands = inputs.operands(case, "float32")
     for name in ("key", "value"):
         parts = [operands[part] for part in (f"past_{name}", name) if part in operands]
@@ -77,21 +77,21 @@ def test_only_keys_and_values_that_no_query_may_see_are_filled(layout: str, past
 
 def test_unseen_needs_a_key_that_no_query_may_see() -> None:
     with pytest.raises(CaseError, match="every key is seen"):
-        inputs.operands(attention(unseen="inf"), "float32")
+        inputs.operands(attention_case(unseen="inf"), "float32")
 
 
 # Positions ------------------------------------------------------------------------------------------------------------
 
 
 def test_alibi_is_minus_slope_times_distance_aligned_at_the_last_query() -> None:
-    bias = inputs.operands(attention(q_len=2, kv_len=3, num_heads=4, bias="alibi"), "float64")["bias"]
+    bias = inputs.operands(attention_case(q_len=2, kv_len=3, num_heads=4, bias="alibi"), "float64")["bias"]
     distance = [[1, 0, 1], [2, 1, 0]]
     slopes = [1 / 4, 1 / 16, 1 / 64, 1 / 256]
     assert bias.tolist() == [[[-s * d for d in row] for row in distance] for s in slopes]
 
 
 def test_rotary_tables_hold_cosines_and_sines_of_position_times_frequency() -> None:
-    case = attention(q_len=2, kv_len=5, head_dim=8, causal="bottom_right", rotary={"dims": 4, "base": 100.0})
+    case = attention_case(q_len=2, kv_len=5, head_dim=8, causal="bottom_right", rotary={"dims": 4, "base": 100.0})
     operands = inputs.operands(case, "float64")
     angle = np.arange(5)[:, None] * np.array([1.0, 0.1])
     np.testing.assert_allclose(operands["rotary_cos"], np.cos(angle), atol=1e-7)
@@ -101,7 +101,7 @@ def test_rotary_tables_hold_cosines_and_sines_of_position_times_frequency() -> N
 
 
 def test_rotary_tables_reach_the_last_query_though_there_are_fewer_keys() -> None:
-    operands = inputs.operands(attention(q_len=9, kv_len=5, head_dim=4, rotary={}), "float32")
+    operands = inputs.operands(attention_case(q_len=9, kv_len=5, head_dim=4, rotary={}), "float32")
     assert operands["rotary_cos"].shape == (9, 2)
 
 
@@ -109,7 +109,7 @@ def test_rotary_tables_reach_the_last_query_though_there_are_fewer_keys() -> Non
 
 
 def test_cancelling_attention_has_equal_keys_whose_values_nearly_cancel() -> None:
-    operands = inputs.operands(attention(data="cancelling", kv_len=6), "float64")
+    operands = inputs.operands(attention_case(data="cancelling", kv_len=6), "float64")
     key, value = operands["key"], operands["value"]
     np.testing.assert_array_equal(key[:, 3:], key[:, :3])
     np.testing.assert_array_equal(value[:, 3:], value[:, :3] * -(1 + 2**-6))
@@ -118,21 +118,21 @@ def test_cancelling_attention_has_equal_keys_whose_values_nearly_cancel() -> Non
 @pytest.mark.parametrize("fields", [{"kv_len": 1}, {"past": 3, "kv_len": 4}])
 def test_cancelling_attention_needs_two_keys(fields: dict[str, Any]) -> None:
     with pytest.raises(CaseError, match="two keys"):
-        inputs.operands(attention(data="cancelling", **fields), "float64")
+        inputs.operands(attention_case(data="cancelling", **fields), "float64")
 
 
 def test_large_logits_come_from_large_queries() -> None:
-    operands = inputs.operands(attention(data="large", q_len=200, kv_len=200), "float64")
+    operands = inputs.operands(attention_case(data="large", q_len=200, kv_len=200), "float64")
     assert [operands[name].std() for name in ("query", "key", "value")] == pytest.approx([32, 1, 1], rel=0.05)
 
 
 def test_large_projected_logits_come_from_large_weights() -> None:
-    case = attention(data="large", q_len=200, kv_len=200, layout="bsd", projections={"kind": "linear"})
+    case = attention_case(data="large", q_len=200, kv_len=200, layout="bsd", projections={"kind": "linear"})
     assert [array.std() for array in inputs.operands(case, "float64").values()] == pytest.approx([1] * 6, abs=0.15)
 
 
 def test_weights_keep_the_variance_of_what_they_are_applied_to() -> None:
-    case = attention(layout="bsd", head_dim=64, projections={"kind": "linear", "bias": True, "output": True})
+    case = attention_case(layout="bsd", head_dim=64, projections={"kind": "linear", "bias": True, "output": True})
     operands = inputs.operands(case, "float64")
     for name in ("query_weight", "key_weight", "value_weight", "output_weight"):
         assert operands[name].std() * np.sqrt(operands[name].shape[-1]) == pytest.approx(1, rel=0.05)

@@ -8,13 +8,13 @@ import pytest
 from specs.arithmetic.formats import Array
 from specs.case.error import CaseError
 from specs.inputs import inputs
-from tests.support.made_cases import einsum
+from tests.support.sample_cases import einsum_case
 
 # Literals -------------------------------------------------------------------------------------------------------------
 
 
 def literal(dtype: str, *values: Any) -> list[Array]:
-    case = einsum(equation=",".join("i" * len(values)), shapes=None, operands=list(values))
+    case = einsum_case(equation=",".join("i" * len(values)), shapes=None, operands=list(values))
     return list(inputs.operands(case, dtype).values())
 
 
@@ -50,7 +50,7 @@ def test_a_ragged_literal_is_refused() -> None:
 
 
 def test_cancelling_sums_are_far_smaller_than_their_terms() -> None:
-    a, b = inputs.operands(einsum(data="cancelling"), "float64").values()
+    a, b = inputs.operands(einsum_case(data="cancelling"), "float64").values()
     total, size = a @ b, np.abs(a) @ np.abs(b)
     assert np.abs(total).max() < size.min() / 30
     np.testing.assert_array_equal(a[:, 100:], a[:, :100] * -(1 + 2**-6))
@@ -59,4 +59,4 @@ def test_cancelling_sums_are_far_smaller_than_their_terms() -> None:
 
 def test_cancelling_needs_something_to_sum() -> None:
     with pytest.raises(CaseError):
-        inputs.operands(einsum(equation="ij,jk->ijk", data="cancelling"), "float64")
+        inputs.operands(einsum_case(equation="ij,jk->ijk", data="cancelling"), "float64")

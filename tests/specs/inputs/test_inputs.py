@@ -8,14 +8,14 @@ import pytest
 
 from specs.arithmetic.formats import Array
 from specs.inputs import inputs
-from tests.support.made_cases import attention, einsum
+from tests.support.sample_cases import attention_case, einsum_case
 
 
 def bits(arrays: dict[str, Array]) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in arrays.items()}
 
 
-@pytest.mark.parametrize("make", [einsum, attention])
+@pytest.mark.parametrize("make", [einsum_case, attention_case])
 def test_the_same_id_gives_the_same_bits_and_another_id_others(make: Any) -> None:
     first, again, other = (bits(inputs.operands(make(id), "float32")) for id in ("a::x", "a::x", "a::y"))
     assert first == again
@@ -23,17 +23,17 @@ def test_the_same_id_gives_the_same_bits_and_another_id_others(make: Any) -> Non
 
 
 def test_each_operand_has_a_stream_of_its_own() -> None:
-    case = attention(kv_len=6, bias="random")
+    case = attention_case(kv_len=6, bias="random")
     drawn = inputs.operands(case, "float64")
     assert len({array.tobytes() for array in drawn.values()}) == len(drawn) == 4
-    plain = inputs.operands(attention(kv_len=6), "float64")
+    plain = inputs.operands(attention_case(kv_len=6), "float64")
     assert all(plain[name].tobytes() == drawn[name].tobytes() for name in plain)
 
 
 def test_narrower_dtypes_are_the_float64_operands_rounded() -> None:
-    wide = inputs.operands(einsum(), "float64")["operand_0"]
-    np.testing.assert_array_equal(inputs.operands(einsum(), "float32")["operand_0"], wide.astype(np.float32))
-    np.testing.assert_array_equal(inputs.operands(einsum(), "float16")["operand_0"], wide.astype(np.float16))
+    wide = inputs.operands(einsum_case(), "float64")["operand_0"]
+    np.testing.assert_array_equal(inputs.operands(einsum_case(), "float32")["operand_0"], wide.astype(np.float32))
+    np.testing.assert_array_equal(inputs.operands(einsum_case(), "float16")["operand_0"], wide.astype(np.float16))
 
 
 GOLDEN = {
@@ -59,25 +59,25 @@ GOLDEN = {
 def test_operands_have_the_recorded_digests(kind: str, recipe: str, dtype: str) -> None:
     """A change here changes every recorded digest and error ratio, so it must be intended."""
     masked = {"mask": {"type": "bool"}, "bias": "alibi"}
-    case = einsum(data=recipe, dtypes=[dtype]) if kind == "einsum" else attention(data=recipe, **masked)
+    case = einsum_case(data=recipe, dtypes=[dtype]) if kind == "einsum" else attention_case(data=recipe, **masked)
     digest = hashlib.sha256(b"".join(bits(inputs.operands(case, dtype)).values())).hexdigest()[:8]
     assert digest == GOLDEN[kind, recipe, dtype]
 
 
 def test_the_first_numbers_are_the_recorded_ones() -> None:
-    numbers = inputs.operands(einsum(shapes=[[1, 2], [2, 1]]), "float64")["operand_0"].tolist()
+    numbers = inputs.operands(einsum_case(shapes=[[1, 2], [2, 1]]), "float64")["operand_0"].tolist()
     assert numbers == [[1.1067061882989528, 0.12740842182866152]]
 
 
 def test_operands_cannot_be_written_to() -> None:
-    for case in (einsum(), attention(mask={"type": "bool"}, kv_lengths=[1, 2])):
+    for case in (einsum_case(), attention_case(mask={"type": "bool"}, kv_lengths=[1, 2])):
         for array in inputs.operands(case, "float32").values():
             assert not array.flags.writeable
 
 
 def test_random_terms_are_those_of_independent_random_recipes() -> None:
-    yes = [einsum(), einsum(data="uniform"), attention()]
-    no = [einsum(data=r) for r in ("integers", "wide", "cancelling", "large", "sparse", "nonfinite")]
-    no.append(einsum(equation="i", shapes=None, operands=[[1.0]]))
-    no += [attention(**{name: [1.0]}) for name in ("query", "key", "value")]
+    yes = [einsum_case(), einsum_case(data="uniform"), attention_case()]
+    no = [einsum_case(data=r) for r in ("integers", "wide", "cancelling", "large", "sparse", "nonfinite")]
+    no.append(einsum_case(equation="i", shapes=None, operands=[[1.0]]))
+    no += [attention_case(**{name: [1.0]}) for name in ("query", "key", "value")]
     assert [inputs.has_random_terms(case) for case in yes + no] == [True] * 3 + [False] * 10

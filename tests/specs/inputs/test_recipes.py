@@ -7,11 +7,11 @@ import pytest
 
 from specs.arithmetic.formats import DTYPES, Array
 from specs.inputs import inputs
-from tests.support.made_cases import einsum
+from tests.support.sample_cases import einsum_case
 
 
 def drawn(recipe: str, dtype: str = "float64") -> Array:
-    return np.asarray(inputs.operands(einsum(data=recipe), dtype)["operand_0"])
+    return np.asarray(inputs.operands(einsum_case(data=recipe), dtype)["operand_0"])
 
 
 def test_normal_has_the_moments_of_the_normal_distribution() -> None:

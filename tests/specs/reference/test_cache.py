@@ -16,7 +16,7 @@ from specs.case.case import Case
 from specs.reference import cache
 from specs.reference.reference import Reference
 from tests.support.fake_backend import Fake
-from tests.support.small_product import RIGHT, config, product, verdict
+from tests.support.small_product import RIGHT, judge_product, make_config, product
 
 pytestmark = pytest.mark.usefixtures("nothing_in_memory")
 
@@ -34,17 +34,17 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_reference_is_evaluated_once_in_memory(evaluations: list[str]) -> None:
-    assert [verdict(b).verdict for b in (RIGHT, RIGHT)] == ["pass", "pass"]
+    assert [judge_product(b).verdict for b in (RIGHT, RIGHT)] == ["pass", "pass"]
     assert len(evaluations) == 1
-    verdict(RIGHT, dtype="float64")
-    verdict(Fake(product, formats={"multiply": "tf32"}))
+    judge_product(RIGHT, dtype="float64")
+    judge_product(Fake(product, formats={"multiply": "tf32"}))
     assert len(evaluations) == 3
 
 
 def test_a_reference_on_disk_is_read_by_the_next_process(evaluations: list[str], tmp_path: Path) -> None:
-    first = verdict(RIGHT, work=tmp_path)
+    first = judge_product(RIGHT, work=tmp_path)
     cache.clear()
-    second = verdict(RIGHT, work=tmp_path)
+    second = judge_product(RIGHT, work=tmp_path)
     assert len(evaluations) == 1
     assert second.measurement == first.measurement
     assert len(list(tmp_path.iterdir())) == 1
@@ -52,29 +52,29 @@ def test_a_reference_on_disk_is_read_by_the_next_process(evaluations: list[str],
 
 def test_another_statement_of_the_case_has_another_reference(evaluations: list[str], tmp_path: Path) -> None:
     for number in (np.inf, -np.inf, np.nan, 1.0):
-        changed = config(equation="i->i", shapes=None, operands=[[number]])
-        assert verdict(Fake(lambda a: a), changed, work=tmp_path).verdict == "pass"
+        changed = make_config(equation="i->i", shapes=None, operands=[[number]])
+        assert judge_product(Fake(lambda a: a), changed, work=tmp_path).verdict == "pass"
         cache.clear()
     assert len(evaluations) == 4
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_damaged_file_is_evaluated_anew(evaluations: list[str], tmp_path: Path, dtype: str) -> None:
-    verdict(RIGHT, dtype=dtype, work=tmp_path)
+    judge_product(RIGHT, dtype=dtype, work=tmp_path)
     (file,) = tmp_path.iterdir()
     whole = file.read_bytes()
     damaged = [whole[:length] for length in range(0, len(whole), 7)] + [b"no pickle at all", whole[1:], b"\xff" * 99]
     for content in damaged:
         cache.clear()
         file.write_bytes(content)
-        assert verdict(RIGHT, dtype=dtype, work=tmp_path).verdict == "pass"
+        assert judge_product(RIGHT, dtype=dtype, work=tmp_path).verdict == "pass"
         assert file.read_bytes() == whole
     assert len(evaluations) == 1 + len(damaged)
     assert isinstance(pickle.loads(whole), Reference)
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_time(evaluations: list[str], tmp_path: Path) -> None:
-    assert verdict(RIGHT, work=tmp_path / "not there").verdict == "pass"
+    assert judge_product(RIGHT, work=tmp_path / "not there").verdict == "pass"
 
 
 # Another source -------------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def digest(folder: Path) -> str:
 def key() -> str:
     """Of one reference, in a process that starts now."""
     cache.source_digest.cache_clear()
-    case, dtype = Case("einsum/t::c", "c", Path("t.yaml"), 3, config()), DTYPES["float32"]
+    case, dtype = Case("einsum/t::c", "c", Path("t.yaml"), 3, make_config()), DTYPES["float32"]
     return cache.key(case, dtype, declared_precision(dtype), None)
 
 
@@ -160,7 +160,7 @@ def test_a_reference_that_another_source_made_is_evaluated_anew(
     def in_another_process() -> int:
         cache.clear()
         cache.source_digest.cache_clear()
-        assert verdict(RIGHT, work=work).verdict == "pass"
+        assert judge_product(RIGHT, work=work).verdict == "pass"
         return len(evaluations)
 
     whole = edited.read_bytes()

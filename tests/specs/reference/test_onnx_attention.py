@@ -23,7 +23,7 @@ from specs.case.visibility import allowed_keys
 from specs.inputs import inputs
 from specs.verdict.comparison import compare
 from tests.support import ROOT
-from tests.support.onnx_attention import ELEMENTS, call, evaluated, in_layout, inexpressible, tensor
+from tests.support.onnx_attention import ELEMENTS, evaluate, explain_inexpressible, make_call, to_layout, to_tensor
 
 FILES = discover([ROOT / "cases/attention", ROOT / "cases/seeds"], ROOT)
 COMPARED = 299  # number of shipped cases that agree in every dtype that the evaluator supports
@@ -149,10 +149,10 @@ def difference(case: Case, dtype: str) -> str:
     """How the evaluator's result differs from the reference by more than the bound of its own arithmetic; or ''."""
     operands = inputs.operands(case, dtype)
     try:
-        result = evaluated(call(case.config, operands))
+        result = evaluate(make_call(case.config, operands))
     except ValueError:
         return REFUSED
-    return compare_with_reference(case, dtype, in_layout(case.config, result))
+    return compare_with_reference(case, dtype, to_layout(case.config, result))
 
 
 def compare_with_reference(case: Case, dtype: str, result: Array) -> str:
@@ -171,7 +171,7 @@ def expressible(path: Path) -> Iterator[tuple[Case, str]]:
     for case in load(path, ROOT):
         if isinstance(case.config, AttentionConfig):
             for dtype in case.config.dtypes:
-                if dtype in ELEMENTS and not inexpressible(case.config, dtype):
+                if dtype in ELEMENTS and not explain_inexpressible(case.config, dtype):
                     yield case, dtype
 
 
@@ -194,7 +194,7 @@ def test_most_shipped_cases_can_be_compared() -> None:
 @pytest.mark.parametrize("name", AGREEMENTS)
 def test_what_no_shipped_case_combines_agrees(name: str, dtype: str) -> None:
     case = make_case(name, AGREEMENTS[name])
-    assert inexpressible(case.config, dtype) is None
+    assert explain_inexpressible(case.config, dtype) is None
     assert disagreement(case, dtype) is None
     assert difference(case, dtype) == ""
 
@@ -204,7 +204,7 @@ def test_what_no_shipped_case_combines_agrees(name: str, dtype: str) -> None:
 def test_a_known_disagreement_is_still_observed(name: str, dtype: str) -> None:
     entry = DISAGREEMENTS[name]
     case = make_case(name, entry.example)
-    assert inexpressible(case.config, dtype) is None
+    assert explain_inexpressible(case.config, dtype) is None
     assert disagreement(case, dtype) is entry
     assert difference(case, dtype).endswith(entry.message)
 
@@ -212,7 +212,7 @@ def test_a_known_disagreement_is_still_observed(name: str, dtype: str) -> None:
 @pytest.mark.parametrize("name", OTHER_MEANINGS)
 def test_inexpressible_cases_would_be_evaluated_differently(name: str) -> None:
     case = make_case(name, OTHER_MEANINGS[name])
-    assert inexpressible(case.config, "float64")
+    assert explain_inexpressible(case.config, "float64")
     assert difference(case, "float64") not in ("", REFUSED)
 
 
@@ -220,12 +220,12 @@ def test_queries_follow_past_keys_even_with_causal_top_left() -> None:
     """Why such a past is given as keys: here `top_left` counts from the first key, wherever it comes from."""
     case = make_case("past", PAST | {"causal": "top_left"})
     operands = inputs.operands(case, "float32")
-    onnx_call = call(case.config, operands)
+    onnx_call = make_call(case.config, operands)
     assert "past_key" not in onnx_call.inputs
-    tensors = {at: tensor(case.config, operands[name]) for at, name in (("K", "key"), ("V", "value"))}
-    past = {name: tensor(case.config, operands[name]) for name in ("past_key", "past_value")}
+    tensors = {at: to_tensor(case.config, operands[name]) for at, name in (("K", "key"), ("V", "value"))}
+    past = {name: to_tensor(case.config, operands[name]) for name in ("past_key", "past_value")}
     inside = replace(onnx_call, inputs={**onnx_call.inputs, **tensors, **past})
-    assert compare_with_reference(case, "float32", in_layout(case.config, evaluated(inside))).endswith(
+    assert compare_with_reference(case, "float32", to_layout(case.config, evaluate(inside))).endswith(
         "outside the error bound"
     )
 
@@ -233,23 +233,23 @@ def test_queries_follow_past_keys_even_with_causal_top_left() -> None:
 def test_without_a_cache_causal_is_aligned_at_the_first_query() -> None:
     """Why `bottom_right` is expressed by `nonpad_kv_seqlen`: the operator has no other attribute for it."""
     case = make_case("bottom right", BASE | {"causal": "bottom_right"})
-    onnx_call = call(case.config, inputs.operands(case, "float32"))
+    onnx_call = make_call(case.config, inputs.operands(case, "float32"))
     plain = replace(
         onnx_call, inputs={name: array for name, array in onnx_call.inputs.items() if name != "nonpad_kv_seqlen"}
     )
-    assert compare_with_reference(case, "float32", in_layout(case.config, evaluated(plain))).endswith(
+    assert compare_with_reference(case, "float32", to_layout(case.config, evaluate(plain))).endswith(
         "outside the error bound"
     )
     top_left = make_case("bottom right", BASE | {"causal": "top_left"})
-    assert compare_with_reference(top_left, "float32", in_layout(case.config, evaluated(plain))) == ""
+    assert compare_with_reference(top_left, "float32", to_layout(case.config, evaluate(plain))) == ""
 
 
 def test_a_mask_for_fewer_keys_excludes_the_others_instead_of_broadcasting() -> None:
     """Why masks are broadcast along the keys first: here a size of 1 broadcasts, as in every framework."""
     case = make_case("one column", BASE | {"mask": {"type": "additive", "shape": "q1"}})
     operands = inputs.operands(case, "float32")
-    onnx_call = call(case.config, operands)
+    onnx_call = make_call(case.config, operands)
     short = replace(onnx_call, inputs={**onnx_call.inputs, "attn_mask": operands["mask"]})
-    assert compare_with_reference(case, "float32", in_layout(case.config, evaluated(short))).endswith(
+    assert compare_with_reference(case, "float32", to_layout(case.config, evaluate(short))).endswith(
         "outside the error bound"
     )

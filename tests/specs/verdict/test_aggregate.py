@@ -16,7 +16,7 @@ from specs.reference.attention import attention
 from specs.reference.reference import Reference
 from specs.verdict.aggregate import MIN_INDEPENDENT, aggregate
 from specs.verdict.comparison import compare
-from specs.verdict.diagnosis import consistent_with
+from specs.verdict.diagnosis import diagnose
 from tests.support.narrow_arithmetic import ORDERS, PRECISIONS, Simulated, normal
 from tests.support.narrow_attention import CONFIGS, SimulatedAttention, make_case, reference_of
 from tests.support.narrow_attention import PRECISIONS as ATTENTION_PRECISIONS
@@ -199,10 +199,10 @@ def test_operands_of_tf32_are_named_and_a_small_bias_is_not_taken_for_them(cut_o
     narrow = [(o.view(np.uint32) & bits).view(np.float32) if cut_off else round_to(o, TF32) for o in operands]
     result = cast(contract_exactly("ij,jk->ik", *narrow), DTYPES["float32"])
     assert compare(result, reference).problem
-    assert consistent_with(result, reference, under) == "; consistent with operands rounded to TF32"
+    assert diagnose(result, reference, under) == "; consistent with operands rounded to TF32"
     biased = cast(contract_exactly("ij,jk->ik", *operands) * (1 + 2.0**-20), DTYPES["float32"])
     assert compare(biased, reference).problem
-    assert consistent_with(biased, reference, under) == ""
+    assert diagnose(biased, reference, under) == ""
 
 
 # Where no test applies ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check
-from specs.verdict.deviation import Deviation, Recorded, beyond_cases
+from specs.verdict.deviation import Deviation, DeviationEntry, find_possible_entries
 
 SUM = Check(
     Case("fuzz::x", "x", Path("x.yaml"), 4, EinsumConfig(equation="ij->i", shapes=[[2, 3]])),
@@ -22,18 +22,18 @@ SUM = Check(
 ATTENTION = replace(SUM, case=Case("fuzz::y", "y", Path("y.yaml"), 4, AttentionConfig(q_len=2, head_dim=2)))
 
 
-def entry(observed: dict[str, Any], when: list[str] | None, **match: str) -> Recorded:
+def entry(observed: dict[str, Any], when: list[str] | None, **match: str) -> DeviationEntry:
     fields = {
         "match": {"case": "named", **match},
         "observed": observed,
         "grade": "bug",
         "reason": "It is known: wrong.",
     }
-    return Recorded(Deviation.model_validate({**fields, "when": when}), Path("b.yaml"), 1)
+    return DeviationEntry(Deviation.model_validate({**fields, "when": when}), Path("b.yaml"), 1)
 
 
 def test_an_entry_without_when_is_for_its_cases_alone() -> None:
-    assert beyond_cases([entry({"error": True}, None)], SUM) == []
+    assert find_possible_entries([entry({"error": True}, None)], SUM) == []
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_an_entry_without_when_is_for_its_cases_alone() -> None:
 def test_an_entry_matches_by_all_its_fields_but_the_case(
     when: list[str], match: dict[str, str], expected: bool
 ) -> None:
-    assert bool(beyond_cases([entry({"error": True}, when, **match)], SUM)) == expected
+    assert bool(find_possible_entries([entry({"error": True}, when, **match)], SUM)) == expected
 
 
 def test_an_entry_for_other_cases_is_not_stale_where_the_result_is_right() -> None:
     recorded = entry({"fully_masked": "mean"}, [])
-    (possible,) = beyond_cases([recorded], ATTENTION)
+    (possible,) = find_possible_entries([recorded], ATTENTION)
     assert (recorded.must_show, possible.must_show) == (True, False)
     assert possible.deviation.applies(ATTENTION)
     assert possible.place == recorded.place
@@ -67,13 +67,16 @@ def test_only_observations_that_can_occur_together_are_combined() -> None:
         entry({"precision": {"accumulate": "float16"}}, []),
         entry({"error": True}, []),
     ]
-    observed = [str(possible.deviation.observed) for possible in beyond_cases(entries, ATTENTION)]
+    observed = [str(possible.deviation.observed) for possible in find_possible_entries(entries, ATTENTION)]
     assert len(observed) == 4 + 3 + 1
     assert all(text in observed[-1] for text in ("fully_masked: mean", "softmax float16", "accumulate float16"))
 
 
 def test_an_observation_of_attention_does_not_apply_to_einsum() -> None:
-    assert beyond_cases([entry({"fully_masked": "mean"}, []), entry({"scale_rounded_to": "float32"}, [])], SUM) == []
+    assert (
+        find_possible_entries([entry({"fully_masked": "mean"}, []), entry({"scale_rounded_to": "float32"}, [])], SUM)
+        == []
+    )
 
 
 def test_an_unknown_property_is_refused() -> None:

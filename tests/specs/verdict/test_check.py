@@ -7,7 +7,7 @@ import pytest
 
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
-from specs.verdict.place import Place, checks
+from specs.verdict.place import Place, iter_checks
 
 IMPLEMENTATIONS = ("einsum", "einsum-optimal", "einsum-out")
 
@@ -16,7 +16,7 @@ def implementations(place: dict[str, Any], **fields: Any) -> list[str]:
     defaults = {"equation": "i->i", "shapes": [[2]], "dtypes": ["float32"]} | fields
     case = Case("t::c", "c", Path("t.yaml"), 1, EinsumConfig.model_validate(defaults))
     here = Place("fake", "cpu", {"einsum": IMPLEMENTATIONS}, ("eager",), **place)
-    return [check.implementation for check in checks(case, [here])]
+    return [check.implementation for check in iter_checks(case, [here])]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check
-from specs.verdict.deviation import Deviation, Observed, Recorded
+from specs.verdict.deviation import Deviation, DeviationEntry, Observation
 
 
 def check(**fields: str) -> Check:
@@ -97,7 +97,7 @@ def test_an_invalid_deviation_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_a_place_is_file_and_line() -> None:
-    assert Recorded(deviation({"case": "*"}), Path("folder/x.yaml"), 7).place == "x.yaml:7"
+    assert DeviationEntry(deviation({"case": "*"}), Path("folder/x.yaml"), 7).place == "x.yaml:7"
 
 
 EVERY_STEP = dict.fromkeys(("multiply", "accumulate", "intermediate", "weights", "softmax"), "float32")
@@ -113,7 +113,7 @@ EVERY_STEP = dict.fromkeys(("multiply", "accumulate", "intermediate", "weights",
     ],
 )
 def test_an_observation_as_text(fields: dict[str, Any], text: str) -> None:
-    assert str(Observed.model_validate(fields)) == text
+    assert str(Observation.model_validate(fields)) == text
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_an_observation_as_text(fields: dict[str, Any], text: str) -> None:
 )
 def test_an_invalid_observation_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Observed.model_validate(fields)
+        Observation.model_validate(fields)

@@ -17,8 +17,8 @@ from specs.case.einsum import EinsumConfig
 from specs.case.error import CaseError
 from specs.inputs import inputs
 from specs.verdict.check import Check
-from specs.verdict.deviation import Deviation, Recorded
-from specs.verdict.place import Place, checks
+from specs.verdict.deviation import Deviation, DeviationEntry
+from specs.verdict.place import Place, iter_checks
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
 
@@ -54,7 +54,7 @@ def test_the_cotangent_of_integers_is_integers_so_that_gradients_are_exact() -> 
 
 def names(of_case: Case, directions: Any = ("forward", "grad")) -> list[str]:
     place = Place("fake", "cpu", {"einsum": ("einsum",), "attention": ("einsum",)}, ("eager",), directions)
-    return [check.name for check in checks(of_case, [place])]
+    return [check.name for check in iter_checks(of_case, [place])]
 
 
 def test_there_are_checks_of_gradients_for_floats_where_the_backend_differentiates() -> None:
@@ -129,14 +129,14 @@ def judge_gradient(backend: Fake, of_case: Case | None = None, dtype: str = "flo
     return judge(check, backend, "t.yaml::c[x-grad]", "t.yaml", entries)
 
 
-def recorded(observed: dict[str, Any], **match: Any) -> Recorded:
+def recorded(observed: dict[str, Any], **match: Any) -> DeviationEntry:
     fields = {
         "match": {"case": "*"} | match,
         "observed": observed,
         "grade": "bug",
         "reason": "It is known to be wrong.",
     }
-    return Recorded(Deviation.model_validate(fields), Path("x.yaml"), 1)
+    return DeviationEntry(Deviation.model_validate(fields), Path("x.yaml"), 1)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "complex64", "complex128"])

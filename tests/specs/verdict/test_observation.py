@@ -19,8 +19,8 @@ from specs.inputs import inputs
 from specs.reference.attention import attention
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
-from specs.verdict.deviation import Observed
-from specs.verdict.observation import shows
+from specs.verdict.deviation import Observation
+from specs.verdict.observation import is_observed
 
 
 def check(config: Config | None = None, **fields: str) -> Check:
@@ -30,7 +30,7 @@ def check(config: Config | None = None, **fields: str) -> Check:
     return Check(case, **(defaults | {"dtype": "float32"} | fields))  # type: ignore[arg-type]
 
 
-def is_observed(fields: dict[str, Any], outcome: Array | Exception, c: Check, valid: bool = True) -> bool:
+def has_observation(fields: dict[str, Any], outcome: Array | Exception, c: Check, valid: bool = True) -> bool:
     """Whether `shows` accepts these fields, with a real reference, as in a verdict."""
     operands = inputs.operands(c.case, c.dtype)
 
@@ -39,7 +39,7 @@ def is_observed(fields: dict[str, Any], outcome: Array | Exception, c: Check, va
         inexact = DTYPES[dtype].inexact
         return reference(case, dtype, operands, precision or (declared_precision(DTYPES[dtype]) if inexact else None))
 
-    return shows(Observed.model_validate(fields), c, outcome, evaluate() if valid else None, evaluate)
+    return is_observed(Observation.model_validate(fields), c, outcome, evaluate() if valid else None, evaluate)
 
 
 def right_result(c: Check) -> Array:
@@ -52,70 +52,70 @@ ERROR = ValueError("shape mismatch: 3 != 4")
 
 @pytest.mark.parametrize("text", [True, "ValueError", "3 != 4", "ValueError: shape"], ids=str)
 def test_an_error_is_any_error_or_one_that_contains_the_text(text: Any) -> None:
-    assert is_observed({"error": text}, ERROR, check())
+    assert has_observation({"error": text}, ERROR, check())
 
 
 def test_another_error_or_a_result_is_not_the_recorded_error() -> None:
-    assert not is_observed({"error": "TypeError"}, ERROR, check())
-    assert not is_observed({"error": True}, right_result(check()), check())
+    assert not has_observation({"error": "TypeError"}, ERROR, check())
+    assert not has_observation({"error": True}, right_result(check()), check())
 
 
 def test_refusing_what_must_be_refused_is_no_deviation() -> None:
-    assert not is_observed({"error": True}, ERROR, check(), valid=False)
+    assert not has_observation({"error": True}, ERROR, check(), valid=False)
 
 
 def test_accepting_is_any_result_where_a_refusal_was_due() -> None:
-    assert is_observed({"accepts": True}, np.zeros(3), check(), valid=False)
-    assert not is_observed({"accepts": True}, ERROR, check(), valid=False)
-    assert not is_observed({"accepts": True}, right_result(check()), check())
+    assert has_observation({"accepts": True}, np.zeros(3), check(), valid=False)
+    assert not has_observation({"accepts": True}, ERROR, check(), valid=False)
+    assert not has_observation({"accepts": True}, right_result(check()), check())
 
 
 def test_a_dtype_is_that_of_the_result_and_not_the_cases_own() -> None:
     wide = check(dtype="float64")
-    assert is_observed({"dtype": "float32"}, right_result(wide).astype(np.float32), wide)
-    assert not is_observed({"dtype": "float32"}, right_result(wide).astype(np.float16), wide)
-    assert not is_observed({"dtype": "float64"}, right_result(wide), wide)
+    assert has_observation({"dtype": "float32"}, right_result(wide).astype(np.float32), wide)
+    assert not has_observation({"dtype": "float32"}, right_result(wide).astype(np.float16), wide)
+    assert not has_observation({"dtype": "float64"}, right_result(wide), wide)
 
 
 def test_a_result_of_another_dtype_must_be_right_for_that() -> None:
     wide = check(dtype="float64")
-    assert not is_observed({"dtype": "float32"}, right_result(wide).astype(np.float32) * np.float32(1.001), wide)
-    assert not is_observed(
+    assert not has_observation({"dtype": "float32"}, right_result(wide).astype(np.float32) * np.float32(1.001), wide)
+    assert not has_observation(
         {"dtype": "float64"}, right_result(check()).astype(np.float64), check()
     )  # of float32 accuracy
     bytes_ = check(dtype="int8")
     a, b = (x.astype(np.int64) for x in inputs.operands(bytes_.case, "int8").values())
-    assert is_observed({"dtype": "int32"}, (a @ b).astype(np.int32), bytes_)
-    assert not is_observed(
+    assert has_observation({"dtype": "int32"}, (a @ b).astype(np.int32), bytes_)
+    assert not has_observation(
         {"dtype": "int32"}, right_result(bytes_).astype(np.int32), bytes_
     )  # summed in int8: wrapped around
-    assert not is_observed({"dtype": "int64"}, np.zeros((4, 4), np.int64), bytes_)
+    assert not has_observation({"dtype": "int64"}, np.zeros((4, 4), np.int64), bytes_)
 
 
 @pytest.mark.parametrize(("value", "number"), [("nan", np.nan), ("zeros", 0.0)])
 def test_a_value_is_observed_where_all_wrong_elements_have_it(value: str, number: float) -> None:
     result = right_result(check())
-    assert not is_observed({"value": value}, result, check())
+    assert not has_observation({"value": value}, result, check())
     result[1, 2] = number
     result[3] = number
-    assert is_observed({"value": value}, result, check())
+    assert has_observation({"value": value}, result, check())
     result[0, 0] += 1
-    assert not is_observed({"value": value}, result, check())
-    assert not is_observed({"value": value}, result[1:], check())
+    assert not has_observation({"value": value}, result, check())
+    assert not has_observation({"value": value}, result[1:], check())
 
 
 def test_signs_of_zeros_are_observed_where_nothing_else_differs() -> None:
     copied = check(EinsumConfig(equation="ij->ji", operands=[[[0.0, -0.0], [1, 2]]]))
     transposed = np.array([[0, 1], [-0.0, 2]], np.float32)
-    assert not is_observed({"value": "zero_signs"}, transposed, copied)
-    assert is_observed({"value": "zero_signs"}, np.abs(transposed), copied)
-    assert not is_observed({"value": "zero_signs"}, np.abs(transposed) + 1, copied)
-    assert not is_observed({"value": "zero_signs"}, np.array([[0, 1], [0, 3]], np.float32), copied)
+    assert not has_observation({"value": "zero_signs"}, transposed, copied)
+    assert has_observation({"value": "zero_signs"}, np.abs(transposed), copied)
+    assert not has_observation({"value": "zero_signs"}, np.abs(transposed) + 1, copied)
+    assert not has_observation({"value": "zero_signs"}, np.array([[0, 1], [0, 3]], np.float32), copied)
 
 
 @pytest.mark.parametrize("fields", [{"error": True}, {"fully_masked": "mean"}, {"causal": "none"}], ids=str)
 def test_a_wrong_einsum_is_neither_an_error_nor_another_reading_of_attention(fields: dict[str, Any]) -> None:
-    assert not is_observed(fields, right_result(check()) + 1, check())
+    assert not has_observation(fields, right_result(check()) + 1, check())
 
 
 def narrow_accumulator(c: Check) -> Array:
@@ -128,11 +128,11 @@ def narrow_accumulator(c: Check) -> Array:
 
 def test_a_precision_is_one_under_which_the_result_is_right() -> None:
     result = narrow_accumulator(check())
-    assert is_observed({"precision": {"accumulate": "float16"}}, result, check())
-    assert not is_observed({"precision": {"multiply": "tf32"}}, result, check())
+    assert has_observation({"precision": {"accumulate": "float16"}}, result, check())
+    assert not has_observation({"precision": {"multiply": "tf32"}}, result, check())
     result[0, 0] += 100
-    assert not is_observed({"precision": {"accumulate": "float16"}}, result, check())
-    assert not is_observed({"precision": {"accumulate": "float16"}}, np.full_like(result, np.nan), check())
+    assert not has_observation({"precision": {"accumulate": "float16"}}, result, check())
+    assert not has_observation({"precision": {"accumulate": "float16"}}, np.full_like(result, np.nan), check())
 
 
 def compute_attention(config: AttentionConfig, c: Check) -> Array:
@@ -150,10 +150,10 @@ CHOICES: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize(
     ("field", "case", "actual", "reading"),
     [
-        (field, *three)
-        for field, (_, words) in CHOICES.items()
-        for three in itertools.product(words, repeat=3)
-        if three[0] != "unmasked"  # which no case holds right
+        (field, *readings)
+        for field, (_, choices) in CHOICES.items()
+        for readings in itertools.product(choices, repeat=3)
+        if readings[0] != "unmasked"  # which no case can expect
     ],
 )
 def test_another_reading_of_the_case_is_observed_if_the_result_is_right_for_it(
@@ -162,12 +162,12 @@ def test_another_reading_of_the_case_is_observed_if_the_result_is_right_for_it(
     config = AttentionConfig.model_validate(BASE | CHOICES[field][0] | {field: case})
     c = check(config)
     result = compute_attention(config.model_copy(update={field: actual}), c)
-    assert is_observed({field: reading}, result, c) is (actual == reading)
+    assert has_observation({field: reading}, result, c) is (actual == reading)
 
 
 def test_floats_are_not_computed_in_another_format_as_integers_are() -> None:
     c = check(AttentionConfig.model_validate(BASE))
-    assert not is_observed({"computed_in": "float32"}, compute_attention(c.case.config, c) * 2, c)
+    assert not has_observation({"computed_in": "float32"}, compute_attention(c.case.config, c) * 2, c)
 
 
 def test_masked_values_that_spread_are_observed_where_they_are_garbage() -> None:
@@ -175,8 +175,8 @@ def test_masked_values_that_spread_are_observed_where_they_are_garbage() -> None
     c = check(config)
     spread = compute_attention(config.model_copy(update={"masked_values": "spread"}), c)
     assert np.isnan(spread).all()
-    assert is_observed({"masked_values": "spread"}, spread, c)
-    assert not is_observed({"masked_values": "spread"}, compute_attention(config, c), c)
+    assert has_observation({"masked_values": "spread"}, spread, c)
+    assert not has_observation({"masked_values": "spread"}, compute_attention(config, c), c)
 
 
 def test_readings_and_precisions_can_be_observed_together() -> None:
@@ -184,10 +184,12 @@ def test_readings_and_precisions_can_be_observed_together() -> None:
     c = check(config)
     rounded_scale = float(round_to(config.score_scale, BFLOAT16))
     other = config.model_copy(update={"causal": "top_left", "scale": rounded_scale})
-    assert is_observed({"causal": "top_left", "scale_rounded_to": "bfloat16"}, compute_attention(other, c), c)
-    assert not is_observed({"causal": "top_left"}, compute_attention(other, c), c)
-    assert not is_observed({"scale_rounded_to": "bfloat16"}, compute_attention(other, c), c)
-    assert is_observed({"causal": "top_left", "precision": {"multiply": "bfloat16"}}, compute_attention(other, c), c)
+    assert has_observation({"causal": "top_left", "scale_rounded_to": "bfloat16"}, compute_attention(other, c), c)
+    assert not has_observation({"causal": "top_left"}, compute_attention(other, c), c)
+    assert not has_observation({"scale_rounded_to": "bfloat16"}, compute_attention(other, c), c)
+    assert has_observation(
+        {"causal": "top_left", "precision": {"multiply": "bfloat16"}}, compute_attention(other, c), c
+    )
 
 
 def test_attention_of_another_dtype_must_be_right_for_that_and_for_the_reading() -> None:
@@ -197,10 +199,10 @@ def test_attention_of_another_dtype_must_be_right_for_that_and_for_the_reading()
         compute_attention(config.model_copy(update={"fully_masked": row}), wide) for row in ("zeros", "mean")
     )
     fields = {"dtype": "float32", "fully_masked": "mean"}
-    assert is_observed(fields, mean.astype(np.float32), wide)
-    assert not is_observed(fields, mean.astype(np.float32) * np.float32(1.001), wide)
-    assert not is_observed(fields, zeros.astype(np.float32), wide)
-    assert not is_observed(fields, mean, wide)
+    assert has_observation(fields, mean.astype(np.float32), wide)
+    assert not has_observation(fields, mean.astype(np.float32) * np.float32(1.001), wide)
+    assert not has_observation(fields, zeros.astype(np.float32), wide)
+    assert not has_observation(fields, mean, wide)
 
 
 OBSERVATIONS: list[dict[str, Any]] = [{"value": "nan"}, {"precision": {"multiply": "tf32"}}]
@@ -211,4 +213,4 @@ OBSERVATIONS: list[dict[str, Any]] = [{"value": "nan"}, {"precision": {"multiply
 def test_a_result_of_another_shape_or_dtype_is_no_other_observation(
     fields: dict, change: Callable[[Array], Array]
 ) -> None:
-    assert not is_observed(fields, change(np.full((4, 4), np.nan, np.float32)), check())
+    assert not has_observation(fields, change(np.full((4, 4), np.nan, np.float32)), check())

@@ -13,13 +13,13 @@ from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
-from tests.support.fake_backend import Fake, recorded
+from tests.support.fake_backend import Fake, make_entry
 
 
 def judge_einsum(result: Array, observed: dict[str, Any], dtype: str, **fields: Any) -> Record:
     config = EinsumConfig.model_validate({"dtypes": [dtype]} | fields)
     check = Check(Case("einsum/t::c", "c", Path("t.yaml"), 3, config), "fake", "cpu", "einsum", "eager", dtype)
-    return judge(check, Fake(lambda *operands: result), "t.yaml::c[x]", "t.yaml", [recorded(observed)])
+    return judge(check, Fake(lambda *operands: result), "t.yaml::c[x]", "t.yaml", [make_entry(observed)])
 
 
 def judge_integers(numbers: list[int], observed: dict[str, Any]) -> str:
@@ -34,7 +34,7 @@ def judge_integers(numbers: list[int], observed: dict[str, Any]) -> str:
         ([16777218, 7, 15], "deviation"),
         ([16777216, 0, 16], "fail"),
         ([16777300, 0, 15], "fail"),
-        ([16777217, -2, 15], "pass"),  # right, which says nothing against rounding
+        ([16777217, -2, 15], "pass"),  # right, which does not contradict rounding
     ],
 )
 def test_integers_computed_in_float32(numbers: list[int], expected: str) -> None:
@@ -71,4 +71,4 @@ def test_another_shape() -> None:
 def test_these_observations_exclude_others(other: dict[str, Any]) -> None:
     for observed in ({"result": 3}, {"computed_in": "float32"}, {"shape": "other"}):
         with pytest.raises(ValidationError, match="say one of"):
-            recorded(observed | other)
+            make_entry(observed | other)

@@ -7,7 +7,7 @@ import pytest
 
 from specs.arithmetic.formats import BFLOAT16, DTYPES, FLOAT32, TF32, Array, cast, round_to
 from tests.support.narrow_arithmetic import ORDERS
-from tests.support.probes import FACTORS, SUMS, Arithmetic, probed, seen
+from tests.support.probes import FACTORS, SUMS, Arithmetic, probe, read_probe
 
 pytestmark = pytest.mark.usefixtures("nothing_in_memory")
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("nothing_in_memory")
     ],
 )
 def test_the_format_of_factors_is_read(name: str, dtype: str, format: str, expected: str) -> None:
-    assert seen(name, dtype, Arithmetic({"multiply": format})) == {"multiply": expected}
+    assert read_probe(name, dtype, Arithmetic({"multiply": format})) == {"multiply": expected}
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -38,7 +38,7 @@ def test_the_format_of_either_factor_is_read(side: int) -> None:
         narrow = [round_to(x, BFLOAT16) if i == side else x.astype(np.float64) for i, x in enumerate(operands)]
         return (narrow[0] @ narrow[1]).astype(np.float32)
 
-    assert seen("factors_of_matrices", "float32", Arithmetic(compute=one_sided)) == {"multiply": "bfloat16"}
+    assert read_probe("factors_of_matrices", "float32", Arithmetic(compute=one_sided)) == {"multiply": "bfloat16"}
 
 
 def test_a_factor_split_in_two_parts_differs_from_one_and_from_three_parts() -> None:
@@ -54,7 +54,9 @@ def test_a_factor_split_in_two_parts_differs_from_one_and_from_three_parts() -> 
 
         return product
 
-    formats = [seen("factors_of_matrices", "float32", Arithmetic(compute=split(n)))["multiply"] for n in (1, 2, 3)]
+    formats = [
+        read_probe("factors_of_matrices", "float32", Arithmetic(compute=split(n)))["multiply"] for n in (1, 2, 3)
+    ]
     assert formats[0] == "bfloat16"
     assert formats[1] in ("16 bits", "17 bits")
     assert formats[2] == "float32"
@@ -79,12 +81,12 @@ def test_a_factor_split_in_two_parts_differs_from_one_and_from_three_parts() -> 
     ],
 )
 def test_the_accumulator_is_read_in_any_order_of_summation(name: str, dtype: str, format: str, order: str) -> None:
-    observed = seen(name, dtype, Arithmetic({"accumulate": format, "intermediate": format}, order=order))
+    observed = read_probe(name, dtype, Arithmetic({"accumulate": format, "intermediate": format}, order=order))
     assert observed == {"accumulate": format, "rounding": "nearest"}
 
 
 def test_a_wider_accumulator_is_read_as_a_lower_limit_of_bits() -> None:
-    assert seen("sums", "float32", Arithmetic({"accumulate": "float64"})) == {"accumulate": "45 bits or more"}
+    assert read_probe("sums", "float32", Arithmetic({"accumulate": "float64"})) == {"accumulate": "45 bits or more"}
 
 
 def test_a_truncating_accumulator_is_distinguished_from_a_rounding_one() -> None:
@@ -95,10 +97,10 @@ def test_a_truncating_accumulator_is_distinguished_from_a_rounding_one() -> None
             total = np.sign(exact) * round_to(np.abs(exact), FLOAT32, "down")
         return total.astype(np.float32)
 
-    record = probed("sums_of_matrices", "float32", Arithmetic(compute=cut))
+    record = probe("sums_of_matrices", "float32", Arithmetic(compute=cut))
     assert record.observed == {"accumulate": "float32", "rounding": "truncated"}
     assert record.verdict == "fail"
-    assert probed("sums_of_matrices", "float32", Arithmetic(formats={"truncates": True}, compute=cut)).verdict == "pass"
+    assert probe("sums_of_matrices", "float32", Arithmetic(formats={"truncates": True}, compute=cut)).verdict == "pass"
 
 
 def test_a_truncated_result_is_distinguished_from_a_rounded_one() -> None:
@@ -107,12 +109,12 @@ def test_a_truncated_result_is_distinguished_from_a_rounded_one() -> None:
         return cast(np.sign(exact) * round_to(np.abs(exact), BFLOAT16, "down"), DTYPES["bfloat16"])
 
     name = "rounded_sums_of_matrices"
-    record = probed(name, "bfloat16", Arithmetic(compute=cut))
+    record = probe(name, "bfloat16", Arithmetic(compute=cut))
     assert (record.verdict, record.observed) == ("fail", {"rounding": "truncated"})
-    assert probed(name, "bfloat16", Arithmetic(formats={"truncates": True}, compute=cut)).verdict == "pass"
+    assert probe(name, "bfloat16", Arithmetic(formats={"truncates": True}, compute=cut)).verdict == "pass"
     for dtype in ("float64", "float32", "bfloat16", "float16"):
         for rounds_twice in ({}, {"accumulate": dtype}):
-            assert seen(name, dtype, Arithmetic(rounds_twice)) == {"rounding": "nearest"}
+            assert read_probe(name, dtype, Arithmetic(rounds_twice)) == {"rounding": "nearest"}
 
 
 # Attention ------------------------------------------------------------------------------------------------------------
@@ -151,9 +153,9 @@ def attention(value: Callable[[Array], Array] = np.asarray, accumulator: str = "
 def test_attention_is_read_through_its_values(
     name: str, compute: Callable[..., Array], expected: dict[str, str]
 ) -> None:
-    assert seen(f"attention::{name}", "float32", Arithmetic(compute=compute)) == expected
+    assert read_probe(f"attention::{name}", "float32", Arithmetic(compute=compute)) == expected
 
 
 def test_a_weight_that_is_off_by_a_rounding_is_not_taken_for_a_rounded_factor() -> None:
     off = attention(lambda v: v * (1 - 2.0**-24))
-    assert seen("attention::factors", "float32", Arithmetic(compute=off)) == {"multiply": "float32"}
+    assert read_probe("attention::factors", "float32", Arithmetic(compute=off)) == {"multiply": "float32"}

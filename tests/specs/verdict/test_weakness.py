@@ -17,8 +17,8 @@ from specs.case.loading import discover, load
 from specs.inputs import designed, inputs
 from specs.reference.reference import Reference
 from specs.verdict.direction import DIRECTIONS
-from specs.verdict.place import Place, checks
-from specs.verdict.weakness import weak, weakness
+from specs.verdict.place import Place, iter_checks
+from specs.verdict.weakness import find_result_weakness, find_weakness
 from tests.support import ROOT
 
 
@@ -51,14 +51,14 @@ def make_reference(value: Any, error: Any = 0.0, **fields: Any) -> Reference:
     ],
 )
 def test_the_weakness_of_one_result(reference: Reference, reason: str | None) -> None:
-    assert weak(reference) == reason
+    assert find_result_weakness(reference) == reason
 
 
 def test_a_check_is_weak_where_all_its_results_are() -> None:
     nothing, something = make_reference([0.0]), make_reference([1.0])
-    assert weakness([nothing, nothing]) == "100% of the right values are 0"
-    assert weakness([nothing, something]) is None
-    assert weakness([]) is None
+    assert find_weakness([nothing, nothing]) == "100% of the right values are 0"
+    assert find_weakness([nothing, something]) is None
+    assert find_weakness([]) is None
 
 
 def test_attention_records_the_fraction_of_saturated_queries() -> None:
@@ -88,11 +88,11 @@ def gradients(case: Case, dtype: str) -> Iterator[Reference]:
 def weak_checks(case: Case) -> Iterator[str]:
     """The weak checks of a case, in the default precision of each dtype."""
     place = Place("any", "cpu", {"einsum": ("einsum",), "attention": ("einsum",)}, ("eager",), tuple(DIRECTIONS))
-    for check in checks(case, [place]):
+    for check in iter_checks(case, [place]):
         dtype = check.dtype
         recipes = (designed.with_recipe(case, name) for name in designed.applicable_recipes(case, dtype))
         forwards = (forward(variant, dtype) for variant in (case, *recipes))
-        if reason := weakness(forwards if check.direction == "forward" else gradients(case, dtype)):
+        if reason := find_weakness(forwards if check.direction == "forward" else gradients(case, dtype)):
             yield f"{case.id} {dtype} {check.direction}: {reason}"
 
 

@@ -11,10 +11,10 @@ PRODUCT: dict[str, Any] = {"equation": "ij,jk->ik", "shapes": [[100, 200], [200,
 ATTENTION: dict[str, Any] = {"batch": 2, "q_len": 6, "kv_len": 10, "num_heads": 2, "head_dim": 4}
 
 
-def einsum(id: str = "einsum/test::case", **fields: Any) -> Case:
+def einsum_case(id: str = "einsum/test::case", **fields: Any) -> Case:
     return Case(id=id, name="case", file=Path("x.yaml"), line=1, config=EinsumConfig.model_validate(PRODUCT | fields))
 
 
-def attention(id: str = "attention/test::case", **fields: Any) -> Case:
+def attention_case(id: str = "attention/test::case", **fields: Any) -> Case:
     config = AttentionConfig.model_validate(ATTENTION | fields)
     return Case(id=id, name="case", file=Path("x.yaml"), line=1, config=config)
