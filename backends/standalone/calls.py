@@ -45,8 +45,6 @@ def traced(check: Check, operands: Mapping[str, Array], cotangent: Array | None)
     except Exception as error:
         _must_raise(check, operands, cotangent, error)
         raised = error
-        for line in body.lines[-1:]:
-            line.needed = True  # the call that raised
     wanted = frozenset().union(*map(names_in, outputs))
     lines, read = pruned(body, wanted)
     before, _ = pruned(setup, read)

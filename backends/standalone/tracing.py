@@ -49,8 +49,12 @@ class Recorder:
         reads = frozenset().union(*(names_in(part) for part in parts))
         name = self.name()
         line = Line(f"{name} = {text}", name, reads, needed=keep)
-        self.write(line)  # first, so that a call that raises is the last line
-        value = compute()
+        self.write(line)  # first, since computing may write lines, and may raise
+        try:
+            value = compute()
+        except Exception:
+            line.needed = True
+            raise
         if is_plain(value):
             self.blocks[-1].lines.remove(line)
             self.count -= name == f"t{self.count}"

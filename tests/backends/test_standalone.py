@@ -22,6 +22,7 @@ from specs.inputs import designed
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
 from tests.support import ROOT
+from tests.support.checks import framework
 from tests.support.planted_runs import write
 
 PRODUCT, MASKS = "cases/einsum/products.yaml::matrix_product", "cases/attention/masks.yaml"
@@ -180,13 +181,20 @@ def test_what_shows_only_in_all_numbers_together_has_no_program(
     assert "would find each of them right; run the check instead: pytest that" in capsys.readouterr().err
 
 
-def test_a_program_of_a_refusal_shows_the_refusal(tmp_path: Path) -> None:
-    ended = ran(
-        script(find_check("cases/invalid/syntax.yaml::arrow_doubled[numpy-cpu-einsum-eager-float32]", ROOT), ""),
-        tmp_path,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert "refused: ValueError" in ended.stdout
+@pytest.mark.parametrize(
+    "place",
+    [
+        "numpy-cpu-einsum-eager-float32",
+        "jax-cpu-einsum-jit-float32",  # raised inside of a function that is compiled
+        "torch-cpu-einsum-jit-float32",
+        "tensorflow-cpu-einsum-jit-float32",
+    ],
+)
+def test_a_program_of_a_refusal_shows_the_refusal(place: str, tmp_path: Path) -> None:
+    framework(place.partition("-")[0])
+    ended = ran(script(find_check(f"cases/invalid/einsum.yaml::size_mismatch[{place}]", ROOT), ""), tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "refused: " in ended.stdout
 
 
 def test_a_program_of_a_computation_that_raises_raises(tmp_path: Path) -> None:
