@@ -1,6 +1,6 @@
 """Command line: `python -m backends [NAME...] [--adapter FILE]` prints the declared precision of backends, as Markdown.
 
-Nothing is imported or computed; what a run observes stands in its summary (`reports.arithmetic`).
+No framework is imported and nothing is computed.  What a run observes is in its summary (`reports.arithmetic`).
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from backends.discovery import registry
 from specs.arithmetic.formats import DTYPES
 from specs.arithmetic.precision import declared_precision
 
-HEADS = ("kind", "device", "implementation", "mode", "dtype")
+COLUMNS = ("kind", "device", "implementation", "mode", "dtype")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0, or 2 for a backend that nothing is known of."""
+    """Print the tables; returns the exit code: 0, or 2 for an unknown backend."""
     parser = argparse.ArgumentParser(prog="python -m backends", description="The declared precision of backends.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these backends")
     parser.add_argument("--adapter", action="append", default=[], metavar="FILE", help="add what this file defines")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        added = [registry.add(file) for file in given.adapter]
+        added = [registry.add(file) for file in options.adapter]
     except registry.AdapterError as error:
         parser.error(str(error))
-    if unknown := [name for name in given.names if name not in registry.names()]:
+    if unknown := [name for name in options.names if name not in registry.names()]:
         parser.error(f"unknown backend {unknown[0]}; known: {', '.join(registry.names())}")
-    names = [*given.names, *added] or registry.names()
-    print("\n".join([*promises(), "", *exceptions(map(registry.declare, names))]))
+    names = [*options.names, *added] or registry.names()
+    print("\n".join([*dtype_table(), "", *declaration_table(map(registry.load_class, names))]))
     return 0
 
 
-def promises() -> Iterator[str]:
-    """What each dtype promises, where nothing else is declared."""
+def dtype_table() -> Iterator[str]:
+    """The precision that each dtype promises unless a backend declares otherwise."""
     table = {name: declared_precision(dtype).as_json() for name, dtype in DTYPES.items() if dtype.inexact}
     fields = list(next(iter(table.values())))
     yield "What a dtype promises:"
@@ -44,35 +44,35 @@ def promises() -> Iterator[str]:
     yield f"| dtype | {' | '.join(fields)} |"
     yield "|---" * (1 + len(fields)) + "|"
     for name, precision in table.items():
-        yield f"| {name} | {' | '.join(_word(precision[field]) for field in fields)} |"
+        yield f"| {name} | {' | '.join(_format_value(precision[field]) for field in fields)} |"
 
 
-def exceptions(backends: Iterable[type[Backend]]) -> Iterator[str]:
-    """What backends declare instead, and why; a line for rows that differ only in where they apply."""
+def declaration_table(backends: Iterable[type[Backend]]) -> Iterator[str]:
+    """What backends declare instead, and why; rows that differ only in where they apply share a line."""
     yield "What backends declare instead:"
     yield ""
-    yield f"| backend | {' | '.join(HEADS)} | precision | reason |"
-    yield "|---" * (3 + len(HEADS)) + "|"
+    yield f"| backend | {' | '.join(COLUMNS)} | precision | reason |"
+    yield "|---" * (3 + len(COLUMNS)) + "|"
     for backend in backends:
-        alike: dict[tuple[str, ...], list[Declaration]] = {}
+        groups: dict[tuple[str, ...], list[Declaration]] = {}
         for row in backend.rows():
-            told = ", ".join(f"{name} {_word(value)}" for name, value in row.formats.items())
-            alike.setdefault((row.kind, row.device, told, row.reason), []).append(row)
-        for (*_, told, reason), rows in alike.items():
-            for where in _grids(rows):
-                yield f"| {backend.name} | {' | '.join(where)} | {told} | {reason} |".replace("*", "\\*")
+            formats = ", ".join(f"{name} {_format_value(value)}" for name, value in row.formats.items())
+            groups.setdefault((row.kind, row.device, formats, row.reason), []).append(row)
+        for (*_, formats, reason), rows in groups.items():
+            for location in _locations(rows):
+                yield f"| {backend.name} | {' | '.join(location)} | {formats} | {reason} |".replace("*", "\\*")
 
 
-def _grids(rows: Sequence[Declaration]) -> Iterator[list[str]]:
-    """Where rows apply, as one line if every combination of their values is among them, else as a line each."""
-    columns = [list(dict.fromkeys(getattr(row, head) for row in rows)) for head in HEADS]
-    if math.prod(map(len, columns)) == len({tuple(getattr(row, head) for head in HEADS) for row in rows}):
+def _locations(rows: Sequence[Declaration]) -> Iterator[list[str]]:
+    """Where the rows apply: one line if they are the full product of their values, else a line for each row."""
+    columns = [list(dict.fromkeys(getattr(row, name) for row in rows)) for name in COLUMNS]
+    if math.prod(map(len, columns)) == len({tuple(getattr(row, name) for name in COLUMNS) for row in rows}):
         yield [", ".join(column) for column in columns]
     else:
-        yield from ([getattr(row, head) for head in HEADS] for row in rows)
+        yield from ([getattr(row, name) for name in COLUMNS] for row in rows)
 
 
-def _word(value: str | bool) -> str:
+def _format_value(value: str | bool) -> str:
     return value if isinstance(value, str) else "yes" if value else "no"
 
 

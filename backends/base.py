@@ -1,9 +1,9 @@
 """The contract between the suite and a framework.
 
-A backend is one class in one file.  Its class attributes say what it offers and are readable without the framework;
-an instance is the framework, imported.  Everything a backend computes goes through three steps that tests and modes
-vary independently: operands become tensors, a computation is built (and compiled if the mode asks), its result
-becomes an array again.
+A backend is one class in one file.  Its class attributes state what it offers and can be read without the framework;
+creating an instance imports the framework.  Every result takes three steps, which tests and modes vary independently:
+operands are converted to tensors, a computation is built (and compiled if the mode says so), and its result is
+converted back to an array.
 """
 
 from __future__ import annotations
@@ -34,17 +34,18 @@ from specs.verdict.direction import DIRECTIONS
 from specs.verdict.place import Place
 
 Computation = Callable[[Operands], Tensor]  # operands by name → result
-# operands, cotangent → gradients by the operand's name, None where the framework sees no connection
+# operands, cotangent → gradients by operand name; None for an operand that is not connected to the result
 Pullback = Callable[[Operands, Tensor], Mapping[str, Tensor | None]]
 AnyComputation = TypeVar("AnyComputation", bound=Callable[..., Any])
 
 
-PLACE = ("device", "implementation", "mode", "dtype")  # of a check, what a declaration can depend on beside its kind
+# The fields of a check on which a declaration can depend, besides the kind of its case
+PLACE_FIELDS = ("device", "implementation", "mode", "dtype")
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """One row of a backend's precision table: where it applies (glob patterns) and what differs from the default."""
+    """One row of a backend's precision table: what differs from the default, and where it applies (glob patterns)."""
 
     formats: Mapping[str, str | bool]
     kind: str = "*"
@@ -55,44 +56,44 @@ class Declaration:
     reason: str = field(default="", kw_only=True)
 
     def applies(self, check: Check) -> bool:
-        where = {"kind": check.case.kind, **{name: getattr(check, name) for name in PLACE}}
-        return all(fnmatchcase(value, getattr(self, name)) for name, value in where.items())
+        fields = {"kind": check.case.kind, **{name: getattr(check, name) for name in PLACE_FIELDS}}
+        return all(fnmatchcase(value, getattr(self, name)) for name, value in fields.items())
 
 
-def copied(array: Array) -> Array:
-    """A writable copy that lies in memory alike: aligned alike, with the same strides as long as they are positive."""
+def copy_array(array: Array) -> Array:
+    """A writable copy with the array's alignment (modulo 64 bytes) and, if all are positive, the same strides."""
     if not array.size or any(stride <= 0 for stride in array.strides):
         return np.array(array, order="C")
     last = sum((size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True))
     buffer = np.zeros(last + array.itemsize + 64, np.uint8)
     offset = (array.ctypes.data - buffer.ctypes.data) % 64
-    # An axis of one element has any stride for NumPy, but a framework may look at it
+    # NumPy allows any stride for an axis of one element, but a framework may look at it
     strides = None if array.flags.c_contiguous else array.strides
-    own: Array = np.ndarray(array.shape, array.dtype, buffer, offset, strides)
-    own[...] = array
-    return own
+    copy: Array = np.ndarray(array.shape, array.dtype, buffer, offset, strides)
+    copy[...] = array
+    return copy
 
 
 class Backend(ABC):
-    """One framework.  Instantiating it imports the framework and raises ImportError where that is impossible.
+    """One framework.  Instantiating it imports the framework, and raises ImportError where that is impossible.
 
-    Its modules are taken of the `framework` that it is made with, and of nothing else.
+    It takes its modules from the `framework` that it is created with, and from nowhere else.
 
-    name             how people ask for it; also the file's name
+    name             the name used on the command line; also the file's name
     distribution     the package whose version is reported
     related          other packages whose versions can change results
-    implementations  for each kind, the ways this backend offers to compute a case, in order
-    on_request       of these, implementations that run only where a case or the command line names them
+    implementations  for each kind of case the names of its implementations, in order
+    on_request       those implementations that run only where a case or the command line names them
     formulations     the class of each attention implementation
-    modes            how a computation can be executed; of these `default_modes` are run unless others are asked for
-    declarations     precision table: rows that apply are merged in order over what the dtype promises
-    differentiates   whether it can take gradients; if so, `pullback` is overridden
-    variables        environment variables without which an implementation is not offered, and their values
-    conjugates       whether a gradient of complex numbers is that of steepest descent, conjugate to the transpose of
-                     the derivative which the project holds (`specs.reference.einsum_gradient`)
-    quiet            whether a framework's chatter while it starts is kept from stderr
-    framework        of an instance: the modules that it computes with
-    primitives       of an instance: what the formulations need of the framework
+    modes            how a computation can be executed; `default_modes` run unless others are requested
+    declarations     precision table: the rows that apply override, in order, what the dtype promises
+    differentiates   whether it can compute gradients; if so, `pullback` is overridden
+    variables        for an implementation the environment variables that it needs, with their values
+    conjugates       whether its gradient of complex numbers is that for steepest descent, the conjugate of what the
+                     project uses, the transpose of the derivative (`specs.reference.einsum_gradient`)
+    quiet            whether what the framework logs while it starts is kept from stderr
+    framework        instance attribute: the modules that it computes with
+    primitives       instance attribute: the functions that attention formulations need from the framework
     """
 
     name: ClassVar[str]
@@ -112,86 +113,88 @@ class Backend(ABC):
 
     framework: Framework = INSTALLED
     primitives: Primitives
-    _built: Mapping[object, Computation] = {}  # the last computation, for a check runs one on several inputs
+    _last_computation: Mapping[object, Computation] = {}  # by its key; a check runs one computation on several inputs
 
     def __init__(self, framework: Framework = INSTALLED) -> None:
         self.framework = framework
 
     @classmethod
     def version(cls) -> str:
-        """Installed version, read without importing; "unknown" where the distribution has no metadata."""
+        """The installed version, read without importing; "unknown" where the distribution has no metadata."""
         try:
             return version(cls.distribution)
         except PackageNotFoundError:
             return "unknown"
 
     @classmethod
-    def distinct(cls, config: Config, implementation: str, device: str) -> bool:
-        """Whether an implementation computes `config` in a way of its own.
+    def is_distinct(cls, config: Config, implementation: str, device: str) -> bool:
+        """Whether an implementation computes `config` differently from all others.
 
-        Where another one is by construction the same there is nothing to learn from it, and no check is made.
+        One that is the same as another by construction shows nothing new, so it gets no check.
         """
         if isinstance(config, EinsumConfig):
             return cls.distinct_einsums(config, device).get(implementation, True)
-        return implementation not in cls.formulations or cls.formulations[implementation].distinct(config)
+        return implementation not in cls.formulations or cls.formulations[implementation].is_distinct(config)
 
     @classmethod
     def distinct_einsums(cls, config: EinsumConfig, device: str) -> Mapping[str, bool]:
-        """The implementations of einsum that are distinct for some equations only, and whether they are for this."""
+        """For implementations of einsum that are distinct for some equations only: whether they are for this one."""
         return {}
 
-    # What it can do -----------------------------------------------------------------------------------------------
+    # Capabilities -------------------------------------------------------------------------------------------------
 
     @classmethod
-    def offered(cls, kind: str, device: str) -> tuple[str, ...]:
-        """The implementations for a kind of case that exist on a device."""
+    def implementations_on(cls, kind: str, device: str) -> tuple[str, ...]:
+        """The implementations of a kind of case that exist on a device."""
         names = cls.implementations[kind]
         if kind != "attention":
             return names
-        return tuple(name for name in names if any(fnmatchcase(device, at) for at in cls._devices_of(name)))
-
-    @classmethod
-    def place(cls, device: str) -> Place:
-        """What is computed on a device unless something else is asked for."""
-        return Place(
-            backend=cls.name,
-            device=device,
-            implementations={kind: cls.offered(kind, device) for kind in cls.implementations},
-            modes=cls.default_modes,
-            directions=tuple(DIRECTIONS) if cls.differentiates else ("forward",),
-            on_request=cls.on_request,
-            distinct=cls.distinct,
+        return tuple(
+            name for name in names if any(fnmatchcase(device, pattern) for pattern in cls._device_patterns(name))
         )
 
     @classmethod
-    def _devices_of(cls, implementation: str) -> tuple[str, ...]:
+    def place(cls, device: str) -> Place:
+        """What is computed on a device by default."""
+        return Place(
+            backend=cls.name,
+            device=device,
+            implementations={kind: cls.implementations_on(kind, device) for kind in cls.implementations},
+            modes=cls.default_modes,
+            directions=tuple(DIRECTIONS) if cls.differentiates else ("forward",),
+            on_request=cls.on_request,
+            distinct=cls.is_distinct,
+        )
+
+    @classmethod
+    def _device_patterns(cls, implementation: str) -> tuple[str, ...]:
         return cls.formulations[implementation].devices if implementation in cls.formulations else ("*",)
 
     @abstractmethod
     def devices(self) -> list[str]:
-        """Every place this framework can compute on here: `cpu`, `cuda:0`, `mps`, `tpu:0`."""
+        """Every device of this machine that the framework can use: `cpu`, `cuda:0`, `mps`, `tpu:0`."""
 
     @abstractmethod
     def dtypes(self, device: str) -> frozenset[str]:
-        """Names of the element types that a tensor on `device` can have."""
+        """Names of the dtypes that a tensor on `device` can have."""
 
     def unsupported(self, check: Check) -> str | None:
-        """Why this backend has no such computation, or None.  Declared knowledge: nothing is tried."""
+        """Why this backend cannot compute the check; None if it can.  This is declared: nothing is tried."""
         config = check.case.config
-        given = getattr(config, "operand_dtypes", None) or ()
-        if lacking := [name for name in (check.dtype, *given) if name not in self.dtypes(check.device)]:
-            return f"{self.name} has no {lacking[0]} on {check.device}"
+        dtypes = (check.dtype, *(getattr(config, "operand_dtypes", None) or ()))
+        if missing := [name for name in dtypes if name not in self.dtypes(check.device)]:
+            return f"{self.name} has no {missing[0]} on {check.device}"
         if isinstance(config, AttentionConfig) and check.implementation in self.formulations:
             return self.formulations[check.implementation].unsupported(config, check)
         return None
 
     @classmethod
     def rows(cls) -> tuple[Declaration, ...]:
-        """The precision table as it holds on this machine, read without importing."""
+        """The precision table for this machine, read without importing."""
         return cls.declarations
 
     def precision(self, check: Check) -> Precision:
-        """The precision declared for a check of a floating or complex dtype."""
+        """The precision declared for a check of a floating-point or complex dtype."""
         merged: dict[str, str | bool] = {}
         for row in self.rows():
             if row.applies(check):
@@ -202,37 +205,37 @@ class Backend(ABC):
         """Settings of the framework that change numerics, as plain JSON values."""
         return {}
 
-    def keep_compiled(self, folder: Path) -> None:  # noqa: B027 - most have nothing to keep
-        """Keep what is compiled in `folder`, for other processes and later sessions, where the framework can."""
+    def keep_compiled(self, folder: Path) -> None:  # noqa: B027 - most frameworks cannot do this
+        """Cache compiled programs in `folder`, for other processes and later sessions, if the framework can."""
 
     # Tensors ------------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def from_numpy(self, array: Array, device: str) -> Tensor:
-        """The same bits as a tensor of the framework on `device`, bfloat16 and subnormals included.
+        """The array as a tensor on `device`, bit for bit, including bfloat16 and subnormal numbers.
 
-        Where the framework's tensors have strides they are the array's.
+        If the framework's tensors have strides, they are those of the array.
         """
 
     @abstractmethod
     def to_numpy(self, tensor: Tensor) -> Array:
-        """The same bits as a NumPy array (bfloat16 as ml_dtypes.bfloat16); waits until they are computed."""
+        """The tensor as a NumPy array, bit for bit (bfloat16 as ml_dtypes.bfloat16); waits until it is computed."""
 
     # Computation --------------------------------------------------------------------------------------------------
 
     def on(self, device: str) -> AbstractContextManager[object]:
-        """Where a framework chooses the device itself, `device` for everything within."""
+        """A context in which `device` is used, for frameworks that otherwise choose the device themselves."""
         return nullcontext()
 
     def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
-        """The contraction as a function of the operands, taken in their order."""
+        """The contraction as a function of the operands, which keep their order."""
         return Contraction(self.primitives.einsum, config.equation)
 
     def attention(self, config: AttentionConfig, implementation: str) -> Computation:
-        """Attention as a function of the operands by name (`specs.case.shapes.attention_shapes` lists them)."""
+        """Attention as a function of the operands by name (listed by `specs.case.shapes.attention_shapes`)."""
         return self.formulations[implementation](self.primitives, config)
 
-    def compiled(self, computation: AnyComputation, check: Check) -> AnyComputation:
+    def compile(self, computation: AnyComputation, check: Check) -> AnyComputation:
         """The computation as the check's mode executes it."""
         if check.mode == "eager":
             return computation
@@ -244,34 +247,35 @@ class Backend(ABC):
         return self.attention(config, implementation)
 
     def run(self, check: Check, operands: Mapping[str, Array]) -> Array:
-        """The result of a check's case on these operands, as an array.  Whatever the framework raises, it raises."""
+        """The result of a check's case on these operands, as an array.  Exceptions of the framework are passed on."""
         tensors = {name: self.from_numpy(array, check.device) for name, array in operands.items()}
-        built = (check.case, check.implementation, check.mode)
-        if built not in self._built:
-            self._built = {built: self.compiled(self.computation(check.case.config, check.implementation), check)}
+        key = (check.case, check.implementation, check.mode)
+        if key not in self._last_computation:
+            computation = self.computation(check.case.config, check.implementation)
+            self._last_computation = {key: self.compile(computation, check)}
         with self.on(check.device):
-            return self.to_numpy(self._built[built](tensors))
+            return self.to_numpy(self._last_computation[key](tensors))
 
     def pullback(self, computation: Computation, variables: Sequence[str], check: Check) -> Pullback:
-        """The vector-Jacobian product of `computation` by `variables`, as the check's mode executes it."""
+        """The vector-Jacobian product of `computation` with respect to `variables`, as the check's mode executes it."""
         raise NotImplementedError(f"{self.name} does not differentiate")
 
     def gradient(self, check: Check, operands: Mapping[str, Array], cotangent: Array) -> dict[str, Array]:
         """Gradient of sum(cotangent * result) for each floating or complex operand, in the project's convention.
 
-        Operands that the framework sees no connection to are left out.  Whatever the framework raises, it raises.
+        Operands that are not connected to the result are left out.  Exceptions of the framework are passed on.
         """
         variables = differentiable(operands)
         tensors = {name: self.from_numpy(array, check.device) for name, array in operands.items()}
-        pulled = self.pullback(self.computation(check.case.config, check.implementation), variables, check)
+        pullback = self.pullback(self.computation(check.case.config, check.implementation), variables, check)
         with self.on(check.device):
-            found = pulled(tensors, self.from_numpy(self.own_convention(cotangent), check.device))
+            gradients = pullback(tensors, self.from_numpy(self.convert_convention(cotangent), check.device))
             return {
-                name: self.own_convention(self.to_numpy(gradient))
-                for name, gradient in found.items()
+                name: self.convert_convention(self.to_numpy(gradient))
+                for name, gradient in gradients.items()
                 if gradient is not None
             }
 
-    def own_convention(self, values: Array) -> Array:
-        """Between the project's gradients of complex numbers and this framework's, either way."""
+    def convert_convention(self, values: Array) -> Array:
+        """Convert complex gradients between the project's convention and the framework's, in either direction."""
         return np.asarray(np.conj(values)) if self.conjugates and np.iscomplexobj(values) else values

@@ -16,7 +16,7 @@ from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.jax import CudnnAttention, DotProductAttention
 from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.hosts.keras import FUSED_KERAS, UNFUSED_KERAS, KerasHost
-from backends.parts.contraction import Contraction, too_long_a_search
+from backends.parts.contraction import Contraction, search_limitation
 from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
@@ -29,7 +29,7 @@ EINSUMS: dict[str, dict[str, Any]] = {
     "einsum-optimal": {"optimize": "optimal"},
     "einsum-highest": {"precision": "highest"},
 }
-# What JAX's own tests leave out there: supported_dtypes in jax/_src/test_util.py
+# Left out on TPUs by JAX's own tests: supported_dtypes in jax/_src/test_util.py
 NOT_ON_TPU = frozenset({"float64", "complex128", "int64", "uint64"})
 
 
@@ -82,22 +82,22 @@ class Jax(KerasHost):
 
     def __init__(self, framework: Framework = INSTALLED) -> None:
         super().__init__(framework)
-        # Several workers share a GPU; JAX would take three quarters of its memory at once
+        # Several workers share a GPU; by default JAX takes three quarters of its memory at once
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         jax, jnp, backend = (framework[name] for name in ("jax", "jax.numpy", "jax.extend.backend"))
         self.jax = jax
         self.jax.config.update("jax_enable_x64", True)  # without it 64-bit types silently become 32 bits wide
-        # Early versions tell of the default platform only
+        # Early versions list the default platform only
         platforms = backend.backends() if hasattr(backend, "backends") else [jax.default_backend()]
-        # Only local devices: on several hosts each has its own
-        found = (device for platform in platforms for device in jax.local_devices(backend=platform))
-        self.places = {_name(device): device for device in found}
+        # Only local devices: with several hosts each has its own
+        devices = (device for platform in platforms for device in jax.local_devices(backend=platform))
+        self.devices_by_name = {_device_name(device): device for device in devices}
         self.primitives = Primitives(
             einsum=jnp.einsum,
-            permute=jnp.transpose,
+            permute_dims=jnp.transpose,
             reshape=jnp.reshape,
-            spread=jnp.broadcast_to,
-            join=jnp.concatenate,
+            broadcast_to=jnp.broadcast_to,
+            concat=jnp.concatenate,
             repeat=jnp.repeat,
             where=jnp.where,
             any=lambda x, axis: jnp.any(x, axis, keepdims=True),
@@ -111,13 +111,13 @@ class Jax(KerasHost):
     @classmethod
     def distinct_einsums(cls, config: EinsumConfig, device: str) -> Mapping[str, bool]:
         return {
-            "einsum-unoptimized": config.operand_count > 2,  # below that there is one path
-            "einsum-optimal": config.operand_count > 4,  # up to there the default, auto, is optimal
-            "einsum-highest": device != "cpu",  # which has one precision
+            "einsum-unoptimized": config.operand_count > 2,  # with two there is only one path
+            "einsum-optimal": config.operand_count > 4,  # up to four the default, auto, is optimal
+            "einsum-highest": device != "cpu",  # the CPU has only one precision
         }
 
     def devices(self) -> list[str]:
-        return sorted(self.places)
+        return sorted(self.devices_by_name)
 
     def dtypes(self, device: str) -> frozenset[str]:
         return frozenset(DTYPES) - (NOT_ON_TPU if device.startswith("tpu") else frozenset())
@@ -125,7 +125,7 @@ class Jax(KerasHost):
     def unsupported(self, check: Check) -> str | None:
         config = check.case.config
         if isinstance(config, EinsumConfig) and check.implementation == "einsum-optimal":
-            return too_long_a_search(config) or super().unsupported(check)
+            return search_limitation(config) or super().unsupported(check)
         return super().unsupported(check)
 
     def settings(self) -> dict[str, Any]:
@@ -139,27 +139,28 @@ class Jax(KerasHost):
         }
 
     def keep_compiled(self, folder: Path) -> None:
-        """JAX's own key is made of the program, the versions, the flags and the devices; here it is the processor too.
+        """Use JAX's compilation cache, in a subfolder for this kind of processor.
 
-        XLA compiles for what the processor has, and would load a program for another one with no more than a warning.
+        JAX's own keys hold the program, versions, flags and devices.  XLA also compiles for the processor's features,
+        and would load a program made for another processor with no more than a warning.
         """
-        own = folder / hashlib.sha256(_processor().encode()).hexdigest()[:16]
-        with suppress(OSError):  # without it everything is compiled, as if there were no cache
-            own.mkdir(parents=True, exist_ok=True)
-        if os.access(own, os.W_OK):
-            self.jax.config.update("jax_compilation_cache_dir", str(own))
+        subfolder = folder / hashlib.sha256(_describe_processor().encode()).hexdigest()[:16]
+        with suppress(OSError):  # without the folder everything is compiled, as if there were no cache
+            subfolder.mkdir(parents=True, exist_ok=True)
+        if os.access(subfolder, os.W_OK):
+            self.jax.config.update("jax_compilation_cache_dir", str(subfolder))
             self.jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
             self.jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
     def from_numpy(self, array: Array, device: str) -> Tensor:
-        own = np.array(array)  # a copy: on the CPU an array would often share its memory
-        return self.jax.device_put(own, self.places[device])
+        copy = np.array(array)  # because on the CPU device_put often shares the memory of an array
+        return self.jax.device_put(copy, self.devices_by_name[device])
 
     def to_numpy(self, tensor: Tensor) -> Array:
         return np.asarray(tensor)
 
     def on(self, device: str) -> AbstractContextManager[object]:
-        return self.jax.default_device(self.places[device])
+        return self.jax.default_device(self.devices_by_name[device])
 
     def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
         options = EINSUMS[implementation]
@@ -167,32 +168,32 @@ class Jax(KerasHost):
             options = options | {"preferred_element_type": DTYPES[config.requested_dtype].numpy}
         return Contraction(self.jax.numpy.einsum, config.equation, tuple(options.items()))
 
-    def compiled(self, computation: AnyComputation, check: Check) -> AnyComputation:
+    def compile(self, computation: AnyComputation, check: Check) -> AnyComputation:
         if check.mode != "jit":
-            return super().compiled(computation, check)
+            return super().compile(computation, check)
         return self.jax.jit(computation)
 
     def pullback(self, computation: Computation, variables: Sequence[str], check: Check) -> Pullback:
-        def pulled(operands: Operands, cotangent: Tensor) -> Mapping[str, Tensor | None]:
+        def pull_back(operands: Operands, cotangent: Tensor) -> Mapping[str, Tensor | None]:
             def of_variables(varied: Operands) -> Tensor:
                 return computation({**operands, **varied})
 
             _, transposed = self.jax.vjp(of_variables, {name: operands[name] for name in variables})
-            (found,) = transposed(cotangent)
-            return found
+            (gradients,) = transposed(cotangent)
+            return gradients
 
-        return self.compiled(pulled, check)
+        return self.compile(pull_back, check)
 
 
-def _processor() -> str:
-    """What tells one kind of processor from another."""
-    with suppress(OSError), open("/proc/cpuinfo") as told:
-        return "".join(sorted({line for line in told if line.startswith(("model name", "flags", "Features"))}))
+def _describe_processor() -> str:
+    """A text that differs between kinds of processors."""
+    with suppress(OSError), open("/proc/cpuinfo") as cpuinfo:
+        return "".join(sorted({line for line in cpuinfo if line.startswith(("model name", "flags", "Features"))}))
     return f"{platform.machine()} {platform.processor()}"
 
 
-def _name(device: Any) -> str:
-    """`cpu`, `cuda:0`, `rocm:0`, `tpu:0`: as the other backends name the same place."""
+def _device_name(device: Any) -> str:
+    """`cpu`, `cuda:0`, `rocm:0`, `tpu:0`: the name that other backends give to the same device."""
     kind = device.platform
     if kind == "gpu":
         kind = "rocm" if "rocm" in device.client.platform_version.lower() else "cuda"

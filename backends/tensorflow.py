@@ -1,4 +1,4 @@
-"""TensorFlow on the CPU and on GPUs, and Keras on it unless that runs on another framework."""
+"""TensorFlow on the CPU and on GPUs, and Keras unless that runs on another framework."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from specs.verdict.check import Check
 
 # For any other type 2.21 answers "No OpKernel was registered to support Op 'Einsum'", XLA too, whatever the equation
 EINSUM_KERNELS = {"bfloat16", "complex128", "complex64", "float16", "float32", "float64", "int32", "int64"}
-# What computes bfloat16 on a CPU without AVX-512, where oneDNN does not (IsDataTypeSupportedByOneDNNOnThisCPU in
+# Without AVX-512 a CPU computes bfloat16 with Eigen instead of oneDNN (IsDataTypeSupportedByOneDNNOnThisCPU in
 # https://github.com/tensorflow/tensorflow/blob/v2.21.0/tensorflow/core/graph/mkl_graph_util.h)
 TRUNCATING = ("keras", "matmul", "keras-dense")
 EIGEN_BFLOAT16 = tuple(
@@ -93,20 +93,20 @@ class TensorFlow(KerasHost):
         os.environ.setdefault(VARIABLE, DEFAULT_HOST)  # now: importing tensorflow can import keras
         if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # importing JAX sets 1
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        with _stderr_kept_back() if self.quiet else nullcontext():
+        with _suppress_stderr() if self.quiet else nullcontext():
             tf = self.tf = framework["tensorflow"]
             gpus = tf.config.list_physical_devices("GPU")
-        self.places = {"cpu": "/CPU:0"}
+        self.device_names = {"cpu": "/CPU:0"}
         for i, gpu in enumerate(gpus):
-            self.places[f"cuda:{i}"] = f"/GPU:{i}"
-            # Several workers share it; TensorFlow would take all of its memory at once
+            self.device_names[f"cuda:{i}"] = f"/GPU:{i}"
+            # Several workers share it; by default TensorFlow takes all of its memory at once
             tf.config.experimental.set_memory_growth(gpu, True)
         self.primitives = Primitives(
             einsum=tf.einsum,
-            permute=tf.transpose,
+            permute_dims=tf.transpose,
             reshape=tf.reshape,
-            spread=tf.broadcast_to,
-            join=tf.concat,
+            broadcast_to=tf.broadcast_to,
+            concat=tf.concat,
             repeat=tf.repeat,
             where=tf.where,
             any=lambda x, axis: tf.reduce_any(x, axis, keepdims=True),
@@ -118,7 +118,7 @@ class TensorFlow(KerasHost):
         )
 
     def devices(self) -> list[str]:
-        return list(self.places)
+        return list(self.device_names)
 
     def dtypes(self, device: str) -> frozenset[str]:
         return frozenset(DTYPES)
@@ -160,48 +160,51 @@ class TensorFlow(KerasHost):
         return np.asarray(tensor.numpy())
 
     def on(self, device: str) -> AbstractContextManager[object]:
-        return self.tf.device(self.places[device])
+        return self.tf.device(self.device_names[device])
 
-    def compiled(self, computation: AnyComputation, check: Check) -> AnyComputation:
+    def compile(self, computation: AnyComputation, check: Check) -> AnyComputation:
         if check.mode not in ("jit", "xla"):
-            return super().compiled(computation, check)
-        # As a new object each: TensorFlow warns of retracing when functions made at one line are traced often
+            return super().compile(computation, check)
+        # A new object each time: TensorFlow warns of retracing when functions made at one line are traced often
         fresh = partial(computation)
         return self.tf.function(fresh, autograph=False, jit_compile=check.mode == "xla")
 
     def pullback(self, computation: Computation, variables: Sequence[str], check: Check) -> Pullback:
-        def pulled(operands: Operands, cotangent: Tensor) -> Mapping[str, Tensor | None]:
+        def pull_back(operands: Operands, cotangent: Tensor) -> Mapping[str, Tensor | None]:
             inputs = {name: operands[name] for name in variables}
             with self.tf.GradientTape() as tape:
                 tape.watch(inputs)
                 result = computation(operands)
-            found = tape.gradient(result, inputs, output_gradients=cotangent)
-            # A gradient of what was gathered is IndexedSlices until it is asked for as a tensor
-            return {name: None if x is None else self.tf.convert_to_tensor(x) for name, x in found.items()}
+            gradients = tape.gradient(result, inputs, output_gradients=cotangent)
+            # The gradient of tf.gather is IndexedSlices until it is converted to a tensor
+            return {name: None if x is None else self.tf.convert_to_tensor(x) for name, x in gradients.items()}
 
-        return self.compiled(pulled, check)
+        return self.compile(pull_back, check)
 
 
 @cache
 def has_avx512() -> bool:
-    """As NumPy sees the CPU; it names the features AVX512…, and since 2.4 their sum X86_V4."""
-    simd: Any = np.show_config(mode="dicts")
-    found = simd["SIMD Extensions"].get("found", [])
-    return any(name.startswith("AVX512") or name == "X86_V4" for name in found)
+    """Whether NumPy finds AVX-512 on this CPU, as a feature AVX512… or, since 2.4, as their sum X86_V4."""
+    build: Any = np.show_config(mode="dicts")
+    features = build["SIMD Extensions"].get("found", [])
+    return any(name.startswith("AVX512") or name == "X86_V4" for name in features)
 
 
 @contextmanager
-def _stderr_kept_back() -> Iterator[None]:
-    """Drop what an import logs to file descriptor 2, where absl writes before it can be configured, unless it fails."""
+def _suppress_stderr() -> Iterator[None]:
+    """Drop what is logged to file descriptor 2, unless an exception is raised.
+
+    absl writes there before it can be configured.
+    """
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
         try:
             yield
         except BaseException:
-            kept.seek(0)
-            os.write(stderr, kept.read())
+            log.seek(0)
+            os.write(stderr, log.read())
             raise
         finally:
             sys.stderr.flush()

@@ -24,9 +24,9 @@ from backends.attention.torch_multihead import (
     MultiheadAttention,
     MultiheadAttentionWithWeights,
 )
-from backends.base import AnyComputation, Computation, Declaration, Pullback, copied
+from backends.base import AnyComputation, Computation, Declaration, Pullback, copy_array
 from backends.hosts.keras import FUSED_KERAS, KerasHost
-from backends.parts.contraction import Contraction, has_sublists, interleaved
+from backends.parts.contraction import Contraction, has_sublists, interleave
 from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
@@ -34,7 +34,7 @@ from specs.case.einsum import EinsumConfig
 from specs.verdict import processor
 from specs.verdict.check import Check
 
-# On processors that have instructions for them: VDPBF16PS and TDPBF16PS read subnormal numbers as 0 and return none
+# On processors with such instructions: VDPBF16PS and TDPBF16PS read subnormal numbers as 0 and return none
 BFLOAT16_PRODUCTS = (
     Declaration(
         {"flushes": True},
@@ -96,14 +96,14 @@ class Torch(KerasHost):
     def __init__(self, framework: Framework = INSTALLED) -> None:
         super().__init__(framework)
         torch = self.torch = framework["torch"]
-        self.opt_einsum = framework["torch.backends.opt_einsum"]  # of itself torch 2.4 does not import it
+        self.opt_einsum = framework["torch.backends.opt_einsum"]  # torch 2.4 does not import it by itself
         self.primitives = Primitives(
             einsum=torch.einsum,
-            permute=torch.permute,
+            permute_dims=torch.permute,
             reshape=torch.reshape,
-            spread=torch.broadcast_to,
-            # Slices of one feature look like images to cat, which puts the heads innermost: fused kernels refuse that
-            join=lambda tensors, axis: torch.cat(tensors, axis).contiguous(),
+            broadcast_to=torch.broadcast_to,
+            # cat takes slices of one feature for images (channels last) and puts heads innermost: fused kernels refuse
+            concat=lambda tensors, axis: torch.cat(tensors, axis).contiguous(),
             repeat=torch.repeat_interleave,
             where=torch.where,
             any=lambda x, axis: torch.any(x, axis, keepdim=True),
@@ -117,7 +117,7 @@ class Torch(KerasHost):
     @classmethod
     def distinct_einsums(cls, config: EinsumConfig, device: str) -> Mapping[str, bool]:
         return {
-            "einsum-unoptimized": config.operand_count > 2,  # below that there is one path
+            "einsum-unoptimized": config.operand_count > 2,  # with two there is only one path
             "einsum-sublists": has_sublists(config.equation, config.operand_count),
         }
 
@@ -149,7 +149,7 @@ class Torch(KerasHost):
         return {
             "opt_einsum": self.opt_einsum.is_available() and self.opt_einsum.strategy,
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
-            # Newer versions have a setting of their own, and reading the old one after the new was set is an error
+            # Newer versions have a new setting, and reading the old one after the new one was set is an error
             "cuda_float32": matmul.fp32_precision if hasattr(matmul, "fp32_precision") else matmul.allow_tf32,
             "cuda_float16_reduced_precision": str(matmul.allow_fp16_reduced_precision_reduction),
             "cuda_bfloat16_reduced_precision": str(matmul.allow_bf16_reduced_precision_reduction),
@@ -161,10 +161,10 @@ class Torch(KerasHost):
         }
 
     def from_numpy(self, array: Array, device: str) -> Tensor:
-        own = copied(array)  # torch warns of read-only memory and refuses negative strides
-        if own.dtype == ml_dtypes.bfloat16:
-            return self.torch.from_numpy(own.view(np.int16)).view(self.torch.bfloat16).to(device)
-        return self.torch.from_numpy(own).to(device)
+        copy = copy_array(array)  # torch warns of read-only memory and refuses negative strides
+        if copy.dtype == ml_dtypes.bfloat16:
+            return self.torch.from_numpy(copy.view(np.int16)).view(self.torch.bfloat16).to(device)
+        return self.torch.from_numpy(copy).to(device)
 
     def to_numpy(self, tensor: Tensor) -> Array:
         tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
@@ -175,32 +175,32 @@ class Torch(KerasHost):
     def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
         torch = self.torch
 
-        def of_sublists(equation: str, *operands: Tensor) -> Tensor:
-            return torch.einsum(*interleaved(equation, operands))
+        def from_sublists(equation: str, *operands: Tensor) -> Tensor:
+            return torch.einsum(*interleave(equation, operands))
 
         def unoptimized(equation: str, *operands: Tensor) -> Tensor:
-            """From left to right, whether or not opt_einsum is installed."""
+            """Contract from left to right, whether or not opt_einsum is installed."""
             with self.opt_einsum.flags(enabled=False):
                 return torch.einsum(equation, *operands)
 
-        ways = {"einsum": torch.einsum, "einsum-unoptimized": unoptimized, "einsum-sublists": of_sublists}
-        return Contraction(ways[implementation], config.equation)
+        functions = {"einsum": torch.einsum, "einsum-unoptimized": unoptimized, "einsum-sublists": from_sublists}
+        return Contraction(functions[implementation], config.equation)
 
-    def compiled(self, computation: AnyComputation, check: Check) -> AnyComputation:
+    def compile(self, computation: AnyComputation, check: Check) -> AnyComputation:
         if check.mode != "jit":
-            return super().compiled(computation, check)
-        # All cases share the formulations' code, and after 8 compilations of one function torch would run it eagerly
+            return super().compile(computation, check)
+        # All cases share the code of a formulation, and after 8 compilations of one function torch runs it eagerly
         self.torch.compiler.reset()
         return self.torch.compile(computation, fullgraph=True, dynamic=False)
 
     def pullback(self, computation: Computation, variables: Sequence[str], check: Check) -> Pullback:
-        forward = self.compiled(computation, check)  # compiling it compiles its gradient too
+        forward = self.compile(computation, check)  # this compiles its gradient too
 
-        def pulled(operands: Operands, cotangent: Tensor) -> Mapping[str, Tensor | None]:
+        def pull_back(operands: Operands, cotangent: Tensor) -> Mapping[str, Tensor | None]:
             for name in variables:
                 operands[name].requires_grad_()
             inputs = [operands[name] for name in variables]
-            found = self.torch.autograd.grad(forward(operands), inputs, cotangent, allow_unused=True)
-            return dict(zip(variables, found, strict=True))
+            gradients = self.torch.autograd.grad(forward(operands), inputs, cotangent, allow_unused=True)
+            return dict(zip(variables, gradients, strict=True))
 
-        return pulled
+        return pull_back

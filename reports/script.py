@@ -110,7 +110,7 @@ def find_check(id: str, root: Path) -> Check:
         cases = load(root / file, root)
     except (OSError, CaseFileError) as error:
         raise ScriptError(f"{id}: its cases cannot be read: {error}") from error
-    declared = registry.declare(place_parts[0])
+    declared = registry.load_class(place_parts[0])
     place = Place(place_parts[0], place_parts[1], dict(declared.implementations), declared.modes, tuple(DIRECTIONS))
     match = next((check for case in cases for check in iter_checks(case, [place]) if check.name == name), None)
     if match is None:

@@ -108,7 +108,7 @@ def _backends(requirements: Sequence[Requirement], arguments: Sequence[str]) -> 
     if requested:
         return list(dict.fromkeys(requested))
     packages = {canonicalize_name(requirement.name) for requirement in requirements}
-    own = [name for name in registry.names() if canonicalize_name(registry.declare(name).distribution) in packages]
+    own = [name for name in registry.names() if canonicalize_name(registry.load_class(name).distribution) in packages]
     backends = own or [name for name in registry.names() if packages & set(_packages(name))]
     if not backends:
         raise UpgradeError(
@@ -119,7 +119,7 @@ def _backends(requirements: Sequence[Requirement], arguments: Sequence[str]) -> 
 
 def _packages(backend: str) -> list[str]:
     """The distributions that a backend's results depend on."""
-    declared = registry.declare(backend)
+    declared = registry.load_class(backend)
     return [canonicalize_name(name) for name in (declared.distribution, *declared.related)]
 
 

@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except (ValueError, RunError) as error:
         raise pytest.UsageError(str(error)) from error
     known = registry.names()
-    offers = [registry.declare(name) for name in known]
+    offers = [registry.load_class(name) for name in known]
     refuse_unknown("backend", option.backend, known)
     refuse_unknown("require", option.require, [*known, "all"])
     refuse_unknown("dtype", option.dtype, DTYPES)

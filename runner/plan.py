@@ -102,7 +102,7 @@ def plan(config: pytest.Config, findings: Mapping[str, Finding]) -> Plan:
     return Plan(
         _places(findings, config.option),
         participants={
-            name: Participant(registry.declare(name), finding.version, _deviations(name), added.get(name))
+            name: Participant(registry.load_class(name), finding.version, _deviations(name), added.get(name))
             for name, finding in findings.items()
         },
         backend=_backends(config),
@@ -138,7 +138,7 @@ def _places(findings: Mapping[str, Finding], option: Any) -> list[Place]:
             on_request=place.on_request - frozenset(option.implementation),
         )
         for name in asked(option.backend, findings)
-        for backend in [registry.declare(name)]
+        for backend in [registry.load_class(name)]
         for place in map(backend.place, asked(option.device, findings[name].devices))
     ]
 

@@ -1,7 +1,7 @@
 """Attention as people write it by hand, once for every framework.
 
-There are two formulations, because people write two: `Einsum` with labels in the layout the tensors have, and
-`Matmul`, which first permutes to (batch, heads, sequence, features).
+There are two formulations, because people write two: `Einsum`, with labels in the tensors' own layout, and `Matmul`,
+which first permutes to (batch, heads, sequence, features).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 from backends.attention.base import Attention
 from backends.attention.heads import HEADS
 from backends.attention.layout import EQUATIONS
-from backends.attention.visibility import VISIBILITY, both
+from backends.attention.visibility import VISIBILITY, intersect
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.case.shapes import attention_shapes
 
 
 class ByHand(Attention, ABC):
-    """The formula, step by step; subclasses say how its two products are written."""
+    """The formula, step by step; subclasses define how its two products are written."""
 
     understands = (
         HEADS
@@ -28,84 +28,89 @@ class ByHand(Attention, ABC):
         | {"num_kv_heads", "value_dim", "scale", "scale_at=weights", "softcap", "sink"}
         | {"relative", "relative.keys=False", "relative.values=False"}
     )
-    keys_axis: int = -1  # of the scores
+    keys_axis: int = -1  # the axis of the scores along which keys vary
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         c, ops = self.config, self.ops
-        key, value = self.for_query_heads(key), self.for_query_heads(value)
+        key, value = self.repeat_heads(key), self.repeat_heads(value)
 
         scores = self.scores(query, key, operands.get("relative_keys"))
         if c.bias and c.bias_at == "products":
-            scores = scores + self.like_scores(operands["bias"])
+            scores = scores + self.align_to_scores(operands["bias"])
         if c.scale_at == "scores":
             scores = scores * c.score_scale
         if c.bias and c.bias_at == "scores":
-            scores = scores + self.like_scores(operands["bias"])
+            scores = scores + self.align_to_scores(operands["bias"])
         if c.softcap:
             scores = c.softcap * ops.tanh(scores / c.softcap)
 
-        keep = self.visible(operands, scores)
+        visible = self.visible(operands, scores)
         if (mask := self.additive_mask(operands)) is not None:
-            scores = scores + self.like_scores(mask)
+            scores = scores + self.align_to_scores(mask)
             if c.mask and c.mask.fill is not None:
-                keep = both(keep, mask != -math.inf)  # hides a key as a boolean mask does; in float16 -1e9 is -inf
-        if keep is not None:
-            keep = self.like_scores(keep)
+                visible = intersect(visible, mask != -math.inf)  # -inf hides a key too; in float16 -1e9 is -inf
+        if visible is not None:
+            visible = self.align_to_scores(visible)
             # A row of equal finite scores averages all values; a row of -inf is 0 / 0.
-            hidden = ops.lowest(scores) if c.fully_masked == "mean" else -math.inf
-            scores = ops.where(keep, scores, hidden)
-        weights = self.with_sink(scores, operands["sink"]) if c.sink else ops.softmax(scores, self.keys_axis)
-        if keep is not None and c.fully_masked == "zeros":
-            weights = ops.where(ops.any(keep, self.keys_axis), weights, 0.0)
+            fill = ops.lowest(scores) if c.fully_masked == "mean" else -math.inf
+            scores = ops.where(visible, scores, fill)
+        weights = self.softmax_with_sink(scores, operands["sink"]) if c.sink else ops.softmax(scores, self.keys_axis)
+        if visible is not None and c.fully_masked == "zeros":
+            weights = ops.where(ops.any(visible, self.keys_axis), weights, 0.0)
 
         if c.scale_at == "weights":
             weights = weights * c.scale
-        output = self.weighted(weights, value, operands.get("relative_values"), self.hides(keep))
-        # Nothing to sum is 0, where softmax of a row of -inf would be NaN
+        output = self.weighted_sum(weights, value, operands.get("relative_values"), self.value_mask(visible))
+        # A sum of nothing is 0, where the softmax of a row of -inf would give NaN
         return output * math.nan if c.kv_len == 0 and c.fully_masked == "nan" else output
 
-    def with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
-        """Weights of a softmax over the keys and one more logit for each head, which gets no value."""
+    def softmax_with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
+        """Weights of the keys in a softmax with one more logit for each head, the sink, which has no value."""
         c, ops, axis = self.config, self.ops, self.keys_axis
         shape = list(scores.shape)
         shape[axis] = 1
-        beside = ops.spread(self.like_scores(ops.reshape(sink, (c.num_heads, 1, 1))), tuple(shape))
-        weights = ops.softmax(ops.join([scores, beside], axis), axis)
+        sink_logits = ops.broadcast_to(self.align_to_scores(ops.reshape(sink, (c.num_heads, 1, 1))), tuple(shape))
+        weights = ops.softmax(ops.concat([scores, sink_logits], axis), axis)
         return weights[: c.kv_len] if axis == 0 else weights[..., : c.kv_len]
 
-    def hides(self, keep: Tensor | None) -> Tensor | None:
-        """Where values count at all, if any of them is not finite and 0 times it would be felt; None: everywhere."""
-        if keep is None or self.config.has_finite_values or self.config.masked_values == "spread":
-            return None
-        return keep | ~self.ops.any(keep, self.keys_axis) if self.config.fully_masked == "mean" else keep
+    def value_mask(self, visible: Tensor | None) -> Tensor | None:
+        """False where a value must be ignored; None if no value needs that.
 
-    def for_query_heads(self, x: Tensor) -> Tensor:
-        """Keys or values with every head repeated for each of the consecutive query heads that it serves."""
+        A weight of 0 does not suffice for values that are not finite: 0 times NaN is NaN.
+        """
+        if visible is None or self.config.has_finite_values or self.config.masked_values == "spread":
+            return None
+        return visible | ~self.ops.any(visible, self.keys_axis) if self.config.fully_masked == "mean" else visible
+
+    def repeat_heads(self, x: Tensor) -> Tensor:
+        """Keys or values with every head repeated for the consecutive query heads that share it."""
         c = self.config
         if c.num_heads == c.num_kv_heads:
             return x
-        if c.num_heads % c.num_kv_heads:  # repeating 0 times would go unnoticed: a single head broadcasts
+        if c.num_heads % c.num_kv_heads:  # repeating 0 times could go unnoticed, because a single head broadcasts
             raise ValueError(f"{c.num_heads} query heads cannot share {c.num_kv_heads} key and value heads")
         return self.ops.repeat(x, c.num_heads // c.num_kv_heads, self.working_axes.index("h"))
 
-    def like_scores(self, x: Tensor) -> Tensor:
-        """`x`, which varies along the last of (b, h, q, k), as it broadcasts against the scores."""
+    def align_to_scores(self, x: Tensor) -> Tensor:
+        """`x`, whose axes are the last of (b, h, q, k), in a form that broadcasts against the scores."""
         return x
 
     @abstractmethod
     def scores(self, query: Tensor, key: Tensor, relative: Tensor | None) -> Tensor:
-        """q_i . (k_j + a_ij), unscaled; `relative` is a, (q, k, heads, head_dim)."""
+        """q_i . (k_j + a_ij), unscaled; `relative` is a, of shape (q, k, heads, head_dim)."""
 
     @abstractmethod
-    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None, seen: Tensor | None) -> Tensor:
-        """sum_j w_ij (v_j + a_ij); `relative` is a, (q, k, heads, value_dim).
+    def weighted_sum(
+        self, weights: Tensor, value: Tensor, relative: Tensor | None, value_mask: Tensor | None
+    ) -> Tensor:
+        """sum_j w_ij (v_j + a_ij); `relative` is a, of shape (q, k, heads, value_dim).
 
-        With `seen`, which broadcasts to the weights, every query has values of its own: 0 where it is false.
+        `value_mask` broadcasts to the weights: where it is False, v_j + a_ij is replaced by 0.
         """
 
 
 class Einsum(ByHand):
-    """Labels say everything: no axis is moved, and relative positions are a second contraction."""
+    """Labels alone: no axis is moved, and relative positions are a second contraction."""
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)
@@ -120,32 +125,34 @@ class Einsum(ByHand):
         scores = self.ops.einsum(self.equations.scores, query, key)
         if relative is None:
             return scores
-        return scores + self.ops.einsum(self.equations.relative_scores, query, self.of_only_head(relative))
+        return scores + self.ops.einsum(self.equations.relative_scores, query, self.drop_head_axis(relative))
 
-    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None, seen: Tensor | None) -> Tensor:
-        if seen is None:
-            output = self.ops.einsum(self.equations.weighted, weights, value)
+    def weighted_sum(
+        self, weights: Tensor, value: Tensor, relative: Tensor | None, value_mask: Tensor | None
+    ) -> Tensor:
+        if value_mask is None:
+            output = self.ops.einsum(self.equations.weighted_sum, weights, value)
         else:
-            heads_first = self.permuted(value, self.working_axes, "sd" if self.columns else "bhsd")
-            seen = self.ops.spread(seen, tuple(weights.shape))
-            seen = self.ops.permute(seen, (1, 0)) if self.columns else seen
-            own = self.ops.where(seen[..., None], heads_first[..., None, :, :], 0.0)
-            output = self.ops.einsum(self.equations.seen_weighted, weights, own)
+            heads_first = self.permute_axes(value, self.working_axes, "sd" if self.columns else "bhsd")
+            value_mask = self.ops.broadcast_to(value_mask, tuple(weights.shape))
+            value_mask = self.ops.permute_dims(value_mask, (1, 0)) if self.columns else value_mask
+            values = self.ops.where(value_mask[..., None], heads_first[..., None, :, :], 0.0)
+            output = self.ops.einsum(self.equations.masked_weighted_sum, weights, values)
         if relative is None:
             return output
-        return output + self.ops.einsum(self.equations.relative_weighted, weights, self.of_only_head(relative))
+        return output + self.ops.einsum(self.equations.relative_weighted_sum, weights, self.drop_head_axis(relative))
 
-    def of_only_head(self, relative: Tensor) -> Tensor:
+    def drop_head_axis(self, relative: Tensor) -> Tensor:
         return relative[:, :, 0] if self.columns else relative
 
-    def like_scores(self, x: Tensor) -> Tensor:
+    def align_to_scores(self, x: Tensor) -> Tensor:
         if not self.columns:
             return x
-        return self.ops.permute(self.ops.reshape(x, (1, 1, *x.shape)[-2:]), (1, 0))
+        return self.ops.permute_dims(self.ops.reshape(x, (1, 1, *x.shape)[-2:]), (1, 0))
 
 
 class Matmul(ByHand):
-    """Heads first, then products of matrices; relative positions give every (query, key) pair a key of its own."""
+    """Heads first, then matrix products; relative positions give every (query, key) pair its own key."""
 
     axes = "bhsd"
 
@@ -154,26 +161,28 @@ class Matmul(ByHand):
 
     def scores(self, query: Tensor, key: Tensor, relative: Tensor | None) -> Tensor:
         if relative is None:
-            return query @ self.ops.permute(key, (0, 1, 3, 2))
-        keys = key[:, :, None] + self.ops.permute(relative, (2, 0, 1, 3))  # (b, h, q, k, d)
-        return (query[:, :, :, None] @ self.ops.permute(keys, (0, 1, 2, 4, 3)))[:, :, :, 0]
+            return query @ self.ops.permute_dims(key, (0, 1, 3, 2))
+        keys = key[:, :, None] + self.ops.permute_dims(relative, (2, 0, 1, 3))  # (b, h, q, k, d)
+        return (query[:, :, :, None] @ self.ops.permute_dims(keys, (0, 1, 2, 4, 3)))[:, :, :, 0]
 
-    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None, seen: Tensor | None) -> Tensor:
-        if relative is None and seen is None:
+    def weighted_sum(
+        self, weights: Tensor, value: Tensor, relative: Tensor | None, value_mask: Tensor | None
+    ) -> Tensor:
+        if relative is None and value_mask is None:
             return weights @ value
         values = value[:, :, None]  # (b, h, q, k, d)
         if relative is not None:
-            values = values + self.ops.permute(relative, (2, 0, 1, 3))
-        if seen is not None:
-            values = self.ops.where(self.ops.spread(seen, tuple(weights.shape))[..., None], values, 0.0)
+            values = values + self.ops.permute_dims(relative, (2, 0, 1, 3))
+        if value_mask is not None:
+            values = self.ops.where(self.ops.broadcast_to(value_mask, tuple(weights.shape))[..., None], values, 0.0)
         return (weights[:, :, :, None] @ values)[:, :, :, 0]
 
 
 class LinearLayer(Matmul):
-    """Like `Matmul`, with linear projections computed by the framework's own layer holding the case's weights."""
+    """Like `Matmul`, with linear projections computed by the framework's layer, which holds the case's weights."""
 
     @classmethod
-    def distinct(cls, config: AttentionConfig) -> bool:
+    def is_distinct(cls, config: AttentionConfig) -> bool:
         return config.projections is not None and config.projections.kind == "linear"
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
@@ -182,19 +191,22 @@ class LinearLayer(Matmul):
         self.layers: dict[tuple[int, int, bool], Any] = {}
         for name in (name for name in shapes if name.endswith("_weight")):
             (outputs, inputs), bias = shapes[name], name.replace("_weight", "_bias") in shapes
-            # Made now, because a compiler that traces the call refuses to make variables
-            self.layers[outputs, inputs, bias] = self.layer(outputs, inputs, bias)
+            # Created now, because a compiler that traces the call refuses to create variables
+            self.layers[outputs, inputs, bias] = self.make_layer(outputs, inputs, bias)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         layer = self.layers[*weight.shape, bias is not None]
         if self.config.layout != "ds":
-            return self.applied(layer, x, weight, bias)
-        return self.ops.permute(self.applied(layer, self.ops.permute(x, (1, 0)), weight, bias), (1, 0))
+            return self.apply_layer(layer, x, weight, bias)
+        return self.ops.permute_dims(self.apply_layer(layer, self.ops.permute_dims(x, (1, 0)), weight, bias), (1, 0))
 
     @abstractmethod
-    def layer(self, outputs: int, inputs: int, bias: bool) -> Any:
+    def make_layer(self, outputs: int, inputs: int, bias: bool) -> Any:
         """A layer of this size, whatever its weights."""
 
     @abstractmethod
-    def applied(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The layer on the last axis of `x`, with `weight`, (out, in), and `bias` for its own: gradients reach them."""
+    def apply_layer(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Apply the layer to the last axis of `x` with these parameters; `weight` is (out, in).
+
+        Gradients reach `weight` and `bias`.
+        """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import ClassVar, Literal
 
-from backends.attention.base import Attention, first, without
+from backends.attention.base import Attention, first_reason, missing_argument
 from backends.attention.heads import HEADS
 from backends.attention.visibility import VISIBILITY
 from backends.parts.framework import INSTALLED
@@ -15,16 +15,16 @@ from specs.verdict.check import Check
 
 
 class DotProductAttention(Attention):
-    """jax.nn.dot_product_attention, with its own arguments wherever they mean what the case says.
+    """jax.nn.dot_product_attention, with its own arguments wherever they express what the case says.
 
     kernel   its argument `implementation`
     """
 
     kernel: ClassVar[Literal["xla", "cudnn"]] = "xla"
-    aborts: ClassVar[frozenset[str]] = frozenset({"0.10.2"})  # versions of jaxlib; any other is asked again
+    aborts: ClassVar[frozenset[str]] = frozenset({"0.10.2"})  # versions of jaxlib that abort; any other is run
     axes = "bshd"
     understands = HEADS | VISIBILITY | {"num_kv_heads", "scale"}
-    lacks = {
+    limitations = {
         "softcap": "jax.nn.dot_product_attention has no softcap",
         "sink": "jax.nn.dot_product_attention has no sink",
         "relative": "jax.nn.dot_product_attention has no relative positions",
@@ -34,12 +34,12 @@ class DotProductAttention(Attention):
 
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
-        """What ends the whole process is not run; seen at 1024 pairs of one feature and two heads, not at 576."""
+        """Excludes what aborts the process: observed for one feature and two heads at 1024 pairs, not at 576."""
         c, on_cpu = config, check.device == "cpu"
         narrow = check.dtype == "bfloat16" and c.head_dim == 1 and c.num_heads > 1
         large = check.mode == "jit" and c.q_len * c.kv_len >= 1024
-        lacks = super().unsupported(c, check) or cls.asks_for_later(c)
-        return lacks or first(
+        reason = super().unsupported(c, check) or cls.version_limitation(c)
+        return reason or first_reason(
             {
                 "compiled for the CPU, jaxlib aborts the process (ynn_emitter.cc: Check failed: reshape vs. bitcast)": (
                     on_cpu and narrow and large and version("jaxlib") in cls.aborts
@@ -48,13 +48,13 @@ class DotProductAttention(Attention):
         )
 
     @classmethod
-    def asks_for_later(cls, config: AttentionConfig) -> str | None:
-        """Why the installed jax cannot be asked: its function may lack arguments that came after 0.4.31."""
-        later = {"key_value_seq_lengths": config.kv_lengths, "local_window_size": own_window(config)}
-        given = [name for name, value in later.items() if value is not None]
-        if not given:
+    def version_limitation(cls, config: AttentionConfig) -> str | None:
+        """Which argument, of those added after 0.4.31, the config needs and the installed jax does not have."""
+        later = {"key_value_seq_lengths": config.kv_lengths, "local_window_size": native_window(config)}
+        needed = [name for name, value in later.items() if value is not None]
+        if not needed:
             return None
-        return without(INSTALLED["jax"].nn.dot_product_attention, given, "jax")
+        return missing_argument(INSTALLED["jax"].nn.dot_product_attention, needed, "jax")
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)
@@ -63,14 +63,14 @@ class DotProductAttention(Attention):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         c = self.config
         # is_causal and local_window_size are aligned at the first query
-        aligned_there = () if c.causal == "bottom_right" else ("causal", "window")
-        later = {"key_value_seq_lengths": operands.get("kv_lengths"), "local_window_size": own_window(c)}
+        top_left = () if c.causal == "bottom_right" else ("causal", "window")
+        later = {"key_value_seq_lengths": operands.get("kv_lengths"), "local_window_size": native_window(c)}
         return self.jax.nn.dot_product_attention(
             query,
             key,
             value,
-            bias=self.added(operands),
-            mask=self.visible(operands, query, native=("kv_lengths", *aligned_there)),
+            bias=self.additive_bias(operands),
+            mask=self.visible(operands, query, native=("kv_lengths", *top_left)),
             scale=c.scale,
             is_causal=c.causal == "top_left",
             implementation=self.kernel,
@@ -78,8 +78,8 @@ class DotProductAttention(Attention):
         )
 
 
-def own_window(config: AttentionConfig) -> tuple[int, int] | None:
-    """What `local_window_size` is given: keys on either side of a query's own; None where it cannot say it."""
+def native_window(config: AttentionConfig) -> tuple[int, int] | None:
+    """`local_window_size`: how many keys on either side of the query's own; None where it cannot express the window."""
     window = config.window
     if window is None or config.causal == "bottom_right":
         return None
@@ -89,7 +89,7 @@ def own_window(config: AttentionConfig) -> tuple[int, int] | None:
 
 
 class CudnnAttention(DotProductAttention):
-    """The same by cuDNN; its conditions are those of jax/_src/cudnn/fused_attention_stablehlo.py."""
+    """The same on cuDNN; its conditions are those of jax/_src/cudnn/fused_attention_stablehlo.py."""
 
     kernel = "cudnn"
     devices = ("cuda:*",)
@@ -97,7 +97,7 @@ class CudnnAttention(DotProductAttention):
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         c = config
-        return super().unsupported(c, check) or first(
+        return super().unsupported(c, check) or first_reason(
             {
                 "jax's cuDNN attention computes in float16 and bfloat16": check.dtype not in ("float16", "bfloat16"),
                 "jax's cuDNN attention needs multiples of 8 features, at most 128": bool(

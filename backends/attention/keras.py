@@ -1,7 +1,7 @@
-"""Attention of Keras, and the framework that it computes on; Keras is imported when it is first used.
+"""Attention of Keras, and the framework that it runs on; Keras is imported when it is first used.
 
-KERAS_BACKEND is Keras's own variable (https://keras.io/getting_started/#configuring-your-backend), and is read for a
-whole process; where it says nothing, this project runs Keras on TensorFlow.
+Keras's own variable KERAS_BACKEND (https://keras.io/getting_started/#configuring-your-backend) holds for a whole
+process; where it is not set, this project runs Keras on TensorFlow.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, ClassVar
 
-from backends.attention.base import Attention, without
+from backends.attention.base import Attention, missing_argument
 from backends.attention.by_hand import LinearLayer
 from backends.attention.heads import HEADS
 from backends.attention.visibility import VISIBILITY
@@ -29,17 +29,17 @@ def host() -> str:
     return os.environ.get(VARIABLE, DEFAULT_HOST)
 
 
-def hosted_keras(framework: Framework = INSTALLED) -> Any:
-    """Keras on its host; whatever imported it first has chosen what it runs on."""
+def import_keras(framework: Framework = INSTALLED) -> Any:
+    """Keras on its host; ImportError if Keras was imported earlier and runs on another framework."""
     os.environ.setdefault(VARIABLE, DEFAULT_HOST)
     keras = framework["keras"]
-    if (found := keras.backend.backend()) != host():
-        raise ImportError(f"keras was imported with its {found} backend before {host()} was used")
+    if (backend := keras.backend.backend()) != host():
+        raise ImportError(f"keras was imported with its {backend} backend before {host()} was used")
     return keras
 
 
 def dtype_of(x: Tensor, keras: Any) -> str:
-    """The name of a tensor's dtype, whichever framework's it is."""
+    """The name of a tensor's dtype, in any framework."""
     name: str = keras.backend.standardize_dtype(x.dtype)
     return name
 
@@ -48,32 +48,32 @@ class KerasDense(LinearLayer):
     """keras.layers.Dense."""
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
-        self.keras = hosted_keras(primitives.framework)
+        self.keras = import_keras(primitives.framework)
         super().__init__(primitives, config)
 
-    def layer(self, outputs: int, inputs: int, bias: bool) -> Any:
-        """One for each dtype of the case: a layer casts whatever it is given to its own."""
+    def make_layer(self, outputs: int, inputs: int, bias: bool) -> Any:
+        """One layer for each dtype of the case, because a layer casts its inputs to its own dtype."""
         layers = {name: self.keras.layers.Dense(outputs, use_bias=bias, dtype=name) for name in self.config.dtypes}
         for layer in layers.values():
             layer.build((None, inputs))
         return layers
 
-    def applied(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        kernel = self.ops.permute(weight, (1, 0))
+    def apply_layer(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        kernel = self.ops.permute_dims(weight, (1, 0))
         output, _ = layer[dtype_of(x, self.keras)].stateless_call([kernel] if bias is None else [kernel, bias], [], x)
         return output
 
 
 class KerasAttention(Attention):
-    """keras.ops.dot_product_attention, with its own arguments wherever they mean what the case says.
+    """keras.ops.dot_product_attention, with its own arguments wherever they express what the case says.
 
-    options   further arguments, none of which Keras 3.4 had
+    options   further arguments, all of them added after Keras 3.4
     """
 
     options: ClassVar[Mapping[str, Any]] = {}
     axes = "bshd"
     understands = HEADS | VISIBILITY | {"num_kv_heads", "scale"}
-    lacks = {
+    limitations = {
         "softcap": "keras.ops.dot_product_attention has a softcap on JAX's TPUs only",
         "sink": "keras.ops.dot_product_attention has no sink",
         "relative": "keras.ops.dot_product_attention has no relative positions",
@@ -83,14 +83,14 @@ class KerasAttention(Attention):
 
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
-        function = getattr(hosted_keras().ops, "dot_product_attention", None)
+        function = getattr(import_keras().ops, "dot_product_attention", None)
         if function is None:
             return f"keras {version('keras')} has no keras.ops.dot_product_attention"
-        return without(function, cls.options, "keras") or super().unsupported(config, check)
+        return missing_argument(function, cls.options, "keras") or super().unsupported(config, check)
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)
-        self.keras = hosted_keras(primitives.framework)
+        self.keras = import_keras(primitives.framework)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         is_causal = self.config.causal == "top_left"
@@ -98,7 +98,7 @@ class KerasAttention(Attention):
             query,
             key,
             value,
-            bias=self.added(operands),
+            bias=self.additive_bias(operands),
             mask=self.visible(operands, query, native=("causal",) if is_causal else ()),
             scale=self.config.scale,
             is_causal=is_causal,
@@ -107,6 +107,6 @@ class KerasAttention(Attention):
 
 
 class KerasFlashAttention(KerasAttention):
-    """The same with the host's flash attention, or not at all."""
+    """The same with the host's flash attention required."""
 
     options = {"flash_attention": True}

@@ -1,4 +1,4 @@
-"""The multi-head layers of Keras; it is imported when one is first made."""
+"""The multi-head layers of Keras, which is imported when the first of them is created."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
-from backends.attention.base import first, without
-from backends.attention.keras import dtype_of, hosted_keras
+from backends.attention.base import first_reason, missing_argument
+from backends.attention.keras import dtype_of, import_keras
 from backends.attention.module import Module
 from backends.parts.framework import Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
@@ -17,7 +17,7 @@ from specs.verdict.check import Check
 
 
 class Sizes(NamedTuple):
-    """What a layer is made for; its weights come with each call, so cases of equal sizes share it."""
+    """The sizes of a layer.  Its weights are passed with each call, so cases of equal sizes share a layer."""
 
     num_heads: int
     num_kv_heads: int
@@ -27,27 +27,27 @@ class Sizes(NamedTuple):
     window: int | None
 
     @classmethod
-    def of(cls, config: AttentionConfig) -> Sizes:
+    def from_config(cls, config: AttentionConfig) -> Sizes:
         c, p = config, config.projections
         features = (p and p.input_dim) or c.num_heads * c.head_dim
-        return cls(c.num_heads, c.num_kv_heads, c.head_dim, c.value_dim, features, own_window(c))
+        return cls(c.num_heads, c.num_kv_heads, c.head_dim, c.value_dim, features, native_window(c))
 
 
 @lru_cache(maxsize=64)
-def built(framework: Framework, layer: Callable[..., Any], sizes: Sizes, dtype: str) -> Any:
-    """The layer with variables in place; of lengths it knows nothing."""
+def build_layer(framework: Framework, layer: Callable[..., Any], sizes: Sizes, dtype: str) -> Any:
+    """The layer with its variables; it does not depend on the sequence lengths."""
     options = {} if sizes.window is None else {"sliding_window": sizes.window}
-    made = layer(hosted_keras(framework), sizes, dtype=dtype, **options)
-    made.build((None, None, sizes.input_dim), (None, None, sizes.input_dim))
-    return made
+    instance = layer(import_keras(framework), sizes, dtype=dtype, **options)
+    instance.build((None, None, sizes.input_dim), (None, None, sizes.input_dim))
+    return instance
 
 
 class KerasLayer(Module, ABC):
-    """A layer of Keras, one for each dtype of the case: a layer casts whatever it is given to its own.
+    """A layer of Keras, one for each dtype of the case, because a layer casts its inputs to its own dtype.
 
     kind     its name in keras.layers
-    scores   whether it is asked for the attention scores too, which are not judged: without them it calls
-             keras.ops.dot_product_attention, with them it multiplies, masks and multiplies itself
+    scores   whether the attention scores, which are not judged, are returned too: without them the layer calls
+             keras.ops.dot_product_attention, with them it computes products, mask and softmax itself
     """
 
     kind: ClassVar[str]
@@ -56,8 +56,8 @@ class KerasLayer(Module, ABC):
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         mask = config.mask
-        lacks = super().unsupported(config, check) or cls.asks_for_later(config)
-        return lacks or first(
+        reason = super().unsupported(config, check) or cls.version_limitation(config)
+        return reason or first_reason(
             {
                 "the layer takes boolean masks only": bool(config.bias or (mask and mask.type == "additive")),
                 "the layer documents masks that are the same for all heads": bool(mask and "h" in mask.shape),
@@ -65,32 +65,32 @@ class KerasLayer(Module, ABC):
         )
 
     @classmethod
-    def asks_for_later(cls, config: AttentionConfig) -> str | None:
-        """Why the installed Keras cannot be asked: its layer may lack an argument that came after 3.4."""
-        if own_window(config) is None:
+    def version_limitation(cls, config: AttentionConfig) -> str | None:
+        """Which argument, added after 3.4, the config needs and the installed Keras does not have."""
+        if native_window(config) is None:
             return None
-        return without(getattr(hosted_keras().layers, cls.kind).__init__, ["sliding_window"], "keras")
+        return missing_argument(getattr(import_keras().layers, cls.kind).__init__, ["sliding_window"], "keras")
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)
-        self.keras, sizes = hosted_keras(primitives.framework), Sizes.of(config)
-        # Made now, because a compiler that traces the call refuses to make variables
+        self.keras, sizes = import_keras(primitives.framework), Sizes.from_config(config)
+        # Created now, because a compiler that traces the call refuses to create variables
         self.layers: dict[str, Any] = {
-            name: built(primitives.framework, type(self).layer, sizes, name) for name in config.dtypes
+            name: build_layer(primitives.framework, type(self).make_layer, sizes, name) for name in config.dtypes
         }
 
     @staticmethod
     @abstractmethod
-    def layer(keras: Any, sizes: Sizes, **options: Any) -> Any:
+    def make_layer(keras: Any, sizes: Sizes, **options: Any) -> Any:
         """A layer of these sizes, not yet built."""
 
     def __call__(self, operands: Operands) -> Tensor:
         c = self.config
         query, key, value = self.inputs(operands)
-        variables = [*self.inwards("query", c.num_heads, c.head_dim, operands)]
-        variables += self.inwards("key", c.num_kv_heads, c.head_dim, operands)
-        variables += self.inwards("value", c.num_kv_heads, c.value_dim, operands)
-        kernel = self.ops.permute(operands["output_weight"], (1, 0))
+        variables = [*self.input_projection("query", c.num_heads, c.head_dim, operands)]
+        variables += self.input_projection("key", c.num_kv_heads, c.head_dim, operands)
+        variables += self.input_projection("value", c.num_kv_heads, c.value_dim, operands)
+        kernel = self.ops.permute_dims(operands["output_weight"], (1, 0))
         variables += [self.ops.reshape(kernel, (c.num_heads, c.value_dim, -1)), operands["output_bias"]]
         layer = self.layers[dtype_of(query, self.keras)]
         result, _ = layer.stateless_call(
@@ -104,28 +104,29 @@ class KerasLayer(Module, ABC):
         )
         return result[0] if self.scores else result
 
-    def inwards(self, name: str, heads: int, features: int, operands: Operands) -> list[Tensor]:
-        """Kernel, (in, heads, features), and bias, (heads, features), of an input's projection."""
-        kernel = self.ops.permute(operands[f"{name}_weight"], (1, 0))
+    def input_projection(self, name: str, heads: int, features: int, operands: Operands) -> list[Tensor]:
+        """Kernel (in, heads, features) and bias (heads, features) of an input's projection."""
+        kernel = self.ops.permute_dims(operands[f"{name}_weight"], (1, 0))
         bias = operands[f"{name}_bias"]
         return [self.ops.reshape(kernel, (-1, heads, features)), self.ops.reshape(bias, (heads, features))]
 
     def mask_arguments(self, operands: Operands, like: Tensor) -> dict[str, Any]:
-        """The layer's own arguments wherever they mean what the case says."""
+        """The masks as arguments of the layer, its own ones wherever they express what the case says."""
         c = self.config
-        own = {"causal": c.causal == "top_left", "window": own_window(c) is not None}
-        keys, pairs = self.visible_parts(operands, like, native=[name for name, has in own.items() if has])
+        expressible = {"causal": c.causal == "top_left", "window": native_window(c) is not None}
+        native = [name for name, value in expressible.items() if value]
+        keys, pairs = self.mask_parts(operands, like, native=native)
         arguments: dict[str, Any] = {"use_causal_mask": c.causal == "top_left"}
         if keys is not None:
             arguments["value_mask"] = self.ops.repeat(keys, c.batch // keys.shape[0], 0)
         if pairs is not None:
-            batch, _, queries, keys_of_each = (1, 1, 1, *pairs.shape)[-4:]
-            arguments["attention_mask"] = self.ops.reshape(pairs, (batch, queries, keys_of_each))
+            batch, _, q_len, kv_len = (1, 1, 1, *pairs.shape)[-4:]
+            arguments["attention_mask"] = self.ops.reshape(pairs, (batch, q_len, kv_len))
         return arguments
 
 
-def own_window(config: AttentionConfig) -> int | None:
-    """The layer's `sliding_window`, which sees as many keys on either side, itself included; None if it cannot."""
+def native_window(config: AttentionConfig) -> int | None:
+    """`sliding_window`, the same on both sides and counting the query's own key; None where it cannot express it."""
     window, causal = config.window, config.causal
     if window is None or window.left is None or causal == "bottom_right":
         return None
@@ -140,18 +141,18 @@ class KerasMultiHeadAttention(KerasLayer):
 
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
-        return super().unsupported(config, check) or first(
+        return super().unsupported(config, check) or first_reason(
             {"MultiHeadAttention has as many key heads as query heads": config.num_heads != config.num_kv_heads}
         )
 
     @staticmethod
-    def layer(keras: Any, sizes: Sizes, **options: Any) -> Any:
+    def make_layer(keras: Any, sizes: Sizes, **options: Any) -> Any:
         make, merged = keras.layers.MultiHeadAttention, sizes.num_heads * sizes.value_dim
         return make(sizes.num_heads, sizes.head_dim, value_dim=sizes.value_dim, output_shape=merged, **options)
 
 
 class KerasMultiHeadAttentionWithScores(KerasMultiHeadAttention):
-    """The same asked for its scores too."""
+    """The same, returning its scores too."""
 
     scores = True
 
@@ -164,7 +165,7 @@ class KerasGroupedQueryAttention(KerasLayer):
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         c = config
-        return super().unsupported(c, check) or first(
+        return super().unsupported(c, check) or first_reason(
             {
                 "GroupQueryAttention has values of the keys' width": c.value_dim != c.head_dim,
                 "GroupQueryAttention has an output as wide as its input": bool(
@@ -174,12 +175,12 @@ class KerasGroupedQueryAttention(KerasLayer):
         )
 
     @staticmethod
-    def layer(keras: Any, sizes: Sizes, **options: Any) -> Any:
+    def make_layer(keras: Any, sizes: Sizes, **options: Any) -> Any:
         make = keras.layers.GroupQueryAttention
         return make(sizes.head_dim, sizes.num_heads, sizes.num_kv_heads, **options)
 
 
 class KerasGroupedQueryAttentionWithScores(KerasGroupedQueryAttention):
-    """The same asked for its scores too."""
+    """The same, returning its scores too."""
 
     scores = True

@@ -1,7 +1,7 @@
-"""What the multi-head modules of all frameworks share: projections are a part of them.
+"""What the multi-head modules of all frameworks share: they include the projections.
 
-Their home are cases with linear projections of the inputs and the output.  Elsewhere identity matrices would have to
-stand in, which hide how a module reads its weights, so it says that it has no such thing.
+They run cases with linear projections of the inputs and the output.  Other cases would need identity matrices for
+weights, which would hide how a module reads them, so those cases are unsupported.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import math
 from collections.abc import Collection
 from typing import NamedTuple
 
-from backends.attention.base import Attention, first
+from backends.attention.base import Attention, first_reason
 from backends.attention.heads import HEADS
-from backends.attention.visibility import VISIBILITY, both
+from backends.attention.visibility import VISIBILITY, intersect
 from backends.parts.primitives import Operands, Tensor
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 
 
-class Visible(NamedTuple):
-    """Which keys a query sees, in the two parts that modules ask for; None where nothing is masked.
+class MaskParts(NamedTuple):
+    """Which keys a query sees, in the two parts that modules take; None where nothing is masked.
 
-    keys    (batch or 1, keys): what no query sees is padding
-    pairs   what depends on the query: (queries, keys), or (batch or 1, heads or 1, queries or 1, keys)
+    keys    (batch or 1, keys): False for padding, which no query sees
+    pairs   the part that depends on the query: (queries, keys), or (batch or 1, heads or 1, queries or 1, keys)
     """
 
     keys: Tensor | None
@@ -37,7 +37,7 @@ class Module(Attention):
         | VISIBILITY
         | {"num_kv_heads", "value_dim", "scale"}
     )
-    lacks = {
+    limitations = {
         "softcap": "the module has no softcap",
         "sink": "the module has no sink",
         "rotary": "the module has no rotary positions",
@@ -47,13 +47,13 @@ class Module(Attention):
     }
 
     @classmethod
-    def distinct(cls, config: AttentionConfig) -> bool:
+    def is_distinct(cls, config: AttentionConfig) -> bool:
         return config.projections is not None and config.projections.kind == "linear"
 
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         p = config.projections
-        return super().unsupported(config, check) or first(
+        return super().unsupported(config, check) or first_reason(
             {
                 "the module has linear projections of its inputs and its output, with biases": not (
                     p and p.kind == "linear" and p.bias and p.output
@@ -64,22 +64,22 @@ class Module(Attention):
         )
 
     def inputs(self, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value; of self-attention one and the same object, by which modules know it."""
+        """Query, key and value; in self-attention the same object, by which modules recognize it."""
         if self.config.self_attention:
             return (operands["input"],) * 3
         return operands["query"], operands["key"], operands["value"]
 
-    def visible_parts(self, operands: Operands, like: Tensor, native: Collection[str] = ()) -> Visible:
-        """All that masks but for the fields in `native`."""
+    def mask_parts(self, operands: Operands, like: Tensor, native: Collection[str] = ()) -> MaskParts:
+        """All masks except those of the fields in `native`."""
         c = self.config
         lengths = self.visible(operands, like, native=self.masks().keys() - {"kv_lengths"})
         keys = None if lengths is None else lengths[:, 0, 0]
-        if not of_keys_alone(c):
-            return Visible(keys, self.visible(operands, like, native={"kv_lengths", *native}))
-        keys = both(keys, self.ops.reshape(operands["mask"], (-1, c.kv_len)))
-        return Visible(keys, self.visible(operands, like, native={"kv_lengths", "mask", *native}))
+        if not is_key_mask(c):
+            return MaskParts(keys, self.visible(operands, like, native={"kv_lengths", *native}))
+        keys = intersect(keys, self.ops.reshape(operands["mask"], (-1, c.kv_len)))
+        return MaskParts(keys, self.visible(operands, like, native={"kv_lengths", "mask", *native}))
 
 
-def of_keys_alone(config: AttentionConfig) -> bool:
-    """Whether there is a boolean mask that is the same for all heads and queries."""
+def is_key_mask(config: AttentionConfig) -> bool:
+    """Whether the config has a boolean mask that is the same for all heads and queries."""
     return config.mask is not None and config.mask.type == "bool" and set(config.mask.shape[-3:-1]) <= {"1"}

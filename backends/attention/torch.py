@@ -1,7 +1,7 @@
 """PyTorch's own attention.
 
-What a kernel refuses is known from its sources: aten/src/ATen/native/transformers/sdp_utils_cpp.{h,cpp} for the CPU,
-cuda/sdp_utils.cpp beside them for GPUs.
+What a kernel refuses is taken from its sources: aten/src/ATen/native/transformers/sdp_utils_cpp.{h,cpp} for the CPU,
+and cuda/sdp_utils.cpp in the same folder for GPUs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from packaging.version import Version
 
-from backends.attention.base import Attention, first
+from backends.attention.base import Attention, first_reason
 from backends.attention.by_hand import LinearLayer
 from backends.attention.heads import HEADS
 from backends.attention.visibility import VISIBILITY
@@ -29,11 +29,11 @@ class TorchLinear(LinearLayer):
         self.torch = primitives.framework["torch"]
         super().__init__(primitives, config)
 
-    def layer(self, outputs: int, inputs: int, bias: bool) -> Any:
-        # On `meta` weights have a shape and no memory
+    def make_layer(self, outputs: int, inputs: int, bias: bool) -> Any:
+        # On the device `meta` its weights have a shape but no memory
         return self.torch.nn.Linear(inputs, outputs, bias=bias, device="meta")
 
-    def applied(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def apply_layer(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
         return self.torch.func.functional_call(layer, parameters, (x,))
 
@@ -41,13 +41,13 @@ class TorchLinear(LinearLayer):
 class ScaledDotProductAttention(Attention):
     """torch.nn.functional.scaled_dot_product_attention.
 
-    kernel   the only one it may use, a name of torch.nn.attention.SDPBackend; None: it chooses
+    kernel   the only kernel it may use, a member of torch.nn.attention.SDPBackend; None: any
     """
 
     kernel: ClassVar[str | None] = None
     axes = "bhsd"
     understands = HEADS | VISIBILITY | {"num_kv_heads", "value_dim", "scale"}
-    lacks = {
+    limitations = {
         "softcap": "scaled_dot_product_attention has no softcap",
         "sink": "scaled_dot_product_attention has no sink",
         "relative": "scaled_dot_product_attention has no relative positions",
@@ -57,12 +57,12 @@ class ScaledDotProductAttention(Attention):
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         empty = 0 in (config.batch, config.q_len, config.kv_len)
-        lacks = super().unsupported(config, check) or cls.asks_for_later(config)
-        return lacks or first({NO_MASK_GRADIENT_OF_NOTHING: check.direction == "grad" and _adds(config) and empty})
+        reason = super().unsupported(config, check) or cls.version_limitation(config)
+        return reason or first_reason({EMPTY_MASK_GRADIENT: check.direction == "grad" and _adds(config) and empty})
 
     @classmethod
-    def asks_for_later(cls, config: AttentionConfig) -> str | None:
-        """Why the installed torch cannot be asked: a built-in function has no signature to look at."""
+    def version_limitation(cls, config: AttentionConfig) -> str | None:
+        """The argument that the installed torch does not have, by its version: a built-in function has no signature."""
         if config.num_heads == config.num_kv_heads or (installed := Version(version("torch"))) >= GROUPED_SINCE:
             return None
         return f"scaled_dot_product_attention of torch {installed} has no argument enable_gqa"
@@ -79,8 +79,8 @@ class ScaledDotProductAttention(Attention):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         c = self.config
         is_causal = is_causal_alone(c)
-        mask = None if is_causal else self.one_mask(operands, query)
-        with self.chosen_kernel():
+        mask = None if is_causal else self.combined_mask(operands, query)
+        with self.select_kernel():
             return self.torch.nn.functional.scaled_dot_product_attention(
                 query,
                 key,
@@ -91,12 +91,12 @@ class ScaledDotProductAttention(Attention):
                 **{"enable_gqa": True} if c.num_heads != c.num_kv_heads else {},
             )
 
-    def one_mask(self, operands: Operands, like: Tensor) -> Tensor | None:
-        """All that is added and masked, as the one argument there is: boolean if nothing is added."""
-        keep, added = self.visible(operands, like), self.added(operands)
-        return keep if added is None else added if keep is None else self.ops.where(keep, added, -math.inf)
+    def combined_mask(self, operands: Operands, like: Tensor) -> Tensor | None:
+        """Masks and additive terms as the single argument `attn_mask`: boolean if nothing is added."""
+        visible, bias = self.visible(operands, like), self.additive_bias(operands)
+        return visible if bias is None else bias if visible is None else self.ops.where(visible, bias, -math.inf)
 
-    def chosen_kernel(self) -> AbstractContextManager[object]:
+    def select_kernel(self) -> AbstractContextManager[object]:
         if self.kernel is None:
             return nullcontext()
         kernels = self.nn_attention.SDPBackend
@@ -104,13 +104,13 @@ class ScaledDotProductAttention(Attention):
 
 
 class MathAttention(ScaledDotProductAttention):
-    """The same by its unfused kernel, which does whatever the operation can."""
+    """The same with its unfused kernel, which supports everything that the operation does."""
 
     kernel = "MATH"
 
 
 class FlashAttention(ScaledDotProductAttention):
-    """The same by its flash kernel: on the CPU one with masks and every dtype, on GPUs without and in 16 bits."""
+    """The same with its flash kernel: on the CPU with masks and in every dtype, on GPUs without masks, in 16 bits."""
 
     kernel = "FLASH_ATTENTION"
     devices = ("cpu", "cuda:*")
@@ -131,11 +131,11 @@ class FlashAttention(ScaledDotProductAttention):
             "the flash kernel of GPUs has at most 256 features": c.head_dim > 256,
             "the kernels of GPUs need a query and a key": not (c.q_len and c.kv_len),
         }
-        return super().unsupported(c, check) or first(by_both | by_gpu if on_gpu else by_both)
+        return super().unsupported(c, check) or first_reason(by_both | by_gpu if on_gpu else by_both)
 
 
 class EfficientAttention(ScaledDotProductAttention):
-    """The same by its memory-efficient kernel, which GPUs have."""
+    """The same with its memory-efficient kernel, which exists on GPUs."""
 
     kernel = "EFFICIENT_ATTENTION"
     devices = ("cuda:*",)
@@ -143,7 +143,7 @@ class EfficientAttention(ScaledDotProductAttention):
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         c, step = config, 8 if check.dtype in SIXTEEN_BITS else 4
-        return super().unsupported(c, check) or first(
+        return super().unsupported(c, check) or first_reason(
             {
                 "the efficient kernel has no float64": check.dtype == "float64",
                 f"the efficient kernel needs multiples of {step} features in {check.dtype}": bool(
@@ -156,7 +156,7 @@ class EfficientAttention(ScaledDotProductAttention):
 
 
 class CudnnAttention(ScaledDotProductAttention):
-    """The same by cuDNN."""
+    """The same with cuDNN."""
 
     kernel = "CUDNN_ATTENTION"
     devices = ("cuda:*",)
@@ -164,7 +164,7 @@ class CudnnAttention(ScaledDotProductAttention):
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         c = config
-        return super().unsupported(c, check) or first(
+        return super().unsupported(c, check) or first_reason(
             {
                 "the cuDNN kernel computes in float16 and bfloat16": check.dtype not in SIXTEEN_BITS,
                 "the cuDNN kernel needs multiples of 8 features, at most 128": bool(
@@ -181,17 +181,17 @@ class CudnnAttention(ScaledDotProductAttention):
 GROUPED_SINCE = Version("2.5")
 SIXTEEN_BITS = ("float16", "bfloat16")
 UNIT_STRIDE = "fused kernels need the features of a token side by side in memory"
-NO_MASK_GRADIENT_OF_NOTHING = "where there is nothing to attend to, no mask is connected to the zeros that are returned"
+EMPTY_MASK_GRADIENT = "where there is nothing to attend to, no mask is connected to the zeros that are returned"
 NO_MASK_GRADIENT = "the kernel has no gradient of an additive mask"
 
 
 def _strides(config: AttentionConfig) -> bool:
-    """Whether there is room between the features of a token; what a projection returns has none."""
+    """Whether the features of a token are not adjacent in memory; what a projection returns is contiguous."""
     return config.layout == "ds" or (config.memory != "contiguous" and config.projections is None)
 
 
 def is_causal_alone(config: AttentionConfig) -> bool:
-    """Whether the flag says it all: it is aligned at the first query, and cannot be combined with a mask."""
+    """Whether the flag `is_causal`, aligned at the first query and exclusive with a mask, expresses all masks."""
     return config.causal == "top_left" and not (_adds(config) or _hides(config))
 
 
@@ -204,6 +204,6 @@ def _adds(config: AttentionConfig) -> bool:
 
 
 def _hides(config: AttentionConfig) -> bool:
-    """Keys, for another reason than being after the query."""
+    """Whether keys are hidden for any reason other than causality."""
     c = config
     return c.window is not None or c.kv_lengths is not None or (c.mask is not None and c.mask.type == "bool")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cache, cached_property
 from importlib.metadata import version
 
-from backends.attention.base import Attention, first
+from backends.attention.base import Attention, first_reason
 from backends.attention.heads import HEADS
 from backends.attention.visibility import VISIBILITY, Pairs
 from backends.parts.framework import INSTALLED
@@ -21,32 +21,32 @@ FLEX = "torch.nn.attention.flex_attention"
 
 
 @cache
-def lacking() -> str | None:
-    """Why the installed torch cannot be asked: the function came with 2.5, its argument return_aux later."""
+def missing_feature() -> str | None:
+    """What the installed torch does not have: the function came with 2.5, its argument return_aux later."""
     try:
-        known = hasattr(INSTALLED[FLEX], "AuxRequest")
+        exists = hasattr(INSTALLED[FLEX], "AuxRequest")
     except ImportError:
-        known = False
-    return None if known else f"torch {version('torch')} has no flex_attention with return_aux"
+        exists = False
+    return None if exists else f"torch {version('torch')} has no flex_attention with return_aux"
 
 
-class OnePair(Pairs):
-    """The query and the key, head and batch item that flex_attention asks about; operands have all their axes."""
+class SinglePair(Pairs):
+    """The pair that flex_attention passes to a function, with its head and batch item; operands have all their axes."""
 
-    def __init__(self, config: AttentionConfig, operands: Operands, at: Mapping[str, Tensor]) -> None:
+    def __init__(self, config: AttentionConfig, operands: Operands, position: Mapping[str, Tensor]) -> None:
         super().__init__(config)
-        self.operands, self.at = operands, at
+        self.operands, self.position = operands, position
 
     @cached_property
     def query(self) -> Tensor:
-        return self.at["q"]
+        return self.position["q"]
 
     @cached_property
     def key(self) -> Tensor:
-        return self.at["k"]
+        return self.position["k"]
 
     def read(self, name: str, axes: str) -> Tensor:
-        return self.operands[name][tuple(self.at[axis] for axis in axes)]
+        return self.operands[name][tuple(self.position[axis] for axis in axes)]
 
 
 class FlexAttention(Attention):
@@ -54,21 +54,21 @@ class FlexAttention(Attention):
 
     axes = "bhsd"
     understands = HEADS | VISIBILITY | {"num_kv_heads", "value_dim", "scale", "softcap", "sink"}
-    lacks = {
+    limitations = {
         "relative": "flex_attention gives its functions a score and not the query",
         "scale_at": "flex_attention scales the scores only",
     }
 
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
-        if told := lacking():
-            return told
-        compiled_here = check.mode == "jit" and check.device == "cpu"
-        return super().unsupported(config, check) or first(
+        if reason := missing_feature():
+            return reason
+        compiled = check.mode == "jit" and check.device == "cpu"
+        return super().unsupported(config, check) or first_reason(
             {
                 "flex_attention has no gradient on the CPU": check.direction == "grad" and check.device == "cpu",
-                "flex_attention compiled for the CPU has no float64": compiled_here and check.dtype == "float64",
-                "flex_attention compiled for the CPU returns no sum for a sink": compiled_here and config.sink,
+                "flex_attention compiled for the CPU has no float64": compiled and check.dtype == "float64",
+                "flex_attention compiled for the CPU returns no sum for a sink": compiled and config.sink,
             }
         )
 
@@ -82,7 +82,7 @@ class FlexAttention(Attention):
         block_mask = None
         if mask_mod is not None:
             block_mask = flex.create_block_mask(mask_mod, c.batch, c.num_heads, c.q_len, c.kv_len, device=query.device)
-        with self.traced_by_no_compiler():
+        with self.without_compilation():
             output, aux = flex.flex_attention(
                 query,
                 key,
@@ -95,15 +95,15 @@ class FlexAttention(Attention):
             )
         if not c.sink:
             return output
-        # exp(lse) is the sum of all exponentials, to which the sink's is added
-        kept = (aux.lse - operands["sink"][:, None].to(aux.lse.dtype)).sigmoid()
-        return (output * kept[..., None]).to(output.dtype)
+        # exp(lse) is the sum of all exponentials, to which that of the sink logit is added
+        share = (aux.lse - operands["sink"][:, None].to(aux.lse.dtype)).sigmoid()
+        return (output * share[..., None]).to(output.dtype)
 
     def score_mod(self, operands: Operands) -> ScoreMod | None:
-        """From the scaled product of one query and one key to its score; None where they are the same."""
+        """The function from the scaled product of one query and one key to its score; None where it is the identity."""
         torch, bias, softcap = self.torch, operands.get("bias"), self.config.softcap
         factor = self.config.score_scale if self.config.bias_at == "products" else 1.0
-        mask = self.of_every_pair(self.additive_mask(operands))
+        mask = self.expand_mask(self.additive_mask(operands))
         if bias is None and softcap is None and mask is None:
             return None
 
@@ -117,28 +117,28 @@ class FlexAttention(Attention):
         return score
 
     def mask_mod(self, operands: Operands, like: Tensor) -> MaskMod | None:
-        """Whether a query sees a key; None where it sees all."""
+        """The function that says whether a query sees a key; None where all keys are visible."""
         if self.visible(operands, like) is None:
             return None
         tables = dict(operands)
         if "mask" in tables:
-            tables["mask"] = self.of_every_pair(tables["mask"])
+            tables["mask"] = self.expand_mask(tables["mask"])
 
-        def seen(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-            found = self.sees(OnePair(self.config, tables, {"b": b, "h": h, "q": i, "k": j}))
-            assert found is not None
-            return found
+        def sees(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            visible = self.is_visible(SinglePair(self.config, tables, {"b": b, "h": h, "q": i, "k": j}))
+            assert visible is not None
+            return visible
 
-        return seen
+        return sees
 
-    def of_every_pair(self, mask: Tensor | None) -> Tensor | None:
-        """As it is indexed by batch, head, query and key."""
+    def expand_mask(self, mask: Tensor | None) -> Tensor | None:
+        """The mask with all of its axes: batch, head, query and key."""
         c = self.config
         return None if mask is None else mask.expand(c.batch, c.num_heads, c.q_len, c.kv_len)
 
     @contextmanager
-    def traced_by_no_compiler(self) -> Iterator[None]:
-        """Called eagerly it would have torch.compile trace the same unfused operations on each call, for 0.2 s each."""
+    def without_compilation(self) -> Iterator[None]:
+        """Keep an eager call from tracing the same unfused operations with torch.compile each time, at 0.2 s a call."""
         if self.torch.compiler.is_compiling():
             yield
             return

@@ -1,11 +1,11 @@
-"""torch.nn.MultiheadAttention by each of its three ways."""
+"""torch.nn.MultiheadAttention on each of its three code paths."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, ClassVar
 
-from backends.attention.base import first
+from backends.attention.base import first_reason
 from backends.attention.module import Module
 from backends.attention.torch import is_causal_alone
 from backends.parts.primitives import Operands, Primitives, Tensor
@@ -14,10 +14,10 @@ from specs.verdict.check import Check
 
 
 class MultiheadAttention(Module):
-    """torch.nn.MultiheadAttention, asked for its output alone: it uses scaled_dot_product_attention.
+    """torch.nn.MultiheadAttention, returning its output only: it uses scaled_dot_product_attention.
 
-    need_weights   whether it is asked for the attention weights too, averaged over heads, which are not judged
-    training       of the module; there is no dropout, but training keeps it from its inference kernel
+    need_weights   whether the attention weights, averaged over heads and not judged, are returned too
+    training       the module's mode; there is no dropout, but in training it does not use its inference kernel
     """
 
     need_weights: ClassVar[bool] = False
@@ -27,7 +27,7 @@ class MultiheadAttention(Module):
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         c = config
         width = c.num_heads * c.head_dim
-        return super().unsupported(c, check) or first(
+        return super().unsupported(c, check) or first_reason(
             {
                 "nn.MultiheadAttention has as many key heads as query heads": c.num_kv_heads != c.num_heads,
                 "nn.MultiheadAttention has values of the keys' width": c.value_dim != c.head_dim,
@@ -40,7 +40,7 @@ class MultiheadAttention(Module):
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)
         torch = self.torch = primitives.framework["torch"]
-        width = config.num_heads * config.head_dim  # on `meta` its own weights have a shape and no memory
+        width = config.num_heads * config.head_dim  # on the device `meta` its own weights have no memory
         self.module = torch.nn.MultiheadAttention(width, config.num_heads, batch_first=True, device="meta")
         self.module.train(self.training)
 
@@ -60,41 +60,41 @@ class MultiheadAttention(Module):
         return output
 
     def mask_arguments(self, operands: Operands, like: Tensor) -> dict[str, Any]:
-        """Its arguments: true, or -inf, where a key is hidden; both of one type."""
+        """The masks as its arguments, True or -inf where a key is hidden; both masks have the same dtype."""
         c = self.config
-        keys, pairs = self.visible_parts(operands, like)
-        added = self.added(operands)
-        hides = None if pairs is None else ~pairs
-        if added is not None:
-            hides = added if pairs is None else self.ops.where(pairs, added, -math.inf)
+        keys, pairs = self.mask_parts(operands, like)
+        bias = self.additive_bias(operands)
+        mask = None if pairs is None else ~pairs
+        if bias is not None:
+            mask = bias if pairs is None else self.ops.where(pairs, bias, -math.inf)
         arguments: dict[str, Any] = {}
-        if hides is not None:
-            arguments["attn_mask"] = self.of_pairs(hides)
+        if mask is not None:
+            arguments["attn_mask"] = self.reshape_mask(mask)
             arguments["is_causal"] = is_causal_alone(c)
         if keys is not None:
             padding = ~keys.expand(c.batch, c.kv_len)
-            if added is not None:
-                padding = self.ops.where(padding, -math.inf, 0.0).to(added.dtype)
+            if bias is not None:
+                padding = self.ops.where(padding, -math.inf, 0.0).to(bias.dtype)
             arguments["key_padding_mask"] = padding
         return arguments
 
-    def of_pairs(self, mask: Tensor) -> Tensor:
-        """(queries, keys), or (batch * heads, queries, keys) where it is not one for all."""
+    def reshape_mask(self, mask: Tensor) -> Tensor:
+        """The mask as (queries, keys) if all heads and items share it, else as (batch * heads, queries, keys)."""
         c = self.config
         if math.prod(mask.shape[:-2]) == 1:
             return mask.reshape(mask.shape[-2:]).expand(c.q_len, c.kv_len)
-        every = mask.expand(c.batch, c.num_heads, c.q_len, c.kv_len)
-        return every.reshape(c.batch * c.num_heads, c.q_len, c.kv_len)
+        expanded = mask.expand(c.batch, c.num_heads, c.q_len, c.kv_len)
+        return expanded.reshape(c.batch * c.num_heads, c.q_len, c.kv_len)
 
 
 class MultiheadAttentionWithWeights(MultiheadAttention):
-    """The same asked for its weights too: products, softmax and products again."""
+    """The same, returning its weights too: products, softmax and products again."""
 
     need_weights = True
 
 
 class FastMultiheadAttention(MultiheadAttention):
-    """The same by its native kernel for inference; the conditions are those of `forward` in torch/nn/modules."""
+    """The same with its native kernel for inference; the conditions are those of `forward` in torch/nn/modules."""
 
     training = False
 
@@ -102,7 +102,7 @@ class FastMultiheadAttention(MultiheadAttention):
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         c = config
         additive = c.bias is not None or (c.mask is not None and c.mask.type == "additive")
-        return super().unsupported(c, check) or first(
+        return super().unsupported(c, check) or first_reason(
             {
                 "the fast path of nn.MultiheadAttention is for self-attention": not c.self_attention,
                 "the fast path of nn.MultiheadAttention needs an even number of heads": c.num_heads % 2 == 1,

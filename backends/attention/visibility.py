@@ -1,7 +1,7 @@
-"""Which keys a query sees, and what is added to its scores: said once, for every formulation.
+"""Which keys a query sees, and what is added to its scores: written once, for every formulation.
 
-Masks are made of comparisons in the framework itself: what is tested is what a user of that framework would run.  What
-a framework has an argument of its own for is left out by naming it (`native`).
+Masks are made by comparisons in the framework itself, as a user of that framework would make them.  Fields for which
+a framework has its own argument are left out by naming them in `native`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 
-# What `visible` and `added` express, as `specs.case.features` names it
+# The features that `visible` and `additive_bias` handle, as `specs.case.features` names them
 VISIBILITY = frozenset(
     {
         *("causal=top_left", "causal=bottom_right", "window", "window.left", "window.right", "kv_lengths"),
@@ -23,7 +23,7 @@ VISIBILITY = frozenset(
 
 
 class Pairs(ABC):
-    """Some pairs of queries and keys, of which it is asked whether the one sees the other."""
+    """Pairs of queries and keys for which a mask is computed."""
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
@@ -31,25 +31,25 @@ class Pairs(ABC):
     @cached_property
     @abstractmethod
     def query(self) -> Tensor:
-        """Number of the query."""
+        """Index of the query."""
 
     @cached_property
     @abstractmethod
     def key(self) -> Tensor:
-        """Number of the key."""
+        """Index of the key."""
 
     @cached_property
-    def aligned(self) -> Tensor:
-        """The key at the query's own place."""
+    def aligned_key(self) -> Tensor:
+        """Index of the key at the query's own position."""
         return self.query + self.config.query_offset
 
     @abstractmethod
     def read(self, name: str, axes: str) -> Tensor:
-        """The operand of this name for these pairs; it varies along these axes of (b, h, q, k)."""
+        """The operand of this name for these pairs; `axes` are those of (b, h, q, k) along which it varies."""
 
 
-class EveryPair(Pairs):
-    """All pairs of all heads and batch items: whatever is made of them broadcasts to (b, h, q, k)."""
+class AllPairs(Pairs):
+    """All pairs of all heads and batch items: every tensor broadcasts to (b, h, q, k)."""
 
     def __init__(self, config: AttentionConfig, ops: Primitives, operands: Operands, like: Tensor) -> None:
         super().__init__(config)
@@ -69,10 +69,10 @@ class EveryPair(Pairs):
 
 
 class Visibility:
-    """The masks of a config; they are made where the tensor `like` is.
+    """The masks of a config, made on the device of the tensor `like`.
 
-    ops      of an instance: what they are made with
-    config   of an instance: what they are made for
+    ops      instance attribute: the framework's primitives
+    config   instance attribute: the config
     """
 
     ops: Primitives
@@ -83,30 +83,30 @@ class Visibility:
 
         `native` are the fields that the framework's own arguments express.
         """
-        return self.sees(EveryPair(self.config, self.ops, operands, like), native)
+        return self.is_visible(AllPairs(self.config, self.ops, operands, like), native)
 
-    def sees(self, pairs: Pairs, native: Collection[str] = ()) -> Tensor | None:
-        """Whether queries see keys, by every field but those in `native`; None where all see all."""
-        found = None
+    def is_visible(self, pairs: Pairs, native: Collection[str] = ()) -> Tensor | None:
+        """Whether queries see keys, by every field except those in `native`; None where every query sees every key."""
+        visible = None
         for field, mask in self.masks().items():
             if field not in native:
-                found = both(found, mask(pairs))
-        return found
+                visible = intersect(visible, mask(pairs))
+        return visible
 
     def masks(self) -> Mapping[str, Callable[[Pairs], Tensor | None]]:
-        """By the field that asks for it, a mask of any pairs; None where the config does not ask."""
+        """For each field of a config, a function that returns its mask for pairs, None where the config has none."""
         return {"causal": self.causal, "window": self.window, "kv_lengths": self.lengths, "mask": self.boolean_mask}
 
     def causal(self, pairs: Pairs) -> Tensor | None:
-        return None if self.config.causal == "none" else pairs.key <= pairs.aligned
+        return None if self.config.causal == "none" else pairs.key <= pairs.aligned_key
 
     def window(self, pairs: Pairs) -> Tensor | None:
         window = self.config.window
         if window is None:
             return None
-        return both(
-            None if window.left is None else pairs.key >= pairs.aligned - window.left,
-            None if window.right is None else pairs.key <= pairs.aligned + window.right,
+        return intersect(
+            None if window.left is None else pairs.key >= pairs.aligned_key - window.left,
+            None if window.right is None else pairs.key <= pairs.aligned_key + window.right,
         )
 
     def lengths(self, pairs: Pairs) -> Tensor | None:
@@ -116,8 +116,8 @@ class Visibility:
         mask = self.config.mask
         return pairs.read("mask", "bhqk") if mask and mask.type == "bool" else None
 
-    def added(self, operands: Operands) -> Tensor | None:
-        """Bias plus additive mask: what an operation that knows one additive term to scaled scores is given."""
+    def additive_bias(self, operands: Operands) -> Tensor | None:
+        """Bias plus additive mask, for operations that add one term to the scaled scores; None if there is neither."""
         bias, mask = operands.get("bias"), self.additive_mask(operands)
         if bias is not None and self.config.bias_at == "products":
             bias = bias * self.config.score_scale
@@ -127,6 +127,6 @@ class Visibility:
         return operands["mask"] if self.config.mask and self.config.mask.type == "additive" else None
 
 
-def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    """a & b, where None masks nothing."""
+def intersect(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """a & b; None masks nothing."""
     return b if a is None else a if b is None else a & b

@@ -1,11 +1,11 @@
-"""Which backends can be used on this machine, found out without importing a framework into this process.
+"""Which backends can be used on this machine, determined without importing a framework into this process.
 
-Each backend is asked in a process of its own, because importing a framework can take seconds, abort, or hang:
+Each backend is examined in its own process, because importing a framework can take seconds, abort, or hang:
 
     python -m backends.discovery.inventory NAME [--adapter FILE]...
 
-prints what it found as JSON on its last line.  What works is remembered as long as nothing that it depends on has
-changed; what does not is asked again.
+prints its finding as JSON on the last line.  The finding of a backend that works is cached until something that it
+depends on changes; the others are examined again each time.
 """
 
 from __future__ import annotations
@@ -51,13 +51,14 @@ DEVICE_FILES = ("/dev/nvidia*", "/dev/kfd", "/dev/accel*")
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known of one backend; plain types only, so that it can be handed on as JSON.
+    """The state of one backend on this machine; plain types only, so that it can be passed on as JSON.
 
-    status     ready; missing: the framework is not installed; broken: anything else that keeps it from being used
-    devices    of each device, the dtypes its tensors can have
-    settings   of the framework, as far as they change numerics
-    versions   of the distributions whose versions can change results, its own first
-    reason     why it is not ready, and next_step what to do about it
+    status      ready; missing: the framework is not installed; broken: it cannot be used for another reason
+    devices     the dtypes that tensors can have on each device
+    settings    settings of the framework that change numerics
+    versions    versions of the distributions that can change results, the framework's own first
+    reason      why it is not ready
+    next_step   what to do about that
     """
 
     backend: str
@@ -73,35 +74,36 @@ class Finding:
 def probe(
     names: Iterable[str], adapters: Iterable[str | Path] = (), cache: Path | None = None, timeout: float = TIMEOUT
 ) -> dict[str, Finding]:
-    """What is found of each named backend, in that order; all that must be asked are asked at once.
+    """The finding for each named backend, in that order; those that are not cached are examined in parallel.
 
-    `adapters` are the files that define some of them, `cache` is a JSON file in which findings are kept.
+    `adapters` are files that define some of the backends; `cache` is a JSON file of findings.
     """
     files = [Path(adapter).resolve() for adapter in adapters]
     for file in files:
         registry.add(file)
-    keys = {name: _key(name) for name in names}
-    kept = _read(cache)
-    known = {name: Finding(**kept[name]["finding"]) for name in keys if kept.get(name, {}).get("key") == keys[name]}
-    unknown = [name for name in keys if name not in known]
-    with ThreadPoolExecutor(max_workers=len(unknown) or 1) as pool:
-        known |= zip(unknown, pool.map(lambda name: _ask(name, files, timeout), unknown), strict=True)
-    if cache and unknown:
-        new = {name: {"key": keys[name], "finding": asdict(known[name])} for name in unknown}
-        _write(cache, kept | {name: entry for name, entry in new.items() if known[name].status == "ready"})
-    return {name: known[name] for name in keys}
+    keys = {name: _cache_key(name) for name in names}
+    cached = _read(cache)
+    valid = [name for name in keys if cached.get(name, {}).get("key") == keys[name]]
+    findings = {name: Finding(**cached[name]["finding"]) for name in valid}
+    missing = [name for name in keys if name not in findings]
+    with ThreadPoolExecutor(max_workers=len(missing) or 1) as pool:
+        findings |= zip(missing, pool.map(lambda name: _probe_in_process(name, files, timeout), missing), strict=True)
+    if cache and missing:
+        new = {name: {"key": keys[name], "finding": asdict(findings[name])} for name in missing}
+        _write(cache, cached | {name: entry for name, entry in new.items() if findings[name].status == "ready"})
+    return {name: findings[name] for name in keys}
 
 
-# In a process of its own ------------------------------------------------------------------------------------------
+# In its own process -----------------------------------------------------------------------------------------------
 
 
-def _ask(name: str, adapters: list[Path], timeout: float) -> Finding:
-    """What the process that imports the framework says, or how it ended."""
+def _probe_in_process(name: str, adapters: list[Path], timeout: float) -> Finding:
+    """The finding that a process importing the framework prints, or one that says how the process ended."""
     options = [option for file in adapters for option in ("--adapter", str(file))]
     command = [sys.executable, "-m", "backends.discovery.inventory", name, *options]
     root = Path(__file__).parents[2]
     try:
-        ended = subprocess.run(
+        process = subprocess.run(
             command,
             cwd=root,
             capture_output=True,
@@ -111,14 +113,14 @@ def _ask(name: str, adapters: list[Path], timeout: float) -> Finding:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        return _broken(name, f"it did not answer within {timeout:g} s")
-    if ended.returncode == 0 and (line := _last_line(ended.stdout)).startswith("{"):
+        return _broken_finding(name, f"it did not answer within {timeout:g} s")
+    if process.returncode == 0 and (line := _last_line(process.stdout)).startswith("{"):
         return Finding(**json.loads(line))
-    last_words = _last_line(ended.stderr)
-    if ended.returncode < 0:
-        died = f"importing it ended the process with {signal.Signals(-ended.returncode).name}"
-        return _broken(name, f"{died}: {last_words}" if last_words else died)
-    return _broken(name, last_words or f"its process ended with status {ended.returncode} and said nothing")
+    message = _last_line(process.stderr)
+    if process.returncode < 0:
+        reason = f"importing it ended the process with {signal.Signals(-process.returncode).name}"
+        return _broken_finding(name, f"{reason}: {message}" if message else reason)
+    return _broken_finding(name, message or f"its process ended with status {process.returncode} and no message")
 
 
 def _last_line(text: str) -> str:
@@ -126,56 +128,56 @@ def _last_line(text: str) -> str:
 
 
 def examine(name: str) -> Finding:
-    """Import a backend's framework into this process and say what it offers."""
-    declared = registry.declare(name)
+    """Import a backend's framework into this process and return what it offers."""
+    backend_class = registry.load_class(name)
     try:
         backend = registry.get(name)
         devices = {device: sorted(backend.dtypes(device)) for device in backend.devices()}
         settings = backend.settings()
     except ModuleNotFoundError as error:
-        # An installed framework that lacks one of its own dependencies is broken, not missing
-        if _versions(declared).get(declared.distribution) is None:
-            reason = f"{declared.distribution} is not installed ({error})"
-            return Finding(name, "missing", reason=reason, next_step=f"pip install {declared.distribution}")
-        return _broken(name, f"{type(error).__name__}: {error}")
+        # An installed framework without one of its own dependencies is broken, not missing
+        distribution = backend_class.distribution
+        if _installed_versions(backend_class).get(distribution) is None:
+            reason = f"{distribution} is not installed ({error})"
+            return Finding(name, "missing", reason=reason, next_step=f"pip install {distribution}")
+        return _broken_finding(name, f"{type(error).__name__}: {error}")
     except Exception as error:
-        return _broken(name, f"{type(error).__name__}: {error}")
+        return _broken_finding(name, f"{type(error).__name__}: {error}")
     if not devices:
-        return _broken(name, "it finds no device")
-    return Finding(name, "ready", declared.version(), devices, settings, _versions(declared))
+        return _broken_finding(name, "it finds no device")
+    return Finding(name, "ready", backend_class.version(), devices, settings, _installed_versions(backend_class))
 
 
-def _broken(name: str, reason: str) -> Finding:
-    declared = registry.declare(name)
-    installed = _versions(declared)
+def _broken_finding(name: str, reason: str) -> Finding:
+    backend_class = registry.load_class(name)
+    versions = _installed_versions(backend_class)
     adapter = [f"--adapter={registry.source(name)}"] if registry.is_added(name) else []
-    again = shlex.join(["python", "-m", "backends.discovery.inventory", name, *adapter])
-    return Finding(
-        name, "broken", installed.get(declared.distribution), versions=installed, reason=reason, next_step=again
-    )
+    command = shlex.join(["python", "-m", "backends.discovery.inventory", name, *adapter])
+    version = versions.get(backend_class.distribution)
+    return Finding(name, "broken", version, versions=versions, reason=reason, next_step=command)
 
 
 # What a finding depends on ----------------------------------------------------------------------------------------
 
 
-def _key(name: str) -> str:
-    """A hash of everything that could change what is found."""
+def _cache_key(name: str) -> str:
+    """A hash of everything on which a finding depends."""
     files = [Path(sys.executable), registry.source(name), Path(base.__file__), Path(__file__)]
     variables = {key: value for key, value in os.environ.items() if key.startswith(VARIABLES)}
-    depends = [
+    dependencies = [
         [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files],
-        _versions(registry.declare(name)),
+        _installed_versions(registry.load_class(name)),
         sorted(variables.items()),
         sorted(path for pattern in DEVICE_FILES for path in glob(pattern)),
         os.cpu_count(),
     ]
-    return hashlib.sha256(json.dumps(depends).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(dependencies).encode()).hexdigest()
 
 
-def _versions(declared: type[Backend]) -> dict[str, str]:
-    """Of the backend's distributions, those that are installed."""
+def _installed_versions(backend: type[Backend]) -> dict[str, str]:
+    """The versions of those distributions of the backend that are installed."""
     versions = {}
-    for distribution in (declared.distribution, *declared.related):
+    for distribution in (backend.distribution, *backend.related):
         try:
             versions[distribution] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
@@ -187,15 +189,15 @@ def _read(cache: Path | None) -> dict[str, Any]:
     try:
         return dict(json.loads(cache.read_text())) if cache else {}
     except (OSError, ValueError):
-        return {}  # none yet, or one that was cut off: everything is asked again
+        return {}  # there is none yet, or it is truncated: every backend is examined again
 
 
 def _write(cache: Path, entries: dict[str, Any]) -> None:
-    """At once, so that another session never reads half a file."""
+    """Replace the file atomically, so that another session never reads half of it."""
     cache.parent.mkdir(parents=True, exist_ok=True)
-    whole = cache.with_name(f"{cache.name}.{os.getpid()}")
-    whole.write_text(json.dumps(entries, indent=1))
-    whole.replace(cache)
+    temporary = cache.with_name(f"{cache.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(entries, indent=1))
+    temporary.replace(cache)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -204,11 +206,11 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("name")
     parser.add_argument("--adapter", action="append", default=[], metavar="FILE")
-    given = parser.parse_args(arguments)
-    for file in given.adapter:
+    options = parser.parse_args(arguments)
+    for file in options.adapter:
         registry.add(file)
-    Backend.quiet = False  # its last words are wanted if it crashes
-    print("\n" + json.dumps(asdict(examine(given.name))), flush=True)
+    Backend.quiet = False  # if it crashes, what it wrote last becomes the reason
+    print("\n" + json.dumps(asdict(examine(options.name))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Which backends there are: the modules of `backends`, and files that a user adds.
+"""Which backends exist: the modules of `backends`, and files that a user adds.
 
-Names are in alphabetical order, and so are the checks of a run: a new backend finds its place without being listed
-anywhere.  pytest-xdist deals the ordered checks out in contiguous parts, so with two workers one begins with JAX and
-NumPy and the other with TensorFlow and torch, which take longest to import.
+Names are in alphabetical order, and so are the checks of a run, so a new backend need not be listed anywhere.
+pytest-xdist hands out the ordered checks in contiguous parts: with two workers one begins with JAX and NumPy, the
+other with TensorFlow and torch, which take longest to import.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ _adapters: dict[str, tuple[Path, type[Backend]]] = {}
 
 
 class UnknownBackendError(LookupError):
-    """Nobody knows a backend of this name."""
+    """There is no backend of this name."""
 
     def __init__(self, name: str) -> None:
-        near = difflib.get_close_matches(name, names(), 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        nearest = difflib.get_close_matches(name, names(), 1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
         super().__init__(f"no backend is called {name!r}{hint} (known: {', '.join(names())})")
 
 
 class AdapterError(Exception):
-    """A file does not define exactly one usable backend."""
+    """A file that does not define exactly one usable backend."""
 
 
 def names() -> list[str]:
     """Every known backend, installed or not."""
-    return sorted([*_own(), *_adapters])
+    return sorted([*_own_files(), *_adapters])
 
 
-def declare(name: str) -> type[Backend]:
-    """The class of a backend: what it offers, without importing its framework."""
+def load_class(name: str) -> type[Backend]:
+    """The class of a backend, which states what it offers; does not import the framework."""
     if name in _adapters:
         return _adapters[name][1]
-    if name not in _own():
+    if name not in _own_files():
         raise UnknownBackendError(name)
     return only_backend(importlib.import_module(f"backends.{name}"))
 
@@ -52,9 +52,9 @@ def source(name: str) -> Path:
     """The file that defines a backend."""
     if name in _adapters:
         return _adapters[name][0]
-    if name not in _own():
+    if name not in _own_files():
         raise UnknownBackendError(name)
-    return _own()[name]
+    return _own_files()[name]
 
 
 def is_added(name: str) -> bool:
@@ -70,18 +70,19 @@ def deviations(name: str) -> list[DeviationEntry]:
 
 @cache
 def get(name: str) -> Backend:
-    """The backend, its framework imported; one instance for the whole process."""
-    return declare(name)()
+    """The backend, with its framework imported; one instance for the whole process."""
+    return load_class(name)()
 
 
 def add(path: str | Path) -> str:
-    """Make the backend that a file outside the project defines known, and return its name; twice is as once."""
+    """Register the backend that a file outside the project defines, and return its name; idempotent."""
     file = Path(path).resolve()
-    if already := next((name for name, (known, _) in _adapters.items() if known == file), None):
-        return already
-    backend = only_backend(_module(file))
-    if absent := [each for each in ("name", "distribution", "implementations") if not hasattr(backend, each)]:
-        raise AdapterError(f"{file}: {backend.__name__} does not state its {', '.join(absent)}")
+    if registered := next((name for name, (source, _) in _adapters.items() if source == file), None):
+        return registered
+    backend = only_backend(_load_module(file))
+    required = ("name", "distribution", "implementations")
+    if missing := [attribute for attribute in required if not hasattr(backend, attribute)]:
+        raise AdapterError(f"{file}: {backend.__name__} does not state its {', '.join(missing)}")
     name = backend.name
     if name in names():
         raise AdapterError(f"{file}: a backend called {name!r} is already known, from {source(name)}")
@@ -90,20 +91,20 @@ def add(path: str | Path) -> str:
 
 
 @cache
-def _own() -> dict[str, Path]:
-    """Every module beside `base`, which is the contract; what is no backend stands in folders."""
+def _own_files() -> dict[str, Path]:
+    """The files of the project's backends by name: every module here but `base`; everything else is in subfolders."""
     files = Path(__file__).parents[1].glob("*.py")
     return {file.stem: file for file in files if file.stem != "base" and not file.stem.startswith("__")}
 
 
-def _module(file: Path) -> ModuleType:
+def _load_module(file: Path) -> ModuleType:
     if not file.is_file():
         raise AdapterError(f"{file}: there is no such file")
     spec = importlib.util.spec_from_file_location(f"adapter_{len(_adapters)}_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise AdapterError(f"{file}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look a class's module up by its name
+    sys.modules[spec.name] = module  # dataclasses and pickle look up a class's module by name
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -113,13 +114,13 @@ def _module(file: Path) -> ModuleType:
 
 
 def only_backend(module: ModuleType) -> type[Backend]:
-    """The one subclass of Backend that a module defines itself, imported ones not counted; AdapterError if not one."""
-    found = [
+    """The one subclass of Backend that a module defines, imports not counted; AdapterError unless there is just one."""
+    classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Backend) and value.__module__ == module.__name__
     ]
-    if len(found) != 1:
-        listed = ", ".join(each.__name__ for each in found) or "none"
+    if len(classes) != 1:
+        listed = ", ".join(backend.__name__ for backend in classes) or "none"
         raise AdapterError(f"{module.__file__}: it must define exactly one subclass of Backend, and defines {listed}")
-    return found[0]
+    return classes[0]

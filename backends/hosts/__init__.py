@@ -1,4 +1,4 @@
 """Backends on which another library computes.
 
-The library's own formulations of attention stand in `backends.attention`.
+The library's own formulations of attention are in `backends.attention`.
 """

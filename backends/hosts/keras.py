@@ -1,6 +1,6 @@
-"""Backends on which Keras can run: it computes on one framework in a process, so one backend offers it.
+"""Backends on which Keras can run.  It uses one framework per process, so exactly one backend offers it.
 
-Its NumPy backend, which Keras has for inference without a framework, is not among them.
+Keras's NumPy backend, which is for inference without a framework, is not among them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from backends.attention.keras import (
     KerasDense,
     KerasFlashAttention,
     host,
-    hosted_keras,
+    import_keras,
 )
 from backends.attention.keras_multihead import (
     KerasGroupedQueryAttention,
@@ -30,7 +30,7 @@ from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check
 
-KERAS: Mapping[str, type[Attention]] = {
+KERAS_FORMULATIONS: Mapping[str, type[Attention]] = {
     "keras": KerasAttention,
     "keras-flash": KerasFlashAttention,
     "keras-dense": KerasDense,
@@ -39,25 +39,28 @@ KERAS: Mapping[str, type[Attention]] = {
     "keras-grouped-query": KerasGroupedQueryAttention,
     "keras-grouped-query-scores": KerasGroupedQueryAttentionWithScores,
 }
-# Those that call keras.ops.dot_product_attention, and so what their host has for it, and those that compute themselves
+# Those that call keras.ops.dot_product_attention, and with it the host's own operation; the others do not
 FUSED_KERAS = ("keras", "keras-flash", "keras-multihead", "keras-grouped-query")
-UNFUSED_KERAS = tuple(name for name in KERAS if name not in FUSED_KERAS)
+UNFUSED_KERAS = tuple(name for name in KERAS_FORMULATIONS if name not in FUSED_KERAS)
 
 
 class KerasHost(Backend):
-    """A backend that offers Keras's einsum, attention and layers beside its own where it hosts Keras."""
+    """A backend that also offers Keras's einsum, attention and layers where it hosts Keras."""
 
     def __init_subclass__(cls, **rest: Any) -> None:
         super().__init_subclass__(**rest)
         own = cls.implementations
-        if host() != cls.name or "keras" in own["einsum"]:  # which a class of its own has inherited
+        if host() != cls.name or "keras" in own["einsum"]:  # a subclass of a host has inherited it
             return
-        cls.implementations = {"einsum": (*own["einsum"], "keras"), "attention": (*own["attention"], *KERAS)}
-        cls.formulations = {**cls.formulations, **KERAS}
+        cls.implementations = {
+            "einsum": (*own["einsum"], "keras"),
+            "attention": (*own["attention"], *KERAS_FORMULATIONS),
+        }
+        cls.formulations = {**cls.formulations, **KERAS_FORMULATIONS}
         cls.on_request = cls.on_request | {"keras-flash"}
         cls.related = ("keras", *cls.related)
         if cls.name != DEFAULT_HOST:
-            cls.variables = {name: {VARIABLE: cls.name} for name in KERAS}
+            cls.variables = {name: {VARIABLE: cls.name} for name in KERAS_FORMULATIONS}
 
     def unsupported(self, check: Check) -> str | None:
         config = check.case.config
@@ -67,5 +70,5 @@ class KerasHost(Backend):
 
     def computation(self, config: Config, implementation: str) -> Computation:
         if isinstance(config, EinsumConfig) and implementation == "keras":
-            return Contraction(hosted_keras(self.framework).ops.einsum, config.equation)
+            return Contraction(import_keras(self.framework).ops.einsum, config.equation)
         return super().computation(config, implementation)

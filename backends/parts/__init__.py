@@ -1,4 +1,1 @@
-"""What backends and formulations are made of: a framework's modules and primitives, an einsum of operands by name.
-
-Nothing here knows what is made of it.
-"""
+"""What backends and formulations share: a framework's modules and primitives, and an einsum of operands by name."""

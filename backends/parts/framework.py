@@ -1,7 +1,7 @@
-"""A framework's modules by name, as a backend and its formulations are given them.
+"""The modules of a framework by name, as backends and formulations receive them.
 
-Nothing that computes imports a framework by itself: it takes the modules from what it was made with.  So the same code
-can be run with others in their place, which write down how they are called (`backends.standalone.tracing`).
+Code that computes never imports a framework itself: it takes the modules from the `Framework` that it was created
+with.  So it can also run on stand-ins that record how they are called (`backends.standalone.tracing`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Framework:
-    """Modules by their full names, each imported when it is first asked for: `framework["torch.nn.attention"]`."""
+    """Modules by their full names, each imported on first access: `framework["torch.nn.attention"]`."""
 
     def __getitem__(self, module: str) -> Any:
         return importlib.import_module(module)

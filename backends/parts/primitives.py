@@ -1,4 +1,4 @@
-"""What formulations compute with: a framework's tensors, and the table of its functions that a backend fills."""
+"""What formulations compute with: a framework's tensors, and a table of its functions that each backend fills in."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ Operands = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Primitives:
-    """What the formulations need of a framework; its functions are called with positional arguments only.
+    """The functions that formulations need from a framework, named as in the Python array API where it has them.
 
-    einsum   (equation, *tensors)
-    permute  (x, axes)
-    reshape  (x, shape)
-    spread   (x, shape): broadcast to it
-    join     (tensors, axis): one behind the other
-    repeat   (x, times, axis): each entry `times` times in a row, a a b b
-    where    (condition, x, y): x and y tensors or numbers
-    any      (x, axis): the axis stays, with size 1
-    softmax  (x, axis)
-    tanh     (x)
-    arange   (length, like): integers, where `like` is
-    lowest   (like): the lowest finite number of its dtype
+    They are called with positional arguments only.
 
-    framework   the modules of which formulations take what the framework has of its own
+    einsum        (equation, *tensors)
+    permute_dims  (x, axes)
+    reshape       (x, shape)
+    broadcast_to  (x, shape)
+    concat        (tensors, axis)
+    repeat        (x, repeats, axis): each entry `repeats` times in a row, a a b b
+    where         (condition, x, y): x and y are tensors or numbers
+    any           (x, axis): keeps the axis, with size 1
+    softmax       (x, axis)
+    tanh          (x)
+    arange        (length, like): integers from 0, on the device of `like`
+    lowest        (like): the lowest finite number of its dtype
+
+    framework   the modules from which formulations take the framework's own operations
     """
 
     einsum: Callable[..., Tensor]
-    permute: Callable[[Tensor, tuple[int, ...]], Tensor]
+    permute_dims: Callable[[Tensor, tuple[int, ...]], Tensor]
     reshape: Callable[[Tensor, tuple[int, ...]], Tensor]
-    spread: Callable[[Tensor, tuple[int, ...]], Tensor]
-    join: Callable[[list[Tensor], int], Tensor]
+    broadcast_to: Callable[[Tensor, tuple[int, ...]], Tensor]
+    concat: Callable[[list[Tensor], int], Tensor]
     repeat: Callable[[Tensor, int, int], Tensor]
     where: Callable[[Tensor, Tensor, Tensor], Tensor]
     any: Callable[[Tensor, int], Tensor]

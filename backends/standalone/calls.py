@@ -29,7 +29,7 @@ class Trace:
 def traced(check: Check, operands: Mapping[str, Array], cotangent: Array | None) -> Trace:
     """Run the check once with stand-ins for its framework; TracingError where what it does has no form as a program."""
     recorder = Recorder()
-    backend = registry.declare(check.backend)(Recorded(recorder))
+    backend = registry.load_class(check.backend)(Recorded(recorder))
     setup = recorder.blocks[0]
     recorder.blocks[0] = body = type(setup)()
     outputs: list[Traced] = []

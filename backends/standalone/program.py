@@ -42,7 +42,7 @@ def script(check: Check, title: str) -> str:
     except TracingError as error:
         raise ScriptError(f"{check.name} cannot be written as a program: {error}") from error
     if cotangent is not None:
-        operands["cotangent"] = backend.own_convention(cotangent)
+        operands["cotangent"] = backend.convert_convention(cotangent)
     dialect = dialects.DIALECTS[check.backend]
     parts = [
         "\n".join(trace.setup),

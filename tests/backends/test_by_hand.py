@@ -1,6 +1,6 @@
-"""Both formulations, on every framework, against attention in Python loops: are all fields plumbed to the right place?
+"""Both formulations, on every framework, against attention in Python loops: does every field have its effect?
 
-Tolerances are loose guesses on purpose.  Whether arithmetic is accurate is the suite's question, not that of its tests.
+Tolerances are loose guesses on purpose: accuracy is tested by the suite, not by these tests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A formulation of attention knows what it declares to understand, and of anything else it says so by name."""
+"""A formulation of attention handles what it declares in `understands`, and names any other feature of a case."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tests.support.checks import unsupported
 FORMULATIONS = {
     f"{name}-{implementation}": formulation
     for name in registry.names()
-    for implementation, formulation in registry.declare(name).formulations.items()
+    for implementation, formulation in registry.load_class(name).formulations.items()
 }
 
 
-class Mask2(Mask):
+class ExtendedMask(Mask):
     documents: bool = Field(default=False)
 
 
-class Longer(AttentionConfig):
-    """Attention as it may become: with two fields more, and one more in a part that it has."""
+class ExtendedConfig(AttentionConfig):
+    """A future config of attention: two more fields, and one more in a part that exists."""
 
     segments: list[int] | None = Field(default=None)
-    mask: Mask2 | None = Field(default=None)
+    mask: ExtendedMask | None = Field(default=None)
     dropout: float = Field(default=0.0)
 
 
@@ -39,30 +39,28 @@ class Longer(AttentionConfig):
     ("name", "fields"),
     [
         ("segments", {"segments": [0, 1]}),
-        ("mask.documents", {"mask": Mask2(type="bool", documents=True)}),
+        ("mask.documents", {"mask": ExtendedMask(type="bool", documents=True)}),
         ("dropout", {"dropout": 0.5}),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
-def test_a_field_that_it_has_never_heard_of_is_unsupported_by_name(
-    formulation: type[Attention], name: str, fields: dict
-) -> None:
-    if "Keras" in formulation.__name__:  # which looks at what the installed version has
+def test_an_unknown_field_is_unsupported_by_name(formulation: type[Attention], name: str, fields: dict) -> None:
+    if "Keras" in formulation.__name__:  # it inspects the installed version
         pytest.importorskip("keras")
-    asked = Longer(q_len=2, head_dim=4, **fields)
-    assert name in (unsupported(formulation, asked) or "")
+    config = ExtendedConfig(q_len=2, head_dim=4, **fields)
+    assert name in (unsupported(formulation, config) or "")
 
 
 def test_whatever_a_case_states_today_is_understood_by_hand() -> None:
-    asked = {
+    stated = {
         feature
         for file in discover([], ROOT)
         for case in load(file, ROOT)
         if isinstance(case.config, AttentionConfig)
         for feature in features(case.config)
     }
-    assert asked <= Matmul.understands
-    assert "softcap" in asked
+    assert stated <= Matmul.understands
+    assert "softcap" in stated
 
 
 @pytest.mark.parametrize(

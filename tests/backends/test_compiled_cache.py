@@ -1,4 +1,4 @@
-"""What JAX compiles is kept between processes, and a folder that cannot be used changes nothing."""
+"""JAX's compiled programs are cached between processes, and a folder that cannot be used does no harm."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ assert (backend.run(Check(case, "jax", "cpu", "einsum", "jit", "float32"), opera
 """
 
 
-def session(folder: Path) -> None:
-    """Compute something with what is kept in `folder`; nothing is said about it."""
-    if registry.declare("jax").version() == "unknown":
+def run_session(folder: Path) -> None:
+    """Compute something with the cache in `folder`, without any warning."""
+    if registry.load_class("jax").version() == "unknown":
         pytest.skip("jax is not installed")
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "error", "-c", SESSION, str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (process.returncode, process.stderr) == (0, "")
 
 
-def test_a_second_process_compiles_nothing_anew(tmp_path: Path) -> None:
-    session(tmp_path / "kept")
-    first = {file: file.stat().st_mtime_ns for file in (tmp_path / "kept").rglob("*-cache")}
-    assert first
-    session(tmp_path / "kept")
-    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "kept").rglob("*-cache")} == first
+def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
+    run_session(tmp_path / "cache")
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*-cache")}
+    assert before
+    run_session(tmp_path / "cache")
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*-cache")} == before
 
 
 def test_a_folder_that_cannot_be_made_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    session(tmp_path / "file" / "kept")
+    run_session(tmp_path / "file" / "cache")
 
 
-def test_a_cut_off_entry_is_compiled_again(tmp_path: Path) -> None:
-    session(tmp_path)
+def test_a_truncated_entry_is_compiled_again(tmp_path: Path) -> None:
+    run_session(tmp_path)
     for file in tmp_path.rglob("*-cache"):
         file.write_bytes(file.read_bytes()[:10])
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", SESSION, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert ended.returncode == 0, ended.stderr
+    assert process.returncode == 0, process.stderr

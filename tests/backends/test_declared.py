@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from backends.__main__ import exceptions, main
+from backends.__main__ import declaration_table, main
 from backends.base import Backend, Declaration
 from backends.discovery import registry
 from tests.support import ROOT
@@ -26,8 +26,8 @@ class Narrow(Backend):
     )
 
 
-def test_rows_are_joined_only_where_every_combination_is_declared() -> None:
-    assert list(exceptions([Narrow]))[4:] == [
+def test_rows_are_merged_only_where_every_combination_is_declared() -> None:
+    assert list(declaration_table([Narrow]))[4:] == [
         "| narrow | \\* | \\* | einsum, matmul | \\* | float32, complex64 | multiply tf32 | Tensor cores. |",
         "| narrow | \\* | \\* | einsum | \\* | float32 | flushes yes | Fast. |",
         "| narrow | \\* | \\* | matmul | \\* | float64 | flushes yes | Fast. |",
@@ -39,12 +39,12 @@ def test_every_declaration_of_every_backend_is_printed(capsys: pytest.CaptureFix
     printed = capsys.readouterr().out
     assert "| float16 | float16 | float16 | float32 |" in printed
     for name in registry.names():
-        for row in registry.declare(name).rows():
+        for row in registry.load_class(name).rows():
             assert row.reason
             assert row.reason.replace("*", "\\*") in printed
 
 
-def test_named_backends_alone_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_named_backends_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["numpy"]) == 0
     printed = capsys.readouterr().out
     assert "| numpy |" in printed
@@ -54,6 +54,6 @@ def test_named_backends_alone_are_printed(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_no_framework_is_imported() -> None:
-    asked = "sys.exit(bool({'torch', 'jax', 'tensorflow'} & {*sys.modules}))"
-    code = f"import sys; from backends.__main__ import main; main([]); {asked}"
+    check = "sys.exit(bool({'torch', 'jax', 'tensorflow'} & {*sys.modules}))"
+    code = f"import sys; from backends.__main__ import main; main([]); {check}"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == 0

@@ -1,4 +1,4 @@
-"""Backends and formulations take a framework's modules from what they are made with, and import none themselves."""
+"""Backends and formulations take a framework's modules from the `Framework` they get, and import none themselves."""
 
 from __future__ import annotations
 
@@ -18,26 +18,24 @@ from tests.support.checks import case_of, check_of
 
 FRAMEWORKS = {"torch", "jax", "jaxlib", "tensorflow", "keras", "opt_einsum"}
 IMPORTING = {"__import__", "import_module", "exec_module"}
-LOADERS = {
-    "backends/parts/framework.py",
-    "backends/discovery/registry.py",
-}  # of a framework's modules, and of files with backends
+# They import a framework's modules, and files with backends
+LOADERS = {"backends/parts/framework.py", "backends/discovery/registry.py"}
 FILES = sorted(ROOT.glob("backends/**/*.py"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_no_file_imports_a_framework(file: Path) -> None:
-    found = []
+    result = []
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            result += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.append(node.module)
-    assert not {name.partition(".")[0] for name in found} & FRAMEWORKS
+            result.append(node.module)
+    assert not {name.partition(".")[0] for name in result} & FRAMEWORKS
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_nothing_is_imported_or_evaluated_by_a_name_but_in_one_place(file: Path) -> None:
+def test_only_loaders_import_or_evaluate_by_name(file: Path) -> None:
     nodes = list(ast.walk(ast.parse(file.read_text())))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     names |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
@@ -45,14 +43,14 @@ def test_nothing_is_imported_or_evaluated_by_a_name_but_in_one_place(file: Path)
     assert str(file.relative_to(ROOT)) in LOADERS or not names & IMPORTING
 
 
-class Counted(Framework):
-    """The installed modules, and which of them were asked for."""
+class RecordingFramework(Framework):
+    """The installed modules, and the names of those that were accessed."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.accessed: list[str] = []
 
     def __getitem__(self, module: str) -> Any:
-        self.asked.append(module)
+        self.accessed.append(module)
         return super().__getitem__(module)
 
 
@@ -66,14 +64,16 @@ class Counted(Framework):
         ("tensorflow", "keras", "keras"),
     ],
 )
-def test_a_backend_computes_with_the_modules_that_it_is_given(name: str, implementation: str, module: str) -> None:
+def test_a_backend_computes_with_the_modules_that_it_is_created_with(
+    name: str, implementation: str, module: str
+) -> None:
     pytest.importorskip(module)
     case = case_of(AttentionConfig(q_len=4, num_heads=2, head_dim=8, causal="top_left", layout="bshd"))
-    given, check = Counted(), check_of(case, implementation, dtype="float32")
-    backend = registry.declare(name)(given)
-    found = backend.run(check, operands_of(case, "float32"))
-    assert module in given.asked
-    assert (found == registry.get(name).run(check, operands_of(case, "float32"))).all()
+    modules, check = RecordingFramework(), check_of(case, implementation, dtype="float32")
+    backend = registry.load_class(name)(modules)
+    result = backend.run(check, operands_of(case, "float32"))
+    assert module in modules.accessed
+    assert (result == registry.get(name).run(check, operands_of(case, "float32"))).all()
 
 
 ADAPTER = """
@@ -116,5 +116,5 @@ def test_an_adapter_need_not_know_where_modules_come_from() -> None:
     own = scope["Own"]()
     case = case_of(AttentionConfig(q_len=4, num_heads=2, head_dim=8, causal="top_left"))
     check, operands = check_of(case, "sdpa", dtype="float32"), operands_of(case, "float32")
-    found: Array = own.run(check, operands)
-    assert (found == registry.get("torch").run(check, operands)).all()
+    result: Array = own.run(check, operands)
+    assert (result == registry.get("torch").run(check, operands)).all()

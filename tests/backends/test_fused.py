@@ -1,4 +1,4 @@
-"""The operations that frameworks have for attention, against attention in loops: do they get the right arguments?"""
+"""The frameworks' own operations against attention in loops: do they get the right arguments?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.checks import framework
 
 @pytest.mark.parametrize(("name", "implementation", "config"), list_offered(by_hand=False))
 def test_fused(name: str, implementation: str, config: str) -> None:
-    """What it makes of a query without keys, and of masked values that are not finite, is its own."""
+    """Results for a query without keys, and with masked values that are not finite, are up to the framework."""
     if (name, implementation) == ("tensorflow", "keras") and config.startswith("multi_query"):
         pytest.xfail("keras 3.15 documents K = 1 but leaves the single head to tf.einsum, which does not broadcast it")
     if implementation == "flex" and case_of(config).config.kv_len == 0:

@@ -21,7 +21,7 @@ from specs.verdict.record import Record
 from specs.verdict.verdict import judge
 from tests.support.checks import check_of, framework
 
-NAMES = [name for name in registry.names() if registry.declare(name).differentiates]
+NAMES = [name for name in registry.names() if registry.load_class(name).differentiates]
 every_backend = pytest.mark.parametrize("name", NAMES)
 
 CASES: dict[str, dict[str, Any]] = {
@@ -61,29 +61,30 @@ def attention(name: str) -> Case:
     return Case("attention/t::c", "c", Path("t.yaml"), 3, AttentionConfig.model_validate(SMALL | ATTENTION[name]))
 
 
-def verdict(backend: Backend, said: Case, dtype: str, mode: str = "eager") -> Record:
-    check = Check(said, backend.name, "cpu", "einsum", mode, dtype, "grad")
+def verdict(backend: Backend, case: Case, dtype: str, mode: str = "eager") -> Record:
+    check = Check(case, backend.name, "cpu", "einsum", mode, dtype, "grad")
     return judge(check, backend, "t.yaml::c[x-grad]", "t.yaml")
 
 
-def gradients(backend: Backend, said: Case, operands: Mapping[str, Array], cotangent: Array) -> dict[str, Array]:
-    return backend.gradient(check_of(said, direction="grad"), operands, cotangent)
+def gradients(backend: Backend, case: Case, operands: Mapping[str, Array], cotangent: Array) -> dict[str, Array]:
+    return backend.gradient(check_of(case, direction="grad"), operands, cotangent)
 
 
 @every_backend
-@pytest.mark.parametrize("said", CASES)
+@pytest.mark.parametrize("einsum", CASES)
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "complex64"])
-def test_gradients_are_those_of_the_reference(name: str, said: str, dtype: str) -> None:
-    record = verdict(framework(name), case(**CASES[said]), dtype)
+def test_gradients_are_those_of_the_reference(name: str, einsum: str, dtype: str) -> None:
+    record = verdict(framework(name), case(**CASES[einsum]), dtype)
     assert (record.verdict, record.reason) == ("pass", "")
 
 
 @every_backend
-@pytest.mark.parametrize("said", ATTENTION)
-@pytest.mark.parametrize("written", ["einsum", "matmul"])
-def test_gradients_of_attention_by_hand_are_those_of_the_reference(name: str, said: str, written: str) -> None:
+@pytest.mark.parametrize("config", ATTENTION)
+@pytest.mark.parametrize("implementation", ["einsum", "matmul"])
+def test_gradients_of_attention_by_hand_are_those_of_the_reference(name: str, config: str, implementation: str) -> None:
     """Three frameworks' own automatic differentiation of the formula, in float64: a second opinion on the reference."""
-    record = judge(Check(attention(said), name, "cpu", written, "eager", "float64", "grad"), framework(name), "t", "t")
+    check = Check(attention(config), name, "cpu", implementation, "eager", "float64", "grad")
+    record = judge(check, framework(name), "t", "t")
     assert (record.verdict, record.reason) == ("pass", "")
 
 
@@ -99,7 +100,7 @@ def test_gradients_are_right_compiled(name: str, mode: str, dtype: str) -> None:
 
 
 @every_backend
-def test_the_declared_convention_for_complex_numbers_is_the_frameworks(
+def test_the_framework_has_the_declared_convention_for_complex_numbers(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = framework(name)
@@ -114,17 +115,17 @@ def test_the_declared_convention_for_complex_numbers_is_the_frameworks(
 @every_backend
 def test_gradients_of_complex_numbers_are_the_transpose_of_the_derivative(name: str) -> None:
     a, b, c = np.array([1 + 2j]), np.array([3 - 1j]), np.array([2 + 5j])
-    found = gradients(framework(name), case(equation="i,i->i", shapes=[[1], [1]]), {"operand_0": a, "operand_1": b}, c)
-    assert found["operand_0"] == c * b
-    assert found["operand_1"] == c * a
+    result = gradients(framework(name), case(equation="i,i->i", shapes=[[1], [1]]), {"operand_0": a, "operand_1": b}, c)
+    assert result["operand_0"] == c * b
+    assert result["operand_1"] == c * a
 
 
 @every_backend
 def test_a_gradient_has_the_operands_dtype_and_shape_even_without_axes(name: str) -> None:
     one = np.array(2, np.complex64)
-    said = case(equation=",->", shapes=[[], []])
-    found = gradients(framework(name), said, {"operand_0": one, "operand_1": one}, one)
-    assert {key: (value.shape, value.dtype) for key, value in found.items()} == dict.fromkeys(
+    scalars = case(equation=",->", shapes=[[], []])
+    result = gradients(framework(name), scalars, {"operand_0": one, "operand_1": one}, one)
+    assert {key: (value.shape, value.dtype) for key, value in result.items()} == dict.fromkeys(
         ("operand_0", "operand_1"), ((), np.dtype(np.complex64))
     )
 
@@ -138,8 +139,8 @@ def test_operands_that_cannot_vary_have_no_gradient(name: str, monkeypatch: pyte
 
     monkeypatch.setattr(backend, "computation", lambda config, implementation: masked)
     x, mask = np.array([1.0, 2.0]), np.array([True, False])
-    found = gradients(backend, case(), {"x": x, "mask": mask}, np.array([5.0, 7.0]))
-    assert {key: value.tolist() for key, value in found.items()} == {"x": [5.0, 0.0]}
+    result = gradients(backend, case(), {"x": x, "mask": mask}, np.array([5.0, 7.0]))
+    assert {key: value.tolist() for key, value in result.items()} == {"x": [5.0, 0.0]}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "jax"])  # whose gradients are always there
@@ -156,20 +157,20 @@ def test_indexed_slices_of_tensorflow_become_an_array(monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         backend, "computation", lambda config, implementation: lambda operands: tf.gather(operands["x"], [2, 0, 2])
     )
-    found = gradients(backend, case(), {"x": np.zeros(4)}, np.array([1.0, 2.0, 4.0]))
-    assert found["x"].tolist() == [2.0, 0.0, 5.0, 0.0]
+    result = gradients(backend, case(), {"x": np.zeros(4)}, np.array([1.0, 2.0, 4.0]))
+    assert result["x"].tolist() == [2.0, 0.0, 5.0, 0.0]
 
 
 @every_backend
 def test_operands_are_not_changed(name: str) -> None:
-    said = case()
-    operands = {key: array.copy() for key, array in inputs.operands(said, "float32").items()}
+    product = case()
+    operands = {key: array.copy() for key, array in inputs.operands(product, "float32").items()}
     before = {key: array.copy() for key, array in operands.items()}
-    gradients(framework(name), said, operands, inputs.cotangent(said, "float32"))
+    gradients(framework(name), product, operands, inputs.cotangent(product, "float32"))
     assert all(np.array_equal(before[key], operands[key]) for key in operands)
 
 
 def test_numpy_declares_that_it_does_not_differentiate() -> None:
-    assert not registry.declare("numpy").differentiates
+    assert not registry.load_class("numpy").differentiates
     with pytest.raises(NotImplementedError, match="does not differentiate"):
         gradients(framework("numpy"), case(), inputs.operands(case(), "float32"), inputs.cotangent(case(), "float32"))

@@ -1,4 +1,4 @@
-"""What a machine offers is found out whatever a framework does while it is imported."""
+"""What a machine offers is determined whatever a framework does while it is imported."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def adapter(
     return file
 
 
-def found(folder: Path, timeout: float = 60, **how: Any) -> Finding:
-    return probe(["fake"], [adapter(folder, **how)], timeout=timeout)["fake"]
+def examine_adapter(folder: Path, timeout: float = 60, **options: Any) -> Finding:
+    return probe(["fake"], [adapter(folder, **options)], timeout=timeout)["fake"]
 
 
-def test_ready(tmp_path: Path) -> None:
-    finding = found(tmp_path, start='print("chatter on stdout")', devices=("cpu", "cuda:0"))
+def test_a_backend_that_can_be_used_is_ready(tmp_path: Path) -> None:
+    finding = examine_adapter(tmp_path, start='print("chatter on stdout")', devices=("cpu", "cuda:0"))
     assert (finding.status, finding.reason) == ("ready", None)
     assert finding.devices == {device: ["bfloat16", "float32"] for device in ("cpu", "cuda:0")}
     assert finding.settings == {"speed": "high"}
@@ -56,15 +56,15 @@ def test_ready(tmp_path: Path) -> None:
     assert Finding(**json.loads(json.dumps(asdict(finding)))) == finding
 
 
-def test_missing(tmp_path: Path) -> None:
-    finding = found(tmp_path, start="import no_such_framework", distribution="no-such-framework")
+def test_a_backend_that_is_not_installed_is_missing(tmp_path: Path) -> None:
+    finding = examine_adapter(tmp_path, start="import no_such_framework", distribution="no-such-framework")
     assert finding.status == "missing"
     assert finding.next_step == "pip install no-such-framework"
     assert "no_such_framework" in str(finding.reason)
 
 
-def test_installed_without_its_dependency_is_broken(tmp_path: Path) -> None:
-    finding = found(tmp_path, start="import no_such_dependency", distribution="pytest")
+def test_a_framework_without_its_dependency_is_broken(tmp_path: Path) -> None:
+    finding = examine_adapter(tmp_path, start="import no_such_dependency", distribution="pytest")
     assert finding.status == "broken"
     assert finding.version == pytest.__version__
     assert "No module named 'no_such_dependency'" in str(finding.reason)
@@ -80,51 +80,51 @@ def test_installed_without_its_dependency_is_broken(tmp_path: Path) -> None:
         ("import time; time.sleep(60)", "did not answer within 2 s"),
     ],
 )
-def test_broken(tmp_path: Path, start: str, reason: str) -> None:
-    finding = found(tmp_path, start=start, timeout=2 if "sleep" in start else 60)
+def test_a_backend_that_cannot_be_used_is_broken(tmp_path: Path, start: str, reason: str) -> None:
+    finding = examine_adapter(tmp_path, start=start, timeout=2 if "sleep" in start else 60)
     assert finding.status == "broken"
     assert reason in str(finding.reason)
     assert "-m backends.discovery.inventory fake --adapter=" in str(finding.next_step)
 
 
-def test_without_devices_is_broken(tmp_path: Path) -> None:
-    assert found(tmp_path, devices=()).reason == "it finds no device"
+def test_a_backend_without_devices_is_broken(tmp_path: Path) -> None:
+    assert examine_adapter(tmp_path, devices=()).reason == "it finds no device"
 
 
-def test_one_broken_backend_keeps_no_other(tmp_path: Path) -> None:
+def test_a_broken_backend_does_not_affect_others(tmp_path: Path) -> None:
     findings = probe(["numpy", "fake"], [adapter(tmp_path, start="import os; os.abort()")])
     assert [(name, finding.status) for name, finding in findings.items()] == [("numpy", "ready"), ("fake", "broken")]
 
 
 class TestCache:
     @pytest.fixture
-    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        """The names for which a process was started."""
+    def examined(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The names of the backends for which a process was started."""
         names: list[str] = []
-        ask = inventory._ask
+        ask = inventory._probe_in_process
 
-        def recorded(name: str, *rest: Any) -> Finding:
+        def record(name: str, *rest: Any) -> Finding:
             names.append(name)
             return ask(name, *rest)
 
-        monkeypatch.setattr(inventory, "_ask", recorded)
+        monkeypatch.setattr(inventory, "_ask", record)
         return names
 
-    def test_what_is_ready_is_asked_once(self, tmp_path: Path, asked: list[str]) -> None:
+    def test_a_ready_backend_is_examined_once(self, tmp_path: Path, examined: list[str]) -> None:
         cache = tmp_path / "new" / "inventory.json"
         first = probe(["numpy"], cache=cache)
         assert probe(["numpy"], cache=cache) == first
-        assert asked == ["numpy"]
+        assert examined == ["numpy"]
 
-    def test_what_is_broken_is_asked_again(self, tmp_path: Path, asked: list[str]) -> None:
+    def test_a_broken_backend_is_examined_again(self, tmp_path: Path, examined: list[str]) -> None:
         file, cache = adapter(tmp_path, start="raise OSError"), tmp_path / "inventory.json"
         for _ in range(2):
             assert probe(["fake"], [file], cache)["fake"].status == "broken"
-        assert asked == ["fake", "fake"]
+        assert examined == ["fake", "fake"]
 
     @pytest.mark.parametrize("change", ["file", "variable", "cut off"])
-    def test_a_change_is_noticed(
-        self, tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch, change: str
+    def test_a_change_invalidates_the_cache(
+        self, tmp_path: Path, examined: list[str], monkeypatch: pytest.MonkeyPatch, change: str
     ) -> None:
         file, cache = adapter(tmp_path), tmp_path / "inventory.json"
         probe(["fake"], [file], cache)
@@ -135,11 +135,11 @@ class TestCache:
         else:
             cache.write_text(cache.read_text()[:40])
         probe(["fake"], [file], cache)
-        assert asked == ["fake", "fake"]
+        assert examined == ["fake", "fake"]
 
-    def test_findings_of_others_are_kept(self, tmp_path: Path, asked: list[str]) -> None:
+    def test_findings_of_other_backends_stay_cached(self, tmp_path: Path, examined: list[str]) -> None:
         file, cache = adapter(tmp_path), tmp_path / "inventory.json"
         probe(["fake"], [file], cache)
         probe(["numpy"], [file], cache)
         probe(["numpy", "fake"], [file], cache)
-        assert asked == ["fake", "numpy"]
+        assert examined == ["fake", "numpy"]

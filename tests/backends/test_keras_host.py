@@ -1,4 +1,4 @@
-"""Keras on another framework than TensorFlow: KERAS_BACKEND says on which, for a process and those that it starts."""
+"""Keras on another framework than TensorFlow: KERAS_BACKEND chooses it for a process and its children."""
 
 from __future__ import annotations
 
@@ -12,65 +12,74 @@ from typing import Any
 import pytest
 
 from backends.discovery import registry
-from backends.hosts.keras import KERAS
+from backends.hosts.keras import KERAS_FORMULATIONS
 from tests.support import ROOT
 
 HOSTS = ("jax", "tensorflow", "torch")
 
 
-def started(host: str | None, *arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Python in an environment in which Keras is said to run on `host`, or nothing is said."""
+def run_python(host: str | None, *arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run Python with KERAS_BACKEND set to `host`, or not set."""
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
-    said = {} if host is None else {"KERAS_BACKEND": host}
+    variable = {} if host is None else {"KERAS_BACKEND": host}
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment | said, capture_output=True, text=True, check=False
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment | variable,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
-def offers(host: str | None) -> dict[str, Any]:
-    """For each backend, the implementations of either kind that have to do with Keras."""
+def keras_implementations(host: str | None) -> dict[str, Any]:
+    """For each backend that has any, the implementations of both kinds that use Keras."""
     code = """
 import json
 from backends.discovery import registry
-declared = {name: registry.declare(name) for name in registry.names()}
+classes = {name: registry.load_class(name) for name in registry.names()}
 print(json.dumps({
-    name: [kind + " " + each for kind, names in backend.implementations.items() for each in names if "keras" in each]
-    for name, backend in declared.items()
+    name: [kind + " " + name for kind, names in backend.implementations.items() for name in names if "keras" in name]
+    for name, backend in classes.items()
 }))"""
-    return {name: offered for name, offered in json.loads(started(host, "-c", code).stdout).items() if offered}
+    return {name: offered for name, offered in json.loads(run_python(host, "-c", code).stdout).items() if offered}
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_one_backend_offers_all_of_keras(host: str) -> None:
-    assert offers(host) == {host: ["einsum keras", *(f"attention {name}" for name in KERAS)]}
+def test_only_the_host_offers_keras(host: str) -> None:
+    assert keras_implementations(host) == {
+        host: ["einsum keras", *(f"attention {name}" for name in KERAS_FORMULATIONS)]
+    }
 
 
-def test_a_class_made_of_a_host_offers_it_once() -> None:
-    made = type("Made", (registry.declare("tensorflow"),), {})
-    assert made.implementations["einsum"] == registry.declare("tensorflow").implementations["einsum"]
+def test_a_subclass_of_a_host_offers_keras_once() -> None:
+    subclass = type("Made", (registry.load_class("tensorflow"),), {})
+    assert subclass.implementations["einsum"] == registry.load_class("tensorflow").implementations["einsum"]
 
 
-def test_it_is_tensorflow_unless_something_is_said_and_nobody_if_that_is_no_backend_here() -> None:
-    assert offers(None) == offers("tensorflow")
-    assert offers("numpy") == offers("openvino") == {}
+def test_the_host_is_tensorflow_by_default_and_none_for_a_framework_that_is_no_backend() -> None:
+    assert keras_implementations(None) == keras_implementations("tensorflow")
+    assert keras_implementations("numpy") == keras_implementations("openvino") == {}
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_its_cases_run_and_what_differs_is_recorded(host: str, tmp_path: Path) -> None:
+def test_cases_run_on_every_host_and_deviations_are_recorded(host: str, tmp_path: Path) -> None:
     pytest.importorskip("keras")
-    pytest.importorskip(registry.declare(host).distribution)
+    pytest.importorskip(registry.load_class(host).distribution)
     run = tmp_path / "run"
     cases = ["cases/attention/masks.yaml::fully_masked_row", "cases/attention/modules.yaml::self_attention"]
-    asked = [f"--implementation={name}" for name in ("keras", "keras-dense", "keras-multihead", "keras-grouped-query")]
-    narrowed = ["--backend", host, *asked, "--mode=eager", "--direction=forward"]
-    ended = started(host, "-m", "pytest", *cases, *narrowed, "-q", f"--report={run}")
-    assert ended.returncode == 0, ended.stdout
+    implementations = [
+        f"--implementation={name}" for name in ("keras", "keras-dense", "keras-multihead", "keras-grouped-query")
+    ]
+    options = ["--backend", host, *implementations, "--mode=eager", "--direction=forward"]
+    process = run_python(host, "-m", "pytest", *cases, *options, "-q", f"--report={run}")
+    assert process.returncode == 0, process.stdout
     records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
-    found = {(record["implementation"], record["verdict"]) for record in records}
-    assert {(name, "pass") for name in ("keras", "keras-dense", "keras-multihead", "keras-grouped-query")} <= found
-    assert ("keras", "deviation") in found
-    said = "" if host == "tensorflow" else f"KERAS_BACKEND={host} "
-    assert {record["again"].partition("pytest")[0] for record in records} == {said}
+    verdicts = {(record["implementation"], record["verdict"]) for record in records}
+    assert {(name, "pass") for name in ("keras", "keras-dense", "keras-multihead", "keras-grouped-query")} <= verdicts
+    assert ("keras", "deviation") in verdicts
+    prefix = "" if host == "tensorflow" else f"KERAS_BACKEND={host} "
+    assert {record["again"].partition("pytest")[0] for record in records} == {prefix}
 
 
 @pytest.mark.parametrize(
@@ -82,24 +91,24 @@ def test_its_cases_run_and_what_differs_is_recorded(host: str, tmp_path: Path) -
         "cases/attention/bias.yaml::causal[torch-cpu-keras-eager-float32]",
     ],
 )
-def test_a_stand_alone_program_says_what_keras_runs_on(id: str, tmp_path: Path) -> None:
+def test_a_stand_alone_program_sets_the_host_of_keras(id: str, tmp_path: Path) -> None:
     host = "jax" if "[jax" in id else "torch"
     pytest.importorskip("keras")
     pytest.importorskip(host)
-    elsewhere = started(None, "-m", "reports", "script", id)
-    assert elsewhere.returncode == 2
-    assert "Keras runs on tensorflow here, unless KERAS_BACKEND says otherwise" in elsewhere.stderr
-    written = started(host, "-m", "reports", "script", id)
-    assert written.returncode == 0, written.stderr
-    (program := tmp_path / "program.py").write_text(written.stdout)
-    ended = started("tensorflow", "-I", str(program), folder=tmp_path)
+    refused = run_python(None, "-m", "reports", "script", id)
+    assert refused.returncode == 2
+    assert "Keras runs on tensorflow here, unless KERAS_BACKEND says otherwise" in refused.stderr
+    script = run_python(host, "-m", "reports", "script", id)
+    assert script.returncode == 0, script.stderr
+    (program := tmp_path / "program.py").write_text(script.stdout)
+    process = run_python("tensorflow", "-I", str(program), folder=tmp_path)
     differs = "fully_masked" in id or "bias" in id
-    assert ended.returncode == (1 if differs else 0), ended.stdout + ended.stderr
-    assert ("all of these are right" in ended.stdout) != differs, ended.stdout + ended.stderr
+    assert process.returncode == (1 if differs else 0), process.stdout + process.stderr
+    assert ("all of these are right" in process.stdout) != differs, process.stdout + process.stderr
 
 
-def test_a_process_in_which_keras_runs_elsewhere_says_so() -> None:
-    """Whatever imported Keras first has chosen."""
+def test_keras_imported_with_another_host_is_an_error() -> None:
+    """The first import of Keras determines its host."""
     pytest.importorskip("tensorflow")
     pytest.importorskip("keras")
     code = """
@@ -107,7 +116,7 @@ import os
 os.environ["KERAS_BACKEND"] = "numpy"
 import keras
 os.environ["KERAS_BACKEND"] = "tensorflow"
-from backends.attention.keras import hosted_keras
-hosted_keras()"""
-    said = "keras was imported with its numpy backend before tensorflow was used"
-    assert said in started(None, "-c", code).stderr
+from backends.attention.keras import import_keras
+import_keras()"""
+    message = "keras was imported with its numpy backend before tensorflow was used"
+    assert message in run_python(None, "-c", code).stderr

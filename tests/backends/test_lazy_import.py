@@ -1,4 +1,4 @@
-"""A process imports the framework that it uses and no other; in processes of their own, as imports cannot be undone."""
+"""A process imports the framework that it uses and no other; tested in subprocesses, as imports cannot be undone."""
 
 from __future__ import annotations
 
@@ -28,34 +28,36 @@ for implementation in set(backend.implementations["einsum"]) - backend.on_reques
 """
 
 
-def imported(code: str) -> tuple[set[str], str]:
+def imported_frameworks(code: str) -> tuple[set[str], str]:
     """The frameworks in a new process after `code`, and what it wrote to stderr."""
-    tell = f"\nimport json, sys\nprint(json.dumps(sorted({FRAMEWORKS} & set(sys.modules))))"
-    ended = subprocess.run([sys.executable, "-c", code + tell], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return set(json.loads(ended.stdout.splitlines()[-1])), ended.stderr
+    print_frameworks = f"\nimport json, sys\nprint(json.dumps(sorted({FRAMEWORKS} & set(sys.modules))))"
+    process = subprocess.run(
+        [sys.executable, "-c", code + print_frameworks], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    return set(json.loads(process.stdout.splitlines()[-1])), process.stderr
 
 
-def test_declaring_imports_none() -> None:
-    declare = "from backends.discovery import inventory, registry\nprint(*map(registry.declare, registry.names()))"
-    assert imported(declare)[0] == set()
+def test_loading_classes_imports_no_framework() -> None:
+    code = "from backends.discovery import inventory, registry\nprint(*map(registry.load_class, registry.names()))"
+    assert imported_frameworks(code)[0] == set()
 
 
 @pytest.mark.parametrize("name", registry.names())
-def test_using_one_imports_no_other(name: str) -> None:
+def test_using_a_backend_imports_no_other_framework(name: str) -> None:
     try:
-        version(registry.declare(name).distribution)
+        version(registry.load_class(name).distribution)
     except PackageNotFoundError as error:
         pytest.skip(f"{name} is not installed: {error}")
-    frameworks, stderr = imported(EINSUM.format(name=name))
+    frameworks, stderr = imported_frameworks(EINSUM.format(name=name))
     # TensorFlow itself imports Keras, and JAX where it is installed (tensorflow/lite/python/util.py)
     allowed = {"tensorflow": {"tensorflow", "keras", "jax"}}.get(name, {name})
     assert frameworks <= allowed
     assert stderr == ""
 
 
-def test_all_of_them_start_quietly_together() -> None:
+def test_all_backends_together_log_nothing() -> None:
     """JAX sets TF_CPP_MIN_LOG_LEVEL when it is imported."""
-    if absent := [name for name in registry.names() if registry.declare(name).version() == "unknown"]:
+    if absent := [name for name in registry.names() if registry.load_class(name).version() == "unknown"]:
         pytest.skip(f"not installed: {', '.join(absent)}")
-    assert imported("".join(EINSUM.format(name=name) for name in registry.names()))[1] == ""
+    assert imported_frameworks("".join(EINSUM.format(name=name) for name in registry.names()))[1] == ""

@@ -1,6 +1,6 @@
-"""Fused operations and modules: each is what it is called, knows what it refuses, and passes gradients on.
+"""Fused operations and modules: they run the kernel they are named after, refuse what is declared, and have gradients.
 
-Whether they are accurate is the suite's question, and which arguments they get is that of `test_fused`.
+Their accuracy is tested by the suite, their arguments by `test_fused`.
 """
 
 from __future__ import annotations
@@ -52,13 +52,15 @@ def run(name: str, implementation: str, fields: dict[str, Any], mode: str = "eag
 
 def test_kernels_of_gpus_are_offered_on_gpus_only() -> None:
     for name, of_gpus in (("torch", {"sdpa-efficient", "sdpa-cudnn"}), ("jax", {"dot-product-attention-cudnn"})):
-        declared = registry.declare(name)
-        assert declared.offered("attention", "cuda:0") == declared.implementations["attention"]
-        assert set(declared.offered("attention", "cpu")) == set(declared.implementations["attention"]) - of_gpus
+        backend = registry.load_class(name)
+        assert backend.implementations_on("attention", "cuda:0") == backend.implementations["attention"]
+        assert (
+            set(backend.implementations_on("attention", "cpu")) == set(backend.implementations["attention"]) - of_gpus
+        )
 
 
 def test_metal_has_no_flash_kernel() -> None:
-    assert "sdpa-flash" not in registry.declare("torch").offered("attention", "mps")
+    assert "sdpa-flash" not in registry.load_class("torch").implementations_on("attention", "mps")
 
 
 # What they refuse -----------------------------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ def test_the_flash_kernel_has_no_gradient_of_a_mask() -> None:
         )
 
 
-def test_an_abort_of_the_process_is_declared_for_the_version_that_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_abort_of_the_process_is_declared_for_the_version_that_aborts(monkeypatch: pytest.MonkeyPatch) -> None:
     narrow = AttentionConfig(q_len=64, num_heads=2, head_dim=1)
     for version, aborts in (("0.10.2", True), ("0.10.3", False)):
         monkeypatch.setattr("backends.attention.jax.version", lambda package, version=version: version)
@@ -102,8 +104,8 @@ def test_an_abort_of_the_process_is_declared_for_the_version_that_shows_it(monke
     ids=str,
 )
 @pytest.mark.parametrize(("name", "implementation"), MODULES)
-def test_modules_say_what_they_cannot_hold(name: str, implementation: str, fields: dict[str, Any]) -> None:
-    formulation = registry.declare(name).formulations[implementation]
+def test_modules_refuse_what_they_cannot_express(name: str, implementation: str, fields: dict[str, Any]) -> None:
+    formulation = registry.load_class(name).formulations[implementation]
     assert unsupported(formulation, AttentionConfig(**MODULE)) is None
     assert unsupported(formulation, AttentionConfig(**MODULE | fields))
 
@@ -119,11 +121,11 @@ def test_only_one_implementation_takes_the_fast_path(implementation: str, monkey
     calls = []
     native = torch._native_multi_head_attention
 
-    def counted(*arguments: Any) -> Any:
+    def count_call(*arguments: Any) -> Any:
         calls.append(arguments)
         return native(*arguments)
 
-    monkeypatch.setattr(torch, "_native_multi_head_attention", counted)
+    monkeypatch.setattr(torch, "_native_multi_head_attention", count_call)
     run("torch", implementation, MODULE | {"kv_lengths": [3, 4]})
     assert len(calls) == (implementation == "multihead-fast")
 
@@ -146,12 +148,12 @@ def test_a_layer_asked_for_its_scores_leaves_the_fused_operation(
 
     calls = []
 
-    def counted(*arguments: Any, **named: Any) -> Any:
+    def count_call(*arguments: Any, **named: Any) -> Any:
         calls.append(named)
         return original(*arguments, **named)
 
     original = ops.dot_product_attention
-    monkeypatch.setattr(used_by_layers, "dot_product_attention", counted)
+    monkeypatch.setattr(used_by_layers, "dot_product_attention", count_call)
     run("tensorflow", implementation, MODULE)
     assert len(calls) == fused
 
@@ -169,7 +171,7 @@ def test_gradients_reach_every_operand(name: str, implementation: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["jit", "xla"])
-@pytest.mark.parametrize(("name", "implementation"), [each for each in MODULES if each[0] == "tensorflow"])
-def test_layers_are_traced(name: str, implementation: str, mode: str) -> None:
-    traced, eager = (run(name, implementation, MODULE, mode=each) for each in (mode, "eager"))
-    np.testing.assert_allclose(traced, eager, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize(("name", "implementation"), [row for row in MODULES if row[0] == "tensorflow"])
+def test_compiled_layers_equal_eager_ones(name: str, implementation: str, mode: str) -> None:
+    compiled, eager = (run(name, implementation, MODULE, mode=m) for m in (mode, "eager"))
+    np.testing.assert_allclose(compiled, eager, rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Backends are found by file name, and added from files outside the project."""
+"""Backends are found by their file names, and can be added from files outside the project."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_every_file_is_a_backend_and_named_after_it() -> None:
+def test_every_file_defines_the_backend_of_its_name() -> None:
     assert registry.names() == ["jax", "numpy", "tensorflow", "torch"]
     for name in registry.names():
-        declared = registry.declare(name)
-        assert declared.name == name
+        backend = registry.load_class(name)
+        assert backend.name == name
         assert registry.source(name).stem == name
-        assert declared.__doc__
-        assert set(declared.implementations) == {"einsum", "attention"}
-        assert set(declared.default_modes) <= set(declared.modes)
-        assert tuple(declared.formulations) == declared.implementations["attention"]
+        assert backend.__doc__
+        assert set(backend.implementations) == {"einsum", "attention"}
+        assert set(backend.default_modes) <= set(backend.modes)
+        assert tuple(backend.formulations) == backend.implementations["attention"]
 
 
-def test_unknown_name_lists_the_known_and_the_nearest() -> None:
+def test_an_unknown_name_lists_known_names_and_the_nearest() -> None:
     with pytest.raises(UnknownBackendError, match=r"'troch'; did you mean torch\? \(known: jax, numpy, "):
-        registry.declare("troch")
+        registry.load_class("troch")
     with pytest.raises(LookupError):
         registry.get("mlx")
 
@@ -62,8 +62,8 @@ def test_adapter(tmp_path: Path) -> None:
     assert registry.add(file) == "mine"
     assert registry.add(str(file)) == "mine"  # a worker adds what the controller already did
     assert registry.names() == ["jax", "mine", "numpy", "tensorflow", "torch"]
-    assert issubclass(registry.declare("mine"), Backend)
-    assert registry.declare("mine")().devices() == ["cpu"]
+    assert issubclass(registry.load_class("mine"), Backend)
+    assert registry.load_class("mine")().devices() == ["cpu"]
     assert registry.source("mine") == file
 
 

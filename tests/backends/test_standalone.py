@@ -139,7 +139,7 @@ def test_a_program_is_the_same_again_and_leaves_the_backend_alone(implementation
 def test_an_operand_without_a_gradient_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a framework that sees no connection returns None."""
     check = find_check("cases/attention/gradients.yaml::causal[torch-cpu-sdpa-eager-float32-grad]", ROOT)
-    declared = registry.declare("torch")
+    declared = registry.load_class("torch")
     original = declared.pullback
 
     def without_keys(self: Any, *arguments: Any) -> Any:

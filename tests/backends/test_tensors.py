@@ -1,4 +1,4 @@
-"""Every bit that goes into a framework comes out again."""
+"""Arrays survive the conversion to tensors and back bit for bit."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.checks import check_of, framework
 SHAPES = [(), (0,), (3, 0, 2), (1,), (7,), (2, 3, 4)]
 
 
-def telling(dtype: str, shape: tuple[int, ...]) -> Array:
-    """Values that a conversion is likely to change: signs of zero, subnormals, infinities, extremes."""
-    known = DTYPES[dtype]
+def critical_values(dtype: str, shape: tuple[int, ...]) -> Array:
+    """Values that a conversion might change: signs of zero, subnormal numbers, infinities, extremes."""
+    info = DTYPES[dtype]
     values: Array
-    if known.format is not None:
-        f = known.format
+    if info.format is not None:
+        f = info.format
         real = [
             -0.0,
             f.smallest,
@@ -38,20 +38,20 @@ def telling(dtype: str, shape: tuple[int, ...]) -> Array:
             1.0,
             1 + 2 * f.unit_roundoff,
         ]
-        values = np.array(real).astype(known.numpy)
-        if known.kind == "complex":
-            values = (values.real + 0j).astype(known.numpy)
+        values = np.array(real).astype(info.numpy)
+        if info.kind == "complex":
+            values = (values.real + 0j).astype(info.numpy)
             values.imag = values.real[::-1]
-    elif known.kind == "boolean":
+    elif info.kind == "boolean":
         values = np.array([True, False, True])
     else:
-        info = np.iinfo(known.numpy)
-        values = np.array([info.min, info.max, 0, 1], known.numpy)
-    return np.resize(values, shape).astype(known.numpy)
+        limits = np.iinfo(info.numpy)
+        values = np.array([limits.min, limits.max, 0, 1], info.numpy)
+    return np.resize(values, shape).astype(info.numpy)
 
 
 def bits(array: Array) -> bytes:
-    """With one NaN for all: its payload is not required to survive."""
+    """The bytes, with the same NaN everywhere: its payload need not survive."""
     if array.dtype.kind not in "biu":
         array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array)
     return array.tobytes()
@@ -62,7 +62,7 @@ def bits(array: Array) -> bytes:
 @pytest.mark.parametrize("name", registry.names())
 def test_round_trip(name: str, dtype: str, shape: tuple[int, ...]) -> None:
     backend = framework(name)
-    array = telling(dtype, shape)
+    array = critical_values(dtype, shape)
     array.setflags(write=False)
     for device in backend.devices():
         if dtype not in backend.dtypes(device):
@@ -86,7 +86,7 @@ def test_any_memory_layout(name: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("memory", ["contiguous", "transposed", "strided"])
 def test_tensors_lie_in_memory_as_their_arrays_do_where_they_have_strides(memory: Memory, dtype: str) -> None:
-    array = lay_out(telling(dtype, (2, 3, 4)), memory)
+    array = lay_out(critical_values(dtype, (2, 3, 4)), memory)
     elements = tuple(stride // array.itemsize for stride in array.strides)
     if dtype in framework("numpy").dtypes("cpu"):
         assert framework("numpy").from_numpy(array, "cpu").strides == array.strides
@@ -94,7 +94,7 @@ def test_tensors_lie_in_memory_as_their_arrays_do_where_they_have_strides(memory
 
 
 def test_an_axis_of_one_element_has_the_stride_of_contiguous_memory() -> None:
-    """For NumPy it can have any; torch's fused kernels refuse another one."""
+    """NumPy allows any stride there; torch's fused kernels refuse any other."""
     column = np.ones((1, 4), np.float32).T
     assert column.flags.c_contiguous
     assert column.strides[-1] != column.itemsize
@@ -103,7 +103,7 @@ def test_an_axis_of_one_element_has_the_stride_of_contiguous_memory() -> None:
 
 @pytest.mark.parametrize("name", registry.names())
 def test_operands_keep_their_order(name: str) -> None:
-    """Twelve of them, in every mode: compilers sort mappings, and operand_10 sorts before operand_2."""
+    """Twelve operands in every mode: compilers sort mappings, and operand_10 sorts before operand_2."""
     backend = framework(name)
     config = EinsumConfig(equation=",".join("abcdefghijkl") + "->abcdefghijkl", shapes=[[1]] * 11 + [[2]])
     case = Case("tests/tensors::order", "order", Path(__file__), 1, config)
@@ -114,7 +114,7 @@ def test_operands_keep_their_order(name: str) -> None:
 
 @pytest.mark.parametrize("name", registry.names())
 def test_a_tensor_does_not_follow_its_array(name: str) -> None:
-    """Backends share the operands of a case: what one does to its tensors must not reach the others."""
+    """Backends share the operands of a case, so one must not change the tensors of another."""
     backend = framework(name)
     array = np.ones((64, 64))
     tensor = backend.from_numpy(array, "cpu")

@@ -41,10 +41,10 @@ class SharedHeadsInterleaved(Numpy):
 class UndividedHeadsCutOff(ByHand):
     """Heads that do not divide evenly are repeated once more and cut off, so that something comes out."""
 
-    def for_query_heads(self, x: Tensor) -> Tensor:
+    def repeat_heads(self, x: Tensor) -> Tensor:
         c = self.config
         if c.num_heads % c.num_kv_heads == 0:
-            return super().for_query_heads(x)
+            return super().repeat_heads(x)
         axis = self.working_axes.index("h")
         repeated = self.ops.repeat(x, math.ceil(c.num_heads / c.num_kv_heads), axis)
         return repeated.take(range(c.num_heads), axis)
@@ -62,10 +62,10 @@ class UndividedHeadsCutOff(ByHand):
 class HeadsMergedBeforeTransposing(ByHand):
     """(batch, heads, sequence, features) reshaped to (batch, sequence, packed) without moving heads behind sequence."""
 
-    def merged(self, x: Tensor) -> Tensor:
+    def merge(self, x: Tensor) -> Tensor:
         c = self.config
         if c.layout != "bsd" or self.working_axes != "bhsd":
-            return super().merged(x)
+            return super().merge(x)
         return self.ops.reshape(x, (c.batch, c.q_len, c.num_heads * c.value_dim))
 
 
@@ -112,8 +112,10 @@ class RelativeTransposed(ByHand):
 class RelativeValuesForgotten(ByHand):
     """Relative positions enter the scores only, as most libraries have it; seed 003 adds them to the values too."""
 
-    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None, seen: Tensor | None) -> Tensor:
-        return super().weighted(weights, value, None, seen)
+    def weighted_sum(
+        self, weights: Tensor, value: Tensor, relative: Tensor | None, value_mask: Tensor | None
+    ) -> Tensor:
+        return super().weighted_sum(weights, value, None, value_mask)
 
 
 @fault(
@@ -128,7 +130,7 @@ class WeightNotTransposed(ByHand):
     """A linear layer's (out, in) matrix used as (in, out), which goes unnoticed as long as it is square."""
 
     def linear_product(self, x: Tensor, weight: Tensor) -> Tensor:
-        return super().linear_product(x, self.ops.permute(weight, (1, 0)))
+        return super().linear_product(x, self.ops.permute_dims(weight, (1, 0)))
 
 
 @fault(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from backends.base import Computation
-from backends.numpy import EINSUMS, Numpy, asking
+from backends.numpy import EINSUMS, Numpy, dtype_arguments
 from backends.parts.contraction import Contraction
 from specs.arithmetic.formats import Array
 from specs.case.einsum import EinsumConfig
@@ -66,7 +66,7 @@ class CustomEinsumCall(Numpy):
     """NumPy with `call_einsum` in place of np.einsum where keyword arguments of einsum are checked."""
 
     def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
-        return Contraction(partial(EINSUMS[implementation], einsum=self.call_einsum), config.equation, asking(config))
+        return Contraction(partial(EINSUMS[implementation], einsum=self.call_einsum), config.equation, dtype_arguments(config))
 
     def call_einsum(self, equation: str, *operands: Array, **options: Any) -> Array:
         raise NotImplementedError

@@ -98,7 +98,7 @@ def find_check(name: str) -> Check:
     if case is None or dtype not in case.config.dtypes:
         raise LookupError(f"no case has the check {name}")
     offered = implementation in Numpy.implementations[case.kind]
-    if not offered or not Numpy.distinct(case.config, implementation, "cpu"):
+    if not offered or not Numpy.is_distinct(case.config, implementation, "cpu"):
         raise LookupError(f"NumPy has no implementation {implementation!r} of {name}")
     return Check(case, "numpy", "cpu", implementation, "eager", dtype, "grad" if parts["grad"] else "forward")
 

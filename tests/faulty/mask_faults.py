@@ -59,7 +59,7 @@ class AdditiveMaskMultiplied(ByHand):
         if factor is None:
             return super().attend(query, key, value, operands)
         unmasked = self.config.model_copy(update={"mask": None})
-        multiplied = replace(self.ops, softmax=lambda x, axis: softmax(x * self.like_scores(factor), axis))
+        multiplied = replace(self.ops, softmax=lambda x, axis: softmax(x * self.align_to_scores(factor), axis))
         return type(self)(multiplied, unmasked).attend(query, key, value, operands)
 
 
@@ -96,10 +96,10 @@ class MaskedAfterSoftmax(ByHand):
         self.visible_keys = super().visible(operands, like, native)
         return None
 
-    def weighted(self, weights: Tensor, value: Tensor, relative: Tensor | None, seen: Tensor | None) -> Tensor:
+    def weighted_sum(self, weights: Tensor, value: Tensor, relative: Tensor | None, value_mask: Tensor | None) -> Tensor:
         if self.visible_keys is not None:
-            weights = self.ops.where(self.like_scores(self.visible_keys), weights, weights.dtype.type(0))
-        return super().weighted(weights, value, relative, seen)
+            weights = self.ops.where(self.align_to_scores(self.visible_keys), weights, weights.dtype.type(0))
+        return super().weighted_sum(weights, value, relative, value_mask)
 
 
 @fault(
@@ -176,7 +176,7 @@ class CausalShowsNextKey(ByHand):
     """A causal mask off by one, triu(k=2) for triu(k=1): a query sees the key after its own, the token to predict."""
 
     def causal(self, pairs: Pairs) -> Tensor | None:
-        return None if self.config.causal == "none" else pairs.key <= pairs.aligned + 1
+        return None if self.config.causal == "none" else pairs.key <= pairs.aligned_key + 1
 
 
 @fault(
@@ -193,7 +193,7 @@ class CausalHidesOwnKey(ByHand):
     """A causal mask off by one, `<` for `<=`: no query sees its own key, and the first sees none."""
 
     def causal(self, pairs: Pairs) -> Tensor | None:
-        return None if self.config.causal == "none" else pairs.key < pairs.aligned
+        return None if self.config.causal == "none" else pairs.key < pairs.aligned_key
 
 
 @fault(
@@ -208,9 +208,9 @@ class CausalHidesOwnKey(ByHand):
 class LengthsSwapped(ByHand):
     """Number of queries and of keys are confused in the offset of a causal mask."""
 
-    def sees(self, pairs: Pairs, native: Collection[str] = ()) -> Tensor | None:
-        pairs.aligned = pairs.query - self.config.query_offset
-        return super().sees(pairs, native)
+    def is_visible(self, pairs: Pairs, native: Collection[str] = ()) -> Tensor | None:
+        pairs.aligned_key = pairs.query - self.config.query_offset
+        return super().is_visible(pairs, native)
 
 
 @fault(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backends.attention.by_hand import ByHand
-from backends.attention.visibility import Pairs, both
+from backends.attention.visibility import Pairs, intersect
 from backends.numpy import Numpy
 from backends.parts.primitives import Operands, Tensor
 from specs.arithmetic.formats import Array
@@ -47,12 +47,12 @@ class RotaryPairsSwapped(Misread):
 class RotaryTurnsKeysBackwards(ByHand):
     """The keys' sine has the wrong sign, so that scores depend on the sum of two positions, not their difference."""
 
-    def with_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
+    def prepend_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
         if name == "key" and self.config.rotary:  # rotated once already, so two inverse rotations leave one inverse
             inverse = {**operands, "rotary_sin": -operands["rotary_sin"]}
             for _ in range(2):
-                x = self.turned(x, self.config.past or 0, inverse)
-        return super().with_past(name, x, operands)
+                x = self.rotate(x, self.config.past or 0, inverse)
+        return super().prepend_past(name, x, operands)
 
 
 @fault(
@@ -66,8 +66,8 @@ class RotaryTurnsKeysBackwards(ByHand):
 class RotaryFromZeroAfterCache(ByHand):
     """New keys and queries are turned as if there were no cache before them."""
 
-    def turned(self, x: Tensor, first: int, operands: Operands) -> Tensor:
-        return super().turned(x, 0, operands)
+    def rotate(self, x: Tensor, start: int, operands: Operands) -> Tensor:
+        return super().rotate(x, 0, operands)
 
 
 @fault(
@@ -81,8 +81,8 @@ class RotaryFromZeroAfterCache(ByHand):
 class RotaryPositionOffByOne(ByHand):
     """A decoder numbers its new token by the length of the cache less one."""
 
-    def turned(self, x: Tensor, first: int, operands: Operands) -> Tensor:
-        return super().turned(x, max(first - 1, 0), operands)
+    def rotate(self, x: Tensor, start: int, operands: Operands) -> Tensor:
+        return super().rotate(x, max(start - 1, 0), operands)
 
 
 @fault(
@@ -96,8 +96,8 @@ class RotaryPositionOffByOne(ByHand):
 class RotaryOfValuesToo(ByHand):
     """Values are turned like the keys."""
 
-    def with_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
-        return super().with_past(name, self.turned(x, 0, operands) if name == "value" else x, operands)
+    def prepend_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
+        return super().prepend_past(name, self.rotate(x, 0, operands) if name == "value" else x, operands)
 
 
 # Cache ----------------------------------------------------------------------------------------------------------------
@@ -115,11 +115,11 @@ class RotaryOfValuesToo(ByHand):
 class CacheBehindNewKeys(ByHand):
     """New keys are placed before those of the cache, so that masks by position apply to the wrong keys."""
 
-    def with_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
+    def prepend_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
         if self.config.past is None:
             return x
         past = self.split(operands[f"past_{name}"], self.config.num_kv_heads)
-        return self.ops.join([x, past], self.working_axes.index("s"))
+        return self.ops.concat([x, past], self.working_axes.index("s"))
 
 
 @fault(
@@ -133,8 +133,8 @@ class CacheBehindNewKeys(ByHand):
 class CacheOfKeysForValues(ByHand):
     """The cached keys are taken for the cached values too."""
 
-    def with_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
-        return super().with_past("key" if self.config.past else name, x, operands)
+    def prepend_past(self, name: str, x: Tensor, operands: Operands) -> Tensor:
+        return super().prepend_past("key" if self.config.past else name, x, operands)
 
 
 @fault(
@@ -150,7 +150,7 @@ class CacheOfKeysForValues(ByHand):
 class GarbageOfCacheMultiplied(ByHand):
     """Masked values are multiplied with weight 0, and 0 times NaN is NaN."""
 
-    def hides(self, keep: Tensor | None) -> Tensor | None:
+    def value_mask(self, visible: Tensor | None) -> Tensor | None:
         return None
 
 
@@ -190,7 +190,7 @@ class WindowAlwaysFromFirstQuery(ByHand):
         if window is None:
             return None
         left = None if window.left is None else j >= i - window.left
-        return both(left, None if window.right is None else j <= i + window.right)
+        return intersect(left, None if window.right is None else j <= i + window.right)
 
 
 @fault(
@@ -260,7 +260,7 @@ class CausalOffByOneAtOneRow(ByHand):
     def causal(self, pairs: Pairs) -> Tensor | None:
         if self.config.causal == "none":
             return None
-        return pairs.key <= pairs.aligned + (pairs.query == self.config.q_len - 2)
+        return pairs.key <= pairs.aligned_key + (pairs.query == self.config.q_len - 2)
 
 
 @fault(

@@ -81,7 +81,7 @@ class SoftcapBeforeBias(ByHand):
         c = self.config
         if c.softcap is None or c.bias is None:
             return super().attend(query, key, value, operands)
-        bias = self.like_scores(operands["bias"])
+        bias = self.align_to_scores(operands["bias"])
         ops_with_late_bias = replace(self.ops, softmax=lambda x, axis: softmax(x + bias, axis))
         return type(self)(ops_with_late_bias, c.model_copy(update={"bias": None})).attend(query, key, value, operands)
 
@@ -118,7 +118,7 @@ class NanScoresAreZero(Numpy):
 class SinkIgnored(ByHand):
     """The weights sum to one as without a sink."""
 
-    def with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
+    def softmax_with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
         return self.ops.softmax(scores, self.keys_axis)
 
 
@@ -133,8 +133,8 @@ class SinkIgnored(ByHand):
 class SinkOfFirstHead(ByHand):
     """All heads share the first one's sink."""
 
-    def with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
-        return super().with_sink(scores, sink * 0 + sink[0])
+    def softmax_with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
+        return super().softmax_with_sink(scores, sink * 0 + sink[0])
 
 
 @fault(
@@ -148,8 +148,8 @@ class SinkOfFirstHead(ByHand):
 class SinkScaled(ByHand):
     """The sink is scaled like a product of query and key."""
 
-    def with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
-        return super().with_sink(scores, sink * self.config.score_scale)
+    def softmax_with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
+        return super().softmax_with_sink(scores, sink * self.config.score_scale)
 
 
 @fault(
@@ -163,8 +163,8 @@ class SinkScaled(ByHand):
 class SinkHasValueOfLastKey(ByHand):
     """The sink's weight is given to the last key instead of to nothing."""
 
-    def with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
-        weights = super().with_sink(scores, sink).copy()
+    def softmax_with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
+        weights = super().softmax_with_sink(scores, sink).copy()
         last = (-1,) if self.keys_axis == 0 else (..., -1)
         weights[last] += 1 - weights.sum(axis=self.keys_axis)
         return weights

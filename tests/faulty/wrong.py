@@ -12,7 +12,7 @@ import numpy as np
 
 from backends.attention.by_hand import ByHand
 from backends.base import Computation
-from backends.numpy import EINSUMS, Numpy, asking
+from backends.numpy import EINSUMS, Numpy, dtype_arguments
 from backends.parts.contraction import Contraction
 from backends.parts.primitives import Primitives
 from specs.arithmetic.formats import Array
@@ -30,7 +30,7 @@ class CustomEinsum(Numpy):
         self.primitives = replace(Numpy.primitives, einsum=partial(self.contract, np.einsum))
 
     def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
-        einsum = partial(EINSUMS[implementation], **dict(asking(config)))
+        einsum = partial(EINSUMS[implementation], **dict(dtype_arguments(config)))
         return Contraction(partial(self.contract, einsum), config.equation)
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:

@@ -191,11 +191,11 @@ def list_offered(by_hand: bool, configs: Iterable[str] = CONFIGS, mode: str = "e
     """(backend, implementation, config): formulations by hand or a framework's own, distinct and run by default."""
     return [
         (name, implementation, config)
-        for name, backend in ((name, registry.declare(name)) for name in registry.names())
+        for name, backend in ((name, registry.load_class(name)) for name in registry.names())
         for implementation in backend.implementations["attention"]
         for config in configs
         if mode in backend.default_modes
         and (implementation in BY_HAND) == by_hand
         and implementation not in backend.on_request
-        and backend.distinct(case_of(config).config, implementation, "cpu")
+        and backend.is_distinct(case_of(config).config, implementation, "cpu")
     ]
