@@ -1,14 +1,14 @@
-"""A check as a program of its own, which needs only its framework.
+"""A check as a stand-alone program, which needs only its framework.
 
-How a backend computes is found out here and stated nowhere a second time, and what is right comes from `specs`.
+The calls are recorded from the backend itself, so they are not stated a second time; expected values come from `specs`.
 
-program       the whole: its text, made of the parts that follow
-dialects      a framework's tensors as text, and the operands by that
-calls         what a backend does for a check
-expectation   what is right, and the lowest and the highest that is accepted, of every number
-comparison    a result held against that
-tracing       a backend's own code, written down as the calls that it makes
-operators     of Python's, those that tensors have
+program       the text of the whole program, made from the following parts
+dialects      how a framework's tensors are written, and the lines that make the operands
+calls         the calls that a backend makes for a check
+expectation   for every number the expected value, and the lowest and the highest that is accepted
+comparison    the lines that compare results with those
+tracing       recording the calls that a backend's code makes
+operators     the Python operators that tensors have
 expressions   values as text
 lines         a program's lines, and which of them are needed
 """

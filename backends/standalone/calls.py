@@ -1,4 +1,4 @@
-"""The calls that a backend makes for a check, found out by computing it with stand-ins for the framework's modules."""
+"""The calls that a backend makes for a check, recorded by computing it with stand-ins for the framework's modules."""
 
 from __future__ import annotations
 
@@ -9,77 +9,90 @@ from dataclasses import dataclass
 from backends.base import Backend
 from backends.discovery import registry
 from backends.standalone.expressions import TracingError, names_in, source
-from backends.standalone.lines import pruned
-from backends.standalone.tracing import Recorded, Recorder, Traced
+from backends.standalone.lines import Block, prune
+from backends.standalone.tracing import RecordedFramework, Recorder, Traced
 from specs.arithmetic.formats import Array
 from specs.verdict.check import Check
+from specs.verdict.direction import COTANGENT, DIRECTIONS
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What a backend did: the lines before the operands, those after, and expressions of the results."""
+    """What a backend did for a check.
+
+    setup     lines before the operands
+    operands  the arrays that became tensors, by name; a cotangent in the framework's convention
+    lines     lines after the operands
+    modules   full names of the framework's modules that were used
+    results   expressions of the results, by the label of the output
+    error     the exception that the framework raised
+    """
 
     setup: list[str]
+    operands: Mapping[str, Array]
     lines: list[str]
     modules: frozenset[str]
     results: Mapping[str, str]
-    raised: Exception | None
+    error: Exception | None
 
 
-def traced(check: Check, operands: Mapping[str, Array], cotangent: Array | None) -> Trace:
-    """Run the check once with stand-ins for its framework; TracingError where what it does has no form as a program."""
+def trace_check(check: Check) -> Trace:
+    """Run the check once with stand-ins for its framework; TracingError where it cannot be written as a program."""
+    direction = DIRECTIONS[check.direction]
+    arrays = direction.arrays(check.case, check.dtype)
     recorder = Recorder()
-    backend = registry.load_class(check.backend)(Recorded(recorder))
-    setup = recorder.blocks[0]
-    recorder.blocks[0] = body = type(setup)()
-    outputs: list[Traced] = []
-    _observe(backend, recorder, operands, outputs, check.device)
-    raised, found = None, {}
+    backend = registry.load_class(check.backend)(RecordedFramework(recorder))
+    setup, body = recorder.blocks[0], Block()
+    recorder.blocks[0] = body
+    tensors = _intercept_tensors(backend, recorder, arrays, check.device)
+    labels: list[str] = []
+    raised = None
     try:
-        if cotangent is None:
-            found = {"result": backend.run(check, operands)}
-        else:
-            found = dict(backend.gradient(check, operands, cotangent))
+        labels = list(direction.call(backend, check, arrays))
     except TracingError:
         raise
     except Exception as error:
-        _must_raise(check, operands, cotangent, error)
+        _require_framework_error(check, arrays, error)
         raised = error
-    wanted = frozenset().union(*map(names_in, outputs))
-    lines, read = pruned(body, wanted)
-    before, _ = pruned(setup, read)
-    results = {name: source(output) for name, output in zip(found, outputs, strict=True)}
-    return Trace(before, lines, frozenset(recorder.modules), results, raised)
+    lines, reads = prune(body, frozenset().union(*map(names_in, tensors.results)))
+    setup_lines, _ = prune(setup, reads)
+    results = {label: source(tensor) for label, tensor in zip(labels, tensors.results, strict=True)}
+    return Trace(setup_lines, tensors.operands, lines, frozenset(recorder.modules), results, raised)
 
 
-def _must_raise(check: Check, operands: Mapping[str, Array], cotangent: Array | None, error: Exception) -> None:
-    """An exception belongs into a program only if it is the framework's: then there is one without stand-ins too."""
-    backend = registry.get(check.backend)
+def _require_framework_error(check: Check, arrays: Mapping[str, Array], error: Exception) -> None:
+    """TracingError unless the check raises without stand-ins too: only then the exception is the framework's."""
     try:
-        if cotangent is None:
-            backend.run(check, operands)
-        else:
-            backend.gradient(check, operands, cotangent)
+        DIRECTIONS[check.direction].call(registry.get(check.backend), check, arrays)
     except Exception:
         return
     raise TracingError(f"its calls cannot be written down: {type(error).__name__}: {error}") from error
 
 
-def _observe(
-    backend: Backend, recorder: Recorder, operands: Mapping[str, Array], outputs: list[Traced], device: str
-) -> None:
-    """Operands and results pass through here: there tensors get their names, and lose them."""
+@dataclass(frozen=True)
+class _Tensors:
+    """What was converted to tensors, by name, and the tensors that were converted to arrays."""
+
+    operands: dict[str, Array]
+    results: list[Traced]
+
+
+def _intercept_tensors(backend: Backend, recorder: Recorder, arrays: Mapping[str, Array], device: str) -> _Tensors:
+    """Replace the conversions of a backend, so that tensors get the names of their arrays and results are noted."""
     framework = registry.get(backend.name)
-    names = {id(array): name for name, array in operands.items()}
+    names = {id(array): name for name, array in arrays.items()}
+    tensors = _Tensors({}, [])
 
     def from_numpy(array: Array, device: str) -> Traced:
-        name = names.get(id(array), "cotangent")
+        name = names.get(id(array), COTANGENT)  # which alone may have been converted, to another convention
+        tensors.operands[name] = array
         return Traced(recorder, framework.from_numpy(array, device), name, name)
 
     def to_numpy(tensor: Traced) -> Array:
-        outputs.append(tensor)
+        tensors.results.append(tensor)
         return framework.to_numpy(tensor._real)
 
     backend.from_numpy, backend.to_numpy = from_numpy, to_numpy  # type: ignore[method-assign]
     if device == "cpu":
         backend.on = lambda device: nullcontext()  # type: ignore[method-assign]
+    return tensors

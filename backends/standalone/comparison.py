@@ -1,13 +1,13 @@
-"""The end of a program: every number of its results held against what is right, as the suite does it.
+"""The end of a program: it compares every number of the results with the expected values, as the suite does.
 
-It is written for what the results are: a program of real numbers has no line for complex ones.
+It has only the lines that its results need: a program of real numbers has none for complex numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from backends.standalone.dialects import Dialect, written
+from backends.standalone.dialects import Dialect, array_expression
 from backends.standalone.expectation import Expected
 
 TEXT = """\
@@ -18,18 +18,18 @@ expected = {{
 {tables}wrong = 0
 for name, ({fields}) in expected.items():
     result = results[name]
-{missing}    found, shape = {found}, tuple(result.shape)
-    wanted = {wanted}
-    print(f"{{name}}: {{found}}, shape {{shape}}; expected {{dtype}}, shape {{wanted}}")
-    if (found, shape) != (dtype, wanted):
+{missing}    got_dtype, got_shape = {got_dtype}, tuple(result.shape)
+    shape = {shape}
+    print(f"{{name}}: {{got_dtype}}, shape {{got_shape}}; expected {{dtype}}, shape {{shape}}")
+    if (got_dtype, got_shape) != (dtype, shape):
         wrong += 1
         continue
 {numbers}
-    for at in np.lexsort((-np.ravel(share), np.ravel(fits)))[:12]:  # those that are wrong, then those that lie worst
-        index = tuple(int(i) for i in np.unravel_index(at, right.shape))
-        value, number, low, high = (each[index].item() for each in (right, got, lowest, highest))
-        place, told = list(index), "within" if fits[index] else "OUTSIDE"
-{place}        print(f"  {{place}} expected {{value!r}}, got {{number!r}}, {{told}} {{low!r}} ... {{high!r}}")
+    for position in np.lexsort((-np.ravel(share), np.ravel(fits)))[:12]:  # wrong numbers, then the largest errors
+        index = tuple(int(i) for i in np.unravel_index(position, right.shape))
+        value, number, low, high = (array[index].item() for array in (right, got, lowest, highest))
+        place, relation = list(index), "within" if fits[index] else "OUTSIDE"
+{place}        print(f"  {{place}} expected {{value!r}}, got {{number!r}}, {{relation}} {{low!r}} ... {{high!r}}")
     print(f"{{name}}: {{np.sum(~fits)}} of {{fits.size}} numbers are wrong")
     wrong += np.sum(~fits)
 print(f"{{wrong}} wrong" if wrong else "all of these are right")
@@ -67,49 +67,49 @@ PLACE = """\
 """
 
 
-def comparison(expected: Mapping[str, Expected], dialect: Dialect, missing: bool = False) -> str:
-    """Lines that compare `results`, print the worst numbers of each and end with status 1 where one is wrong.
+def comparison_lines(expected: Mapping[str, Expected], dialect: Dialect, missing: bool = False) -> str:
+    """Lines that compare `results`, print the worst numbers of each and exit with status 1 if one is wrong.
 
     `missing` says that some of the results may be None.
     """
-    complex = any(each.dtype.startswith("complex") for each in expected.values())
-    limited = not all(each.exact for each in expected.values())
+    complex = any(entry.dtype.startswith("complex") for entry in expected.values())
+    limited = not all(entry.exact for entry in expected.values())
     return TEXT.format(
         parts=", (real, imaginary) parts apart" if complex else "",
         limits=LIMITS if limited else ", alone",
-        expected="\n".join(_entry(name, each, limited) for name, each in expected.items()),
+        expected="\n".join(_entry(name, entry, limited) for name, entry in expected.items()),
         tables="".join(f"{line}\n" for line in _tables(expected)),
         fields="dtype, right, lowest, highest" if limited else "dtype, right",
         missing=MISSING if missing else "",
-        found=dialect.dtype,
-        wanted='right.shape[:-1] if dtype.startswith("complex") else right.shape' if complex else "right.shape",
+        got_dtype=dialect.dtype,
+        shape='right.shape[:-1] if dtype.startswith("complex") else right.shape' if complex else "right.shape",
         numbers="\n".join(_numbers(expected, dialect, complex, limited)),
         place=PLACE if complex else "",
     )
 
 
-def _entry(name: str, of: Expected, limited: bool) -> str:
-    arrays = (of.right, of.lowest, of.highest) if limited else (of.right,)
-    lines = [f'"{of.dtype}"', *map(written, arrays)]
+def _entry(name: str, expected: Expected, limited: bool) -> str:
+    arrays = (expected.right, expected.lowest, expected.highest) if limited else (expected.right,)
+    lines = [f'"{expected.dtype}"', *map(array_expression, arrays)]
     return f'    "{name}": (\n' + "".join(f"        {line},\n" for line in lines) + "    ),"
 
 
 def _tables(expected: Mapping[str, Expected]) -> Iterator[str]:
-    """What holds for some of the results only."""
-    flushed = {name: each.zeros for name, each in expected.items() if each.zeros is not None}
+    """Tables that apply to some of the results only."""
+    flushed = {name: entry.zeros for name, entry in expected.items() if entry.zeros is not None}
     if flushed:
         yield "# Where 0 is right too, because what is subnormal may be flushed to it"
-        yield "flushed = {" + ", ".join(f'"{name}": {written(zeros)}' for name, zeros in flushed.items()) + "}"
-    if signed := [name for name, each in expected.items() if each.signed]:
+        yield "flushed = {" + ", ".join(f'"{name}": {array_expression(zeros)}' for name, zeros in flushed.items()) + "}"
+    if signed := [name for name, entry in expected.items() if entry.signed]:
         yield "# Of which numbers are copied: zeros keep their sign"
         yield "signed = [" + ", ".join(f'"{name}"' for name in signed) + "]"
 
 
 def _numbers(expected: Mapping[str, Expected], dialect: Dialect, complex: bool, limited: bool) -> Iterator[str]:
-    """From `result` to `got`, to `fits`, and to the `share` of what is allowed that the error makes up."""
-    if dialect.widened and any(each.dtype == "bfloat16" for each in expected.values()):
+    """From `result` to `got`, to `fits` and to `share`, the ratio of the error to the allowed one."""
+    if dialect.widened and any(entry.dtype == "bfloat16" for entry in expected.values()):
         yield WIDENED.format(widened=dialect.widened)
-    inexact = any(each.inexact for each in expected.values())
+    inexact = any(entry.inexact for entry in expected.values())
     wide = ".astype(np.float64)" if inexact and not complex else ""
     yield f"    got = {dialect.array}{wide}"
     if not limited:
@@ -120,8 +120,8 @@ def _numbers(expected: Mapping[str, Expected], dialect: Dialect, complex: bool, 
     if complex:
         yield SPLIT
     yield FITS
-    if any(each.zeros is not None for each in expected.values()):
+    if any(entry.zeros is not None for entry in expected.values()):
         yield FLUSHED
-    if any(each.signed for each in expected.values()):
+    if any(entry.signed for entry in expected.values()):
         yield SIGNED
     yield SHARE

@@ -1,4 +1,4 @@
-"""How each framework's tensors are written in a program: a table, and by it the line that makes an operand."""
+"""How each framework's tensors are written in a program: a table, and the line that makes an operand."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 
 from specs.arithmetic.formats import Array, dtype_name
 
-INLINE = 64  # numbers of an array that are written as such; more are bytes
+INLINE = 64  # the largest size of an array that is written as numbers; larger ones are written as bytes
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a framework's tensors are made and read in a program.
+    """How a framework's tensors are made and read in a program; expressions unless stated otherwise.
 
-    imports   modules of which a program imports those that it uses
-    tensor    makes a tensor of `{array}`, an expression for an array of `library`
-    dtype     the name of the dtype of `result`
-    array     `result` as an array of NumPy
-    narrow    the expression for bfloat16
-    library   which of the modules has `array`, `frombuffer` and `zeros`: np or torch
-    widened   a `result` of bfloat16 in a dtype that NumPy has, where `array` needs one; empty: it does not
+    imports    modules; a program imports those that it uses
+    tensor     a tensor made from `{array}`, an array of `library`
+    dtype      the name of the dtype of `result`
+    array      `result` as a NumPy array
+    bfloat16   the dtype
+    library    name of the module that has `array` (torch: `tensor`), `frombuffer` and `zeros`: np or torch
+    widened    a `result` of bfloat16 in a dtype that NumPy has, where `array` needs one; else empty
     """
 
     imports: tuple[str, ...]
     tensor: str
     dtype: str
     array: str
-    narrow: str
+    bfloat16: str
     library: str = "np"
     widened: str = ""
 
@@ -63,16 +63,15 @@ DIALECTS = {
 }
 
 
-def operand(name: str, array: Array, dialect: Dialect) -> str:
-    """A line that makes the operand, the same to the last bit."""
-    return f"{name} = {dialect.tensor.format(array=written(array, dialect))}"
+def operand_line(name: str, array: Array, dialect: Dialect) -> str:
+    """A line that makes the operand, bit for bit."""
+    return f"{name} = {dialect.tensor.format(array=array_expression(array, dialect))}"
 
 
-def written(array: Array, dialect: Dialect = NUMPY) -> str:
-    """An expression for an array of the dialect's library, the same to the last bit."""
-    library = dialect.library
-    named = dtype_name(array.dtype)
-    dtype = dialect.narrow if named == "bfloat16" else f"{library}.{named}"
+def array_expression(array: Array, dialect: Dialect = NUMPY) -> str:
+    """An expression for the array in the dialect's library, bit for bit."""
+    library, name = dialect.library, dtype_name(array.dtype)
+    dtype = dialect.bfloat16 if name == "bfloat16" else f"{library}.{name}"
     if array.size == 0:
         return f"{library}.zeros({array.shape}, dtype={dtype})"
     if array.size <= INLINE and (values := _literal(array)):
@@ -83,11 +82,11 @@ def written(array: Array, dialect: Dialect = NUMPY) -> str:
 
 
 def _literal(array: Array) -> str | None:
-    """Nested lists, of a narrow format of the shortest numbers that round to these; None if that loses a bit."""
+    """Nested lists, for narrow formats of the shortest numbers that round to these; None if a bit would be lost."""
     if array.dtype.kind == "c":  # a part that is infinite or -0.0 has no literal
         return None
     narrow = dtype_name(array.dtype) in ("float32", "float16", "bfloat16")
-    values = np.array([float(str(each)) for each in array.ravel()]).reshape(array.shape) if narrow else array
-    listed = values.tolist()  # numbers of Python's own, which read back as they were
-    again = np.array(listed, dtype=array.dtype)
-    return repr(listed) if again.tobytes() == np.ascontiguousarray(array).tobytes() else None
+    values = np.array([float(str(number)) for number in array.ravel()]).reshape(array.shape) if narrow else array
+    numbers = values.tolist()  # Python's own numbers, whose repr reads back unchanged
+    restored = np.array(numbers, dtype=array.dtype)
+    return repr(numbers) if restored.tobytes() == np.ascontiguousarray(array).tobytes() else None

@@ -1,4 +1,4 @@
-"""What a program expects of a result: for every number the right one, and the lowest and the highest that fit."""
+"""What a program expects of a result: for every number the right value, and the lowest and the highest that fit."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from specs.verdict.comparison import error_ratio
 
 @dataclass(frozen=True)
 class Expected:
-    """Of one result, in the framework's own convention; complex numbers have their parts in a last axis.
+    """The expectation for one result, in the framework's convention; complex numbers have their parts in a last axis.
 
-    right     float64 for inexact dtypes, of the dtype itself for exact ones
-    lowest    of the numbers that fit; NaN where anything does, and where NaN alone does there is none: inf to -inf
-    highest   the other end
-    zeros     where 0 fits although it lies outside, because what is subnormal may be flushed; None: nowhere
+    right     the right values: float64 for inexact dtypes, the dtype itself for exact ones
+    lowest    the lowest number that fits; NaN where every number fits; where only NaN fits, lowest is inf
+    highest   the highest number that fits; NaN where every number fits; where only NaN fits, highest is -inf
+    zeros     where 0 fits although it lies outside, because subnormal numbers may be flushed; None: nowhere
     signed    whether zeros must have the right sign
     """
 
@@ -41,33 +41,33 @@ class Expected:
 
     @property
     def exact(self) -> bool:
-        """Whether nothing but the right values fits: the dtype is exact, or no error is allowed anywhere."""
+        """Whether only the right values fit: the dtype is exact, or no error is allowed anywhere."""
         return np.array_equal(self.lowest, self.right) and np.array_equal(self.right, self.highest)
 
 
-def expected(check: Check, backend: Backend, of: str | None) -> Expected:
-    """What the suite accepts (`specs.verdict.comparison`) of the result, or of the gradient of an operand."""
+def expected_result(check: Check, backend: Backend, gradient_of: str | None) -> Expected:
+    """What the suite (`specs.verdict.comparison`) accepts as the result, or as the gradient of an operand."""
     precision = None
-    if DTYPES[check.dtype].inexact:  # the dtype of the result, whatever the operands have
+    if DTYPES[check.dtype].inexact:  # the dtype of the result; operands may have others
         precision = backend.precision(check)
     operands = inputs.operands(check.case, check.dtype)
-    right = reference(check.case, check.dtype, operands, precision, None, of)
+    right = reference(check.case, check.dtype, operands, precision, None, gradient_of)
     if right.error is None or right.precision is None:
         value = np.asarray(right.value)
         return Expected(right.dtype.name, value, value, value)
     value, (low, high, zeros) = to_float64(right.value), _fitting(right)
-    if of is not None and backend.conjugates and right.dtype.kind == "complex":
+    if gradient_of is not None and backend.conjugates and right.dtype.kind == "complex":
         value, low, high = (np.stack(parts, -1) for parts in _conjugate(value, low, high))
     return Expected(right.dtype.name, value, low, high, zeros if np.any(zeros) else None, right.signed)
 
 
 def _conjugate(value: Array, low: Array, high: Array) -> tuple[tuple[Array, Array], ...]:
-    """Real and imaginary parts of each; where NaN alone fits the interval stays empty."""
-    return tuple((one[..., 0], -other[..., 1]) for one, other in ((value, value), (low, high), (high, low)))
+    """Real and imaginary parts of each, conjugated; where only NaN fits, the interval stays empty."""
+    return tuple((x[..., 0], -y[..., 1]) for x, y in ((value, value), (low, high), (high, low)))
 
 
 def _fitting(right: Reference) -> tuple[Array, Array, Bools]:
-    """The lowest and the highest number of the result's format that fits, and where 0 does beside them."""
+    """The lowest and the highest number of the result's format that fit, and where 0 fits outside of them."""
     assert right.error is not None
     assert right.precision is not None
     precision, format, value = right.precision, right.precision.storage, to_float64(right.value)
@@ -93,14 +93,17 @@ def _fitting(right: Reference) -> tuple[Array, Array, Bools]:
 
 
 def _end(
-    start: Float64, fits: Callable[[Float64], Bools], among: Bools, format: Format, outwards: Direction
+    start: Float64, fits: Callable[[Float64], Bools], limited: Bools, format: Format, outwards: Direction
 ) -> Float64:
-    """The last number that fits on the way `outwards`: from a first guess, as far as it needs in either direction."""
+    """The last number that fits in the direction `outwards`, searched from `start`, in both directions if needed.
+
+    Only where `limited` is True; elsewhere `start` is returned.
+    """
     end = start
-    while np.any(inside := among & ~fits(end)):
-        end = np.where(inside, _next(end, format, "up" if outwards == "down" else "down"), end)
-    while np.any(further := among & np.isfinite(end) & fits(_next(end, format, outwards))):
-        end = np.where(further, _next(end, format, outwards), end)
+    while np.any(outside := limited & ~fits(end)):
+        end = np.where(outside, _next(end, format, "up" if outwards == "down" else "down"), end)
+    while np.any(inside := limited & np.isfinite(end) & fits(_next(end, format, outwards))):
+        end = np.where(inside, _next(end, format, outwards), end)
     return end
 
 

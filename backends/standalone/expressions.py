@@ -1,4 +1,4 @@
-"""Values as the expressions that stand for them in a program."""
+"""Values as expressions in a program."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from typing import Any
 
 import numpy as np
 
-SHORT = {"jax.numpy": "jnp", "numpy": "np", "tensorflow": "tf"}  # names that everybody knows
-# Values of the frameworks' own that are written by what they say of themselves, by `_kind`
-SPELLED: Mapping[tuple[str, str], Callable[[Any], str]] = {
+ALIASES = {"jax.numpy": "jnp", "numpy": "np", "tensorflow": "tf"}  # the usual abbreviations
+# How values of frameworks' own types are written, by `_kind`
+SPELLINGS: Mapping[tuple[str, str], Callable[[Any], str]] = {
     ("torch", "dtype"): str,
     ("torch", "device"): lambda device: f'torch.device("{device}")',
     ("tensorflow", "DType"): lambda dtype: f"tf.{dtype.name}",
     ("tensorflow", "TensorShape"): lambda shape: source(tuple(shape)),
 }
-PLAIN = (int, float, complex, str, bytes, bool, type(None), type(...), slice)  # exactly: a NumPy scalar is none
+# These types exactly: a NumPy scalar is not plain
+PLAIN_TYPES = (int, float, complex, str, bytes, bool, type(None), type(...), slice)
 
 
 class TracingError(Exception):
-    """Something that a backend does has no form as a line of a program."""
+    """Something that a backend does cannot be written as a line of a program."""
 
 
 class Named:
-    """What stands for a value in a program.
+    """A value with the expression that gives it in a program.
 
     _real         the value itself
-    _expression   what gives it
-    _root         the name in that expression; none for something that stands in a module
+    _expression   the expression
+    _root         the name that the expression reads; empty for a member of a module
     """
 
     _real: Any
@@ -37,15 +38,15 @@ class Named:
     _root: str
 
 
-def real(value: Any) -> Any:
-    """Without stand-ins, however deep they are."""
+def unwrap(value: Any) -> Any:
+    """The value without stand-ins, at any depth."""
     if isinstance(value, Named):
         return value._real
     if isinstance(value, slice):
-        return slice(real(value.start), real(value.stop), real(value.step))
+        return slice(unwrap(value.start), unwrap(value.stop), unwrap(value.step))
     if type(value) in (tuple, list):
-        return type(value)(real(each) for each in value)
-    return {key: real(each) for key, each in value.items()} if type(value) is dict else value
+        return type(value)(unwrap(item) for item in value)
+    return {key: unwrap(item) for key, item in value.items()} if type(value) is dict else value
 
 
 def source(value: Any) -> str:
@@ -59,18 +60,18 @@ def source(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(source, value))}]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{source(key)}: {source(each)}" for key, each in value.items()) + "}"
-    if type(value) in PLAIN:
+        return "{" + ", ".join(f"{source(key)}: {source(item)}" for key, item in value.items()) + "}"
+    if type(value) in PLAIN_TYPES:
         return "..." if value is ... else f'"{value}"' if isinstance(value, str) and '"' not in value else repr(value)
     if isinstance(value, np.dtype):
         return f'"{value}"'
-    if (kind := _kind(value)) in SPELLED:
-        return SPELLED[kind](value)
-    raise TracingError(f"{repr(value)[:80]} has no form as a line of a program")
+    if (kind := _kind(value)) in SPELLINGS:
+        return SPELLINGS[kind](value)
+    raise TracingError(f"{repr(value)[:80]} cannot be written as an expression")
 
 
 def names_in(value: Any) -> frozenset[str]:
-    """The names that an expression for it reads."""
+    """The names that an expression for the value reads."""
     if isinstance(value, Named):
         return frozenset({value._root}) - {""}
     if isinstance(value, slice):
@@ -80,9 +81,10 @@ def names_in(value: Any) -> frozenset[str]:
     return names_in(list(value.values())) if isinstance(value, Mapping) else frozenset()
 
 
-def index(key: Any) -> str:
+def index_source(key: Any) -> str:
+    """The text between the brackets of an index."""
     if isinstance(key, tuple):
-        return ", ".join(map(index, key)) + ("," if len(key) == 1 else "")
+        return ", ".join(map(index_source, key)) + ("," if len(key) == 1 else "")
     if isinstance(key, slice):
         start, stop, step = ("" if part is None else source(part) for part in (key.start, key.stop, key.step))
         return f"{start}:{stop}" + (f":{step}" if step else "")
@@ -90,10 +92,10 @@ def index(key: Any) -> str:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether it is a value of Python's own, or one that is written as its own name, such as a dtype."""
+    """Whether the value is of Python's own types, or is written as its own name, such as a dtype."""
     if isinstance(value, (tuple, list)):
-        return not hasattr(value, "_fields") and all(map(is_plain, value))  # a named tuple is an object of its own
-    return _kind(value) in SPELLED or type(value) in PLAIN or isinstance(value, (Enum, np.dtype))
+        return not hasattr(value, "_fields") and all(map(is_plain, value))  # a named tuple is not plain
+    return _kind(value) in SPELLINGS or type(value) in PLAIN_TYPES or isinstance(value, (Enum, np.dtype))
 
 
 def _kind(value: Any) -> tuple[str, str]:
@@ -101,8 +103,9 @@ def _kind(value: Any) -> tuple[str, str]:
     return type(value).__module__.partition(".")[0], type(value).__name__
 
 
-def short(path: str) -> str:
-    for long, short in SHORT.items():
-        if path == long or path.startswith(f"{long}."):
-            return short + path[len(long) :]
+def shorten(path: str) -> str:
+    """A dotted name with the usual abbreviation of its module."""
+    for module, alias in ALIASES.items():
+        if path == module or path.startswith(f"{module}."):
+            return alias + path[len(module) :]
     return path

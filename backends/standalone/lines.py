@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Line:
-    """One statement: the text, the names that it gives values to and that it reads, and the lines within it.
+    """One statement.
 
-    needed   it does something besides giving a value, so it stays even if nothing reads that
+    text      its first line, without indentation
+    assigns   the name that it assigns
+    reads     the names that it reads
+    needed    whether it has another effect and so stays even if nothing reads the name
+    body      the lines within it
     """
 
     text: str
-    gives: str | None = None
+    assigns: str | None = None
     reads: frozenset[str] = frozenset()
     needed: bool = False
     body: Block | None = None
@@ -21,28 +25,28 @@ class Line:
 
 @dataclass
 class Block:
-    """Lines in order; `result` is what a function's block returns."""
+    """Lines in order; `result` is the expression that a function returns, and `reads` the names in it."""
 
     lines: list[Line] = field(default_factory=list)
     result: str | None = None
     reads: frozenset[str] = frozenset()
 
 
-def pruned(block: Block, wanted: frozenset[str]) -> tuple[list[str], frozenset[str]]:
-    """The text of the lines that `wanted` names or lines that must stay depend on, and what they read from outside."""
-    needed = set(wanted | block.reads)
-    kept: list[str] = [] if block.result is None else [f"return {block.result}"]
+def prune(block: Block, names: frozenset[str]) -> tuple[list[str], frozenset[str]]:
+    """The text of the lines on which `names` or needed lines depend, and the names that must be defined before them."""
+    needed = set(names | block.reads)
+    lines: list[str] = [] if block.result is None else [f"return {block.result}"]
     for line in reversed(block.lines):
-        if not line.needed and line.gives not in needed:
+        if not line.needed and line.assigns not in needed:
             continue
         text, reads = [line.text], set(line.reads)
         if line.body is not None:
             scoped = line.text.startswith("with ")
-            inside, outer = pruned(line.body, frozenset(needed) if scoped else frozenset())
-            text += [f"    {each}" for each in inside or ["pass"]]
-            reads |= outer
-            if scoped and line.gives in outer:
-                text[0] = f"{line.text[:-1]} as {line.gives}:"
+            body, body_reads = prune(line.body, frozenset(needed) if scoped else frozenset())
+            text += [f"    {inner}" for inner in body or ["pass"]]
+            reads |= body_reads
+            if scoped and line.assigns in body_reads:
+                text[0] = f"{line.text[:-1]} as {line.assigns}:"
         needed |= reads
-        kept[:0] = text
-    return kept, frozenset(needed)
+        lines[:0] = text
+    return lines, frozenset(needed)

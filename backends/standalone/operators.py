@@ -1,4 +1,4 @@
-"""Python's operators that tensors have: how each is written, and what it does, by the name of its method."""
+"""The Python operators that tensors have: symbol and function, by the name of the method."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BINARY: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "or": ("|", operator.or_),
     "xor": ("^", operator.xor),
 }
-COMPARED: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
+COMPARISON: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "lt": ("<", operator.lt),
     "le": ("<=", operator.le),
     "gt": (">", operator.gt),

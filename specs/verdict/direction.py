@@ -18,6 +18,7 @@ from specs.inputs import designed, inputs
 from specs.verdict.check import Check
 
 RESULT = "result"
+COTANGENT = "cotangent"
 
 
 class BackendProtocol(Protocol):
@@ -66,6 +67,14 @@ class Direction(ABC):
         """Whether a case has this direction in this dtype."""
 
     @abstractmethod
+    def arrays(self, case: Case, dtype: str) -> dict[str, Array]:
+        """The arrays that a backend is given, by name: the operands and, for a gradient, the cotangent."""
+
+    @abstractmethod
+    def call(self, backend: BackendProtocol, check: Check, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Have the backend compute the check with these arrays; what it returns, by the label of the output."""
+
+    @abstractmethod
     def outputs(self, check: Check) -> list[Output]:
         """The outputs that must be returned, at least one; raises CaseError for an invalid case."""
 
@@ -82,6 +91,12 @@ class Forward(Direction):
     def exists(self, case: Case, dtype: str) -> bool:
         return True
 
+    def arrays(self, case: Case, dtype: str) -> dict[str, Array]:
+        return dict(inputs.operands(case, dtype))
+
+    def call(self, backend: BackendProtocol, check: Check, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {RESULT: backend.run(check, arrays)}
+
     def outputs(self, check: Check) -> list[Output]:
         recipes = designed.applicable_recipes(check.case, check.dtype)
         own_result = Output(RESULT, check.case)
@@ -91,7 +106,7 @@ class Forward(Direction):
         results = {}
         for output in outputs:
             try:
-                results[output] = backend.run(check, inputs.operands(output.case, check.dtype))
+                results[output] = self.call(backend, check, self.arrays(output.case, check.dtype))[RESULT]
             except Exception as error:
                 if output.recipe is None or is_out_of_memory(error):
                     raise
@@ -118,13 +133,19 @@ class Gradient(Direction):
         operands = getattr(config, "operand_dtypes", None) or [dtype]
         return DTYPES[dtype].inexact and any(DTYPES[name].inexact for name in operands)
 
+    def arrays(self, case: Case, dtype: str) -> dict[str, Array]:
+        return {**inputs.operands(case, dtype), COTANGENT: inputs.cotangent(case, dtype)}
+
+    def call(self, backend: BackendProtocol, check: Check, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        operands = dict(arrays)
+        return backend.gradient(check, operands, operands.pop(COTANGENT))
+
     def outputs(self, check: Check) -> list[Output]:
         names = inputs.differentiable(inputs.operands(check.case, check.dtype))
         return [Output(name, check.case, gradient_of=name) for name in names]
 
     def run(self, backend: BackendProtocol, check: Check, outputs: list[Output]) -> dict[Output, Array]:
-        operands, cotangent = inputs.operands(check.case, check.dtype), inputs.cotangent(check.case, check.dtype)
-        gradients = backend.gradient(check, operands, cotangent)
+        gradients = self.call(backend, check, self.arrays(check.case, check.dtype))
         return {output: gradients[output.label] for output in outputs if output.label in gradients}
 
 

@@ -101,13 +101,13 @@ class TestCache:
     def examined(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         """The names of the backends for which a process was started."""
         names: list[str] = []
-        ask = inventory._probe_in_process
+        original = inventory._probe_in_process
 
         def record(name: str, *rest: Any) -> Finding:
             names.append(name)
-            return ask(name, *rest)
+            return original(name, *rest)
 
-        monkeypatch.setattr(inventory, "_ask", record)
+        monkeypatch.setattr(inventory, "_probe_in_process", record)
         return names
 
     def test_a_ready_backend_is_examined_once(self, tmp_path: Path, examined: list[str]) -> None:

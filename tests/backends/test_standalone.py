@@ -1,4 +1,4 @@
-"""The stand-alone program of a check shows what its record says, on every backend."""
+"""The stand-alone program of a check reproduces what its record says, on every backend."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ LINEAR, COLUMNS = "cases/seeds/seed_002_linear.yaml", "cases/seeds/seed_002_colu
 ROW = f"{MASKS}::fully_masked_row"
 
 
-def judged(id: str) -> Record:
+def judge_id(id: str) -> Record:
     check = find_check(id, ROOT)
     backend = registry.get(check.backend)
     return judge(check, backend, id, "", registry.deviations(check.backend))
 
 
-def ran(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """As a user runs it: elsewhere, with nothing of the suite in reach."""
+def run_program(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the program as a user does: in another folder, without access to the suite."""
     file = folder / "program.py"
     file.write_text(program)
     quiet = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -68,20 +68,20 @@ def ran(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
         f"{ATTENTION}[tensorflow-cpu-keras-eager-float64]",
     ],
 )
-def test_a_program_shows_the_worst_number_and_the_verdict_of_the_record(id: str, tmp_path: Path) -> None:
-    record, check = judged(id), find_check(id, ROOT)
+def test_a_program_prints_the_worst_number_and_the_verdict_of_the_record(id: str, tmp_path: Path) -> None:
+    record, check = judge_id(id), find_check(id, ROOT)
     if recipe := record.measurement.bound.get("data"):
         check = replace(check, case=designed.with_recipe(check.case, recipe))
-    ended = ran(script(check, id), tmp_path)
-    assert ended.returncode == (0 if record.verdict == "pass" else 1), ended.stderr
+    process = run_program(script(check, id), tmp_path)
+    assert process.returncode == (0 if record.verdict == "pass" else 1), process.stderr
     worst = record.measurement.worst
     name = record.measurement.bound.get("gradient_of", "result")
-    of_worst = re.search(rf"^{name}: .*\n((?:  .*\n)+)", ended.stdout, re.MULTILINE)
-    assert of_worst, ended.stdout
+    worst_lines = re.search(rf"^{name}: .*\n((?:  .*\n)+)", process.stdout, re.MULTILINE)
+    assert worst_lines, process.stdout
     if worst is not None:
-        place, value = (re.escape(each) for each in (str(list(worst.index)), worst.expected))
-        said = rf"^  {place}( real| imag)? expected {value}, got {worst.got}, (within|OUTSIDE) "
-        assert re.search(said, of_worst[1], re.MULTILINE), ended.stdout
+        place, value = re.escape(str(list(worst.index))), re.escape(worst.expected)
+        line = rf"^  {place}( real| imag)? expected {value}, got {worst.got}, (within|OUTSIDE) "
+        assert re.search(line, worst_lines[1], re.MULTILINE), process.stdout
 
 
 @pytest.mark.parametrize(
@@ -92,91 +92,89 @@ def test_a_program_shows_the_worst_number_and_the_verdict_of_the_record(id: str,
         "cases/attention/gradients.yaml::causal[tensorflow-cpu-einsum-eager-float32-grad]",
     ],
 )
-def test_a_program_tells_of_one_wrong_number_among_many(id: str, tmp_path: Path) -> None:
+def test_a_program_reports_one_wrong_number_among_many(id: str, tmp_path: Path) -> None:
     right = script(find_check(id, ROOT), id)
-    ended = ran(right, tmp_path)
-    assert ended.returncode == 0, ended.stderr
-    assert "all of these are right" in ended.stdout
-    # What the framework returned, but for one number
-    changed = "numbers = {held}\nnumbers.flat[5] *= 1.01\nresults[last] = {made}\n\n# Of each result"
-    held, made = {
+    process = run_program(right, tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert "all of these are right" in process.stdout
+    # The framework's result with one number changed
+    change = "numbers = {array}\nnumbers.flat[5] *= 1.01\nresults[last] = {tensor}\n\n# Of each result"
+    array, tensor = {
         "torch": ("results[last].numpy().copy()", "torch.from_numpy(numbers)"),
         "jax": ("np.array(results[last])", "jnp.asarray(numbers)"),
         "tensorflow": ("results[last].numpy()", "tf.constant(numbers)"),
     }[find_check(id, ROOT).backend]
-    changed = "last = list(results)[-1]\n" + changed.format(held=held, made=made)
-    ended = ran(right.replace("# Of each result", changed, 1), tmp_path)
-    assert ended.returncode == 1, ended.stderr
-    assert ended.stdout.count("OUTSIDE") == 1
-    assert ended.stdout.splitlines()[-1] == "1 wrong"
+    change = "last = list(results)[-1]\n" + change.format(array=array, tensor=tensor)
+    process = run_program(right.replace("# Of each result", change, 1), tmp_path)
+    assert process.returncode == 1, process.stderr
+    assert process.stdout.count("OUTSIDE") == 1
+    assert process.stdout.splitlines()[-1] == "1 wrong"
 
 
 def test_nothing_of_python_is_replaced_while_a_program_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend, before, seen = registry.get("numpy"), dict(vars(builtins)), []
+    backend, before, unchanged = registry.get("numpy"), dict(vars(builtins)), []
     original = backend.to_numpy
 
-    def observed(tensor: Array) -> Array:
-        seen.append(dict(vars(builtins)) == before)
+    def observe(tensor: Array) -> Array:
+        unchanged.append(dict(vars(builtins)) == before)
         return original(tensor)
 
-    monkeypatch.setattr(backend, "to_numpy", observed)
+    monkeypatch.setattr(backend, "to_numpy", observe)
     modules = set(sys.modules)
     script(find_check(f"{COLUMNS}[numpy-cpu-matmul-eager-float32]", ROOT), "")
-    assert seen == [True]
+    assert unchanged == [True]
     assert not {name for name in set(sys.modules) - modules if name.startswith("backends.")}
 
 
 @pytest.mark.parametrize("implementation", ["keras-multihead", "keras-dense"])
-def test_a_program_is_the_same_again_and_leaves_the_backend_alone(implementation: str) -> None:
-    """Layers are kept between calls: those of a program are not those of a check."""
+def test_a_program_is_reproducible_and_does_not_change_the_backend(implementation: str) -> None:
+    """Layers are cached between calls; a program and a check use different ones."""
     id = f"cases/attention/modules.yaml::self_attention[tensorflow-cpu-{implementation}-eager-float32]"
-    before = judged(id)
+    before = judge_id(id)
     first = script(find_check(id, ROOT), id)
     assert script(find_check(id, ROOT), id) == first
-    assert judged(id).measurement == before.measurement
+    assert judge_id(id).measurement == before.measurement
 
 
-def test_an_operand_without_a_gradient_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a framework that sees no connection returns None."""
+def test_a_missing_gradient_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A framework returns None for an operand that is not connected to the result."""
     check = find_check("cases/attention/gradients.yaml::causal[torch-cpu-sdpa-eager-float32-grad]", ROOT)
-    declared = registry.load_class("torch")
-    original = declared.pullback
+    backend = registry.load_class("torch")
+    original = backend.pullback
 
     def without_keys(self: Any, *arguments: Any) -> Any:
-        pulled = original(self, *arguments)
-        return lambda *given: {**pulled(*given), "key": None}
+        pullback = original(self, *arguments)
+        return lambda *tensors: {**pullback(*tensors), "key": None}
 
-    monkeypatch.setattr(declared, "pullback", without_keys)
-    ended = ran(script(check, ""), tmp_path)
-    assert ended.returncode == 1
-    assert "key: missing: the framework sees no connection to the result" in ended.stdout
-    assert ended.stdout.splitlines()[-1] == "1 wrong"
+    monkeypatch.setattr(backend, "pullback", without_keys)
+    process = run_program(script(check, ""), tmp_path)
+    assert process.returncode == 1
+    assert "key: missing: the framework sees no connection to the result" in process.stdout
+    assert process.stdout.splitlines()[-1] == "1 wrong"
 
 
 def test_flex_attention_has_a_program(tmp_path: Path) -> None:
-    """It looks at the signature of a function to see what that is."""
+    """It inspects the signatures of the functions that it is passed."""
     pytest.importorskip("torch.nn.attention.flex_attention")
-    ended = ran(script(find_check(f"{ROW}[torch-cpu-flex-eager-float32]", ROOT), ""), tmp_path)
-    assert "numbers are wrong" in ended.stdout, ended.stderr
+    process = run_program(script(find_check(f"{ROW}[torch-cpu-flex-eager-float32]", ROOT), ""), tmp_path)
+    assert "numbers are wrong" in process.stdout, process.stderr
 
 
-def test_a_program_of_designed_inputs_has_those(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_can_have_designed_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     id = f"{PRODUCT}[numpy-cpu-einsum-eager-float32]"
     assert main(["script", id, "--data", "exact"]) == 0
     program = capsys.readouterr().out
-    ended = ran(program, tmp_path)
-    assert ended.returncode == 0, ended.stderr
+    process = run_program(program, tmp_path)
+    assert process.returncode == 0, process.stderr
     assert "# Of each result: its dtype; the right values, alone" in program  # no error is allowed
     assert main(["script", id, "--data", "ramp"]) == 2
     assert "besides its case's own data, this check can use: exact" in capsys.readouterr().err
 
 
-def test_what_shows_only_in_all_numbers_together_has_no_program(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_of_all_numbers_together_has_no_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     id = f"{PRODUCT}[numpy-cpu-einsum-eager-float32]"
     reason = "values are each within the bound, but together as if scaled by 1.001"
-    write(tmp_path / "run", judged(id).as_json() | {"verdict": "fail", "reason": reason, "again": "pytest that"})
+    write(tmp_path / "run", judge_id(id).as_json() | {"verdict": "fail", "reason": reason, "again": "pytest that"})
     assert main(["script", id, f"--run={tmp_path / 'run'}"]) == 2
     assert "would find each of them right; run the check instead: pytest that" in capsys.readouterr().err
 
@@ -185,39 +183,40 @@ def test_what_shows_only_in_all_numbers_together_has_no_program(
     "place",
     [
         "numpy-cpu-einsum-eager-float32",
-        "jax-cpu-einsum-jit-float32",  # raised inside of a function that is compiled
+        "jax-cpu-einsum-jit-float32",  # raised inside a function that is compiled
         "torch-cpu-einsum-jit-float32",
         "tensorflow-cpu-einsum-jit-float32",
     ],
 )
-def test_a_program_of_a_refusal_shows_the_refusal(place: str, tmp_path: Path) -> None:
+def test_the_program_of_a_refusal_prints_the_refusal(place: str, tmp_path: Path) -> None:
     framework(place.partition("-")[0])
-    ended = ran(script(find_check(f"cases/invalid/einsum.yaml::size_mismatch[{place}]", ROOT), ""), tmp_path)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "refused: " in ended.stdout
+    check = find_check(f"cases/invalid/einsum.yaml::size_mismatch[{place}]", ROOT)
+    process = run_program(script(check, ""), tmp_path)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "refused: " in process.stdout
 
 
-def test_a_program_of_a_computation_that_raises_raises(tmp_path: Path) -> None:
+def test_the_program_of_a_computation_that_raises_raises_too(tmp_path: Path) -> None:
     id = "cases/attention/layouts.yaml::bshd[jax-cpu-dot-product-attention-jit-float16]"
-    record = judged(id)
+    record = judge_id(id)
     assert record.deviation is not None
-    ended = ran(script(find_check(id, ROOT), id), tmp_path)
-    assert ended.returncode == 1
-    assert record.deviation["observed"]["error"] in ended.stderr
+    process = run_program(script(find_check(id, ROOT), id), tmp_path)
+    assert process.returncode == 1
+    assert record.deviation["observed"]["error"] in process.stderr
 
 
-def test_what_has_no_program_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    for id, told in (
+def test_a_check_without_a_program_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    for id, message in (
         ("products", "an id is FILE::CASE[BACKEND-DEVICE-IMPLEMENTATION-MODE-DTYPE]"),
         (f"{PRODUCT}[nunpy-cpu-einsum-eager-float64]", "no backend is called 'nunpy'"),
         (f"{PRODUCT}[numpy-cpu-einsum-lazy-float64]", "has no such check"),
         (f"{PRODUCT}[numpy-cpu-einsum-eager-bfloat16]", "nothing to show: numpy has no bfloat16"),
     ):
         assert main(["script", id]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
-def test_a_title_cannot_end_the_text_that_it_stands_in() -> None:
+def test_a_title_cannot_end_the_docstring() -> None:
     program = script(find_check(f"{PRODUCT}[numpy-cpu-einsum-eager-float64]", ROOT), 'a """ b \\')
     compile(program, "program", "exec")
     with pytest.raises(ScriptError):

@@ -1,4 +1,4 @@
-"""A program accepts of every number what the suite accepts, and tells of a single one that is wrong."""
+"""A program accepts the same numbers as the suite, and reports a single wrong one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from backends.discovery import registry
-from backends.standalone.comparison import comparison
+from backends.standalone.comparison import comparison_lines
 from backends.standalone.dialects import NUMPY
-from backends.standalone.expectation import Expected, expected
+from backends.standalone.expectation import Expected, expected_result
 from reports.script import find_check
 from specs.arithmetic.formats import DTYPES, Array, Bools, components
 from specs.bound.bound import reference
@@ -29,25 +29,25 @@ PRODUCT, COMPLEX = "cases/einsum/products.yaml::matrix_product", "cases/einsum/c
 TRUNCATED = "cases/attention/causal.yaml::grouped"
 
 
-def judged(found: Array, of: Expected) -> tuple[int, Bools]:
-    """The status that a program ends with on a result, and which of its numbers fit."""
+def run_comparison(result: Array, expected: Expected) -> tuple[int, Bools]:
+    """The exit status of a program for a result, and which of its numbers fit."""
     scope: dict[str, Any] = {"np": np, "sys": sys, "base64": base64, "inf": inf, "nan": nan}
-    scope["results"] = {"result": found}
-    with pytest.raises(SystemExit) as ended:
-        exec(comparison({"result": of}, NUMPY), scope)
-    return int(ended.value.code or 0), scope["fits"]
+    scope["results"] = {"result": result}
+    with pytest.raises(SystemExit) as exit_info:
+        exec(comparison_lines({"result": expected}, NUMPY), scope)
+    return int(exit_info.value.code or 0), scope["fits"]
 
 
-def of(id: str) -> tuple[Check, Reference, Expected]:
+def load(id: str) -> tuple[Check, Reference, Expected]:
     check = find_check(id, ROOT)
     backend = registry.get(check.backend)
     operands = inputs.operands(check.case, check.dtype)
     precision = backend.precision(check) if DTYPES[check.dtype].inexact else None
-    return check, reference(check.case, check.dtype, operands, precision), expected(check, backend, None)
+    return check, reference(check.case, check.dtype, operands, precision), expected_result(check, backend, None)
 
 
-def planted(right: Expected) -> Iterator[Array]:
-    """Results at either end of what fits, beside it, and far from it; parts of complex numbers in a last axis."""
+def trial_results(right: Expected) -> Iterator[Array]:
+    """Results at both ends of what fits, just outside, and far away; parts of complex numbers in a last axis."""
     kind = DTYPES[right.dtype].numpy
     part = np.zeros(0, kind).real.dtype
     with np.errstate(all="ignore"):
@@ -78,23 +78,23 @@ def planted(right: Expected) -> Iterator[Array]:
         f"{TRUNCATED}[tensorflow-cpu-matmul-eager-bfloat16]",
     ],
 )
-def test_it_accepts_what_the_suite_accepts(id: str) -> None:
-    _, right, of_program = of(id)
+def test_a_program_accepts_what_the_suite_accepts(id: str) -> None:
+    _, right, accepted = load(id)
     assert right.error is not None
     assert right.precision is not None
-    decided = set()
-    for values in planted(of_program):
-        found = values
+    statuses = set()
+    for values in trial_results(accepted):
+        result = values
         if right.dtype.kind == "complex":
-            found = np.ascontiguousarray(values).view(right.dtype.numpy)[..., 0]
-        got = components(found)
+            result = np.ascontiguousarray(values).view(right.dtype.numpy)[..., 0]
+        got = components(result)
         ratio = error_ratio(got, right.value, np.broadcast_to(right.error, got.shape), right.precision)
         wrong = (ratio > 1) | opposite_zeros(got, right)
-        status, fits = judged(found, of_program)
+        status, fits = run_comparison(result, accepted)
         np.testing.assert_array_equal(fits, ~wrong)
         assert status == bool(wrong.any())
-        decided.add(status)
-    assert decided == ({0} if np.isinf(right.error).all() else {0, 1})
+        statuses.add(status)
+    assert statuses == ({0} if np.isinf(right.error).all() else {0, 1})
 
 
 @pytest.mark.parametrize(
@@ -105,46 +105,46 @@ def test_it_accepts_what_the_suite_accepts(id: str) -> None:
         ("cases/einsum/integers.yaml::matrix_product[numpy-cpu-einsum-eager-int32]", (1, 1), 2),
     ],
 )
-def test_one_wrong_number_is_told(
+def test_one_wrong_number_is_reported(
     id: str, place: tuple[int, int], change: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check, _, of_program = of(id)
-    found = registry.get(check.backend).run(check, inputs.operands(check.case, check.dtype)).copy()
-    assert judged(found, of_program)[0] == 0
-    assert f"result: 0 of {found.size} numbers are wrong" in capsys.readouterr().out
-    found[place] *= change
-    assert judged(found, of_program)[0] == 1
-    told = capsys.readouterr().out.splitlines()
-    assert told[1].startswith(f"  {list(place)} expected ")
-    assert f"got {found[place].item()!r}, OUTSIDE " in told[1]
-    assert f"result: 1 of {found.size} numbers are wrong" in told
+    check, _, accepted = load(id)
+    result = registry.get(check.backend).run(check, inputs.operands(check.case, check.dtype)).copy()
+    assert run_comparison(result, accepted)[0] == 0
+    assert f"result: 0 of {result.size} numbers are wrong" in capsys.readouterr().out
+    result[place] *= change
+    assert run_comparison(result, accepted)[0] == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith(f"  {list(place)} expected ")
+    assert f"got {result[place].item()!r}, OUTSIDE " in lines[1]
+    assert f"result: 1 of {result.size} numbers are wrong" in lines
 
 
-def test_another_dtype_or_shape_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    _, right, of_program = of(f"{PRODUCT}[numpy-cpu-einsum-eager-float32]")
+def test_a_wrong_dtype_or_shape_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    _, right, accepted = load(f"{PRODUCT}[numpy-cpu-einsum-eager-float32]")
     value = np.asarray(right.value).astype(np.float32)
-    for found in (value.astype(np.float64), value[None]):
+    for result in (value.astype(np.float64), value[None]):
         with pytest.raises(SystemExit, match="1"):
             exec(
-                comparison({"result": of_program}, NUMPY),
-                {"np": np, "sys": sys, "inf": inf, "nan": nan, "base64": base64, "results": {"result": found}},
+                comparison_lines({"result": accepted}, NUMPY),
+                {"np": np, "sys": sys, "inf": inf, "nan": nan, "base64": base64, "results": {"result": result}},
             )
-        assert f"result: {found.dtype}, shape {found.shape}; expected float32, " in capsys.readouterr().out
+        assert f"result: {result.dtype}, shape {result.shape}; expected float32, " in capsys.readouterr().out
 
 
-def test_where_there_is_no_bound_anything_fits() -> None:
+def test_without_a_bound_every_number_fits() -> None:
     none = Expected("float32", np.ones(3), np.full(3, nan, np.float32), np.full(3, nan, np.float32))
-    assert judged(np.array([nan, inf, 5.0], np.float32), none)[0] == 0
+    assert run_comparison(np.array([nan, inf, 5.0], np.float32), none)[0] == 0
 
 
-def test_zeros_of_what_is_copied_have_a_sign() -> None:
+def test_copied_zeros_keep_their_sign() -> None:
     copied = Expected("float32", np.array([0.0, -0.0]), *[np.zeros(2, np.float32)] * 2, signed=True)
-    assert judged(np.array([0.0, -0.0], np.float32), copied)[0] == 0
-    assert judged(np.array([0.0, 0.0], np.float32), copied)[0] == 1
+    assert run_comparison(np.array([0.0, -0.0], np.float32), copied)[0] == 0
+    assert run_comparison(np.array([0.0, 0.0], np.float32), copied)[0] == 1
 
 
-def test_what_is_flushed_fits_beside_an_interval() -> None:
+def test_flushed_numbers_fit_outside_the_interval() -> None:
     ends = [np.array([2e-38], np.float32), np.array([3e-38], np.float32)]
     flushed = Expected("float32", np.array([2.5e-38]), *ends, zeros=np.array([True]))
     for number, status in ((2.5e-38, 0), (0.0, 0), (1.5e-38, 1)):
-        assert judged(np.array([number], np.float32), flushed)[0] == status
+        assert run_comparison(np.array([number], np.float32), flushed)[0] == status
