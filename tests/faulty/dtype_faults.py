@@ -66,7 +66,9 @@ class CustomEinsumCall(Numpy):
     """NumPy with `call_einsum` in place of np.einsum where keyword arguments of einsum are checked."""
 
     def einsum(self, config: EinsumConfig, implementation: str) -> Computation:
-        return Contraction(partial(EINSUMS[implementation], einsum=self.call_einsum), config.equation, dtype_arguments(config))
+        return Contraction(
+            partial(EINSUMS[implementation], einsum=self.call_einsum), config.equation, dtype_arguments(config)
+        )
 
     def call_einsum(self, equation: str, *operands: Array, **options: Any) -> Array:
         raise NotImplementedError

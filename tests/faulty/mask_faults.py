@@ -96,7 +96,9 @@ class MaskedAfterSoftmax(ByHand):
         self.visible_keys = super().visible(operands, like, native)
         return None
 
-    def weighted_sum(self, weights: Tensor, value: Tensor, relative: Tensor | None, value_mask: Tensor | None) -> Tensor:
+    def weighted_sum(
+        self, weights: Tensor, value: Tensor, relative: Tensor | None, value_mask: Tensor | None
+    ) -> Tensor:
         if self.visible_keys is not None:
             weights = self.ops.where(self.align_to_scores(self.visible_keys), weights, weights.dtype.type(0))
         return super().weighted_sum(weights, value, relative, value_mask)
