@@ -34,7 +34,7 @@ def evaluate_exactly(contraction: Contraction, operands: Sequence[Array], dtype:
     """The result of an exact dtype: integers modulo 2**bits; for bool, whether any term has only true factors."""
     wide = np.uint64 if dtype.name.startswith("u") else np.int64
     total = contract(contraction, [operand.astype(wide) for operand in operands])
-    return (total != 0) if dtype.kind == "boolean" else total.astype(dtype.numpy)
+    return np.asarray(total != 0 if dtype.kind == "boolean" else total.astype(dtype.numpy))
 
 
 def _complex_parts(contraction: Contraction, operands: list[Any]) -> tuple[Any, Any]:
