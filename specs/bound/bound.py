@@ -24,8 +24,6 @@ from specs.inputs import inputs
 from specs.reference import cache
 from specs.reference.reference import Reference
 
-EXPENSIVE_SECONDS = 0.05  # cheaper references are recomputed instead of read from disk
-
 
 def reference(
     case: Case,
@@ -52,9 +50,8 @@ def reference(
     else:  # a check needs those of all operands
         assert precision is not None
         references = dict(_gradients(case, dtype, operands, precision).items())
-    is_expensive = time.perf_counter() - started > EXPENSIVE_SECONDS
-    for name, value in references.items():
-        cache.store(cache.key(case, dtype, precision, name), value, folder if is_expensive else None)
+    by_key = {cache.key(case, dtype, precision, name): value for name, value in references.items()}
+    cache.store(by_key, time.perf_counter() - started, folder)
     return references[gradient_of]
 
 

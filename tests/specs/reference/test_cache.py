@@ -1,6 +1,5 @@
 """A reference is evaluated once, and again when anything that it depends on changes."""
 
-import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from specs.arithmetic.precision import declared_precision
 from specs.bound import bound
 from specs.case.case import Case
 from specs.reference import cache
+from specs.reference.encoding import decode
 from specs.reference.reference import Reference
 from tests.support.fake_backend import Fake
 from tests.support.small_product import RIGHT, judge_product, make_config, product
@@ -28,7 +28,7 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows by one with each evaluation of a reference; all count as expensive."""
     counted: list[str] = []
     evaluate = bound._evaluate
-    monkeypatch.setattr(bound, "EXPENSIVE_SECONDS", -1.0)
+    monkeypatch.setattr(cache, "EXPENSIVE_SECONDS", -1.0)
     monkeypatch.setattr(bound, "_evaluate", lambda case, *rest: (counted.append(case.id), evaluate(case, *rest))[1])
     return counted
 
@@ -63,18 +63,49 @@ def test_a_damaged_file_is_evaluated_anew(evaluations: list[str], tmp_path: Path
     judge_product(RIGHT, dtype=dtype, work=tmp_path)
     (file,) = tmp_path.iterdir()
     whole = file.read_bytes()
-    damaged = [whole[:length] for length in range(0, len(whole), 7)] + [b"no pickle at all", whole[1:], b"\xff" * 99]
+    damaged = [whole[:length] for length in range(0, len(whole), 97)] + [b"no archive at all", whole[1:], b"\xff" * 99]
     for content in damaged:
         cache.clear()
         file.write_bytes(content)
         assert judge_product(RIGHT, dtype=dtype, work=tmp_path).verdict == "pass"
         assert file.read_bytes() == whole
     assert len(evaluations) == 1 + len(damaged)
-    assert isinstance(pickle.loads(whole), Reference)
+    assert decode(file.stem, whole) is not None
+
+
+def test_a_damaged_file_is_gone_even_if_nothing_takes_its_place(
+    evaluations: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge_product(RIGHT, work=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(b"no archive at all")
+    cache.clear()
+    monkeypatch.setattr(cache, "EXPENSIVE_SECONDS", 1e9)
+    assert judge_product(RIGHT, work=tmp_path).verdict == "pass"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "megabytes", "stored"),
+    [(0.04, 0.001, False), (0.06, 0.001, True), (0.06, 2, False), (0.08, 2, True), (60, 15, True), (60, 17, False)],
+)
+def test_a_reference_is_on_disk_if_reading_is_faster_than_computing(
+    tmp_path: Path, seconds: float, megabytes: float, stored: bool
+) -> None:
+    dtype = DTYPES["float32"]
+    value = np.zeros(int(megabytes * 2**20 / 8) - 128)
+    cache.store({"ab" * 32: Reference(dtype, value, precision=declared_precision(dtype))}, seconds, tmp_path)
+    assert bool(list(tmp_path.iterdir())) is stored
+    cache.clear()
+    assert (cache.find("ab" * 32, tmp_path) is not None) is stored
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_time(evaluations: list[str], tmp_path: Path) -> None:
-    assert judge_product(RIGHT, work=tmp_path / "not there").verdict == "pass"
+    (tmp_path / "a file").touch()
+    for folder in (tmp_path / "not there", tmp_path / "a file"):
+        assert judge_product(RIGHT, work=folder).verdict == "pass"
+        cache.clear()
+    assert len(evaluations) == 2
 
 
 # Another source -------------------------------------------------------------------------------------------------------
