@@ -86,6 +86,9 @@ class Backend(ABC):
     on_request       those implementations that run only where a case or the command line names them
     formulations     the class of each attention implementation
     modes            how a computation can be executed; `default_modes` run unless others are requested
+    usual_mode       the mode in which people run the framework
+    cheap_modes      modes in which a check costs little more than its comparison: standard runs all of them
+    costs            of a check by mode and direction, relative to the cheapest; measured (docs/performance.md)
     declarations     precision table: the rows that apply override, in order, what the dtype promises
     differentiates   whether it can compute gradients; if so, `pullback` is overridden
     variables        for an implementation the environment variables that it needs, with their values
@@ -104,6 +107,9 @@ class Backend(ABC):
     formulations: ClassVar[Mapping[str, type[Attention]]] = {}
     modes: ClassVar[tuple[str, ...]] = ("eager",)
     default_modes: ClassVar[tuple[str, ...]] = ("eager",)
+    usual_mode: ClassVar[str] = "eager"
+    cheap_modes: ClassVar[frozenset[str]] = frozenset({"eager"})
+    costs: ClassVar[Mapping[tuple[str, str], float]] = {}
     declarations: ClassVar[tuple[Declaration, ...]] = ()
     differentiates: ClassVar[bool] = False
     conjugates: ClassVar[bool] = False
@@ -164,7 +170,22 @@ class Backend(ABC):
             directions=tuple(DIRECTIONS) if cls.differentiates else ("forward",),
             on_request=cls.on_request,
             distinct=cls.is_distinct,
+            usual_mode=cls.usual_mode,
+            cheap_modes=cls.cheap_modes,
+            cost=cls.cost,
+            handwritten=cls.is_handwritten,
         )
+
+    @classmethod
+    def cost(cls, check: Check) -> float:
+        """What a check costs, relative to the cheapest; by default what `costs` says of its mode and direction."""
+        return cls.costs.get((check.mode, check.direction), 1.0)
+
+    @classmethod
+    def is_handwritten(cls, check: Check) -> bool:
+        """Whether its implementation is attention written out in the framework's operations, not one of its own."""
+        formulation = cls.formulations.get(check.implementation) if check.case.kind == "attention" else None
+        return formulation is not None and formulation.handwritten
 
     @classmethod
     def _device_patterns(cls, implementation: str) -> tuple[str, ...]:

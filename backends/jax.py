@@ -33,6 +33,14 @@ EINSUMS: dict[str, dict[str, Any]] = {
 NOT_ON_TPU = frozenset({"float64", "complex128", "int64", "uint64"})
 
 
+class NamedContraction(Contraction):
+    """A contraction that jax.jit compiles under the name that an eager einsum has, so that both are one program."""
+
+    @property
+    def __name__(self) -> str:
+        return "_einsum"
+
+
 class Jax(KerasHost):
     """JAX with 64-bit types enabled; `jit` is jax.jit."""
 
@@ -48,6 +56,9 @@ class Jax(KerasHost):
     implementations = {"einsum": tuple(EINSUMS), "attention": tuple(formulations)}
     modes = ("eager", "jit")
     default_modes = ("eager", "jit")
+    usual_mode = "jit"
+    cheap_modes = frozenset()
+    costs = {("jit", "forward"): 1.0, ("jit", "grad"): 2.0, ("eager", "forward"): 2.0, ("eager", "grad"): 8.0}
     differentiates = True
     conjugates = (
         False  # https://docs.jax.dev/en/latest/notebooks/autodiff_cookbook.html#complex-numbers-and-differentiation
@@ -116,6 +127,12 @@ class Jax(KerasHost):
             "einsum-highest": device != "cpu",  # the CPU has only one precision
         }
 
+    @classmethod
+    def cost(cls, check: Check) -> float:
+        """Eager attention compiles an operation for each shape and dtype; in one dtype cases share these programs."""
+        alone = check.case.kind == "attention" and check.mode == "eager" and check.dtype != "float32"
+        return super().cost(check) * (1.5 if alone else 1.0)
+
     def devices(self) -> list[str]:
         return sorted(self.devices_by_name)
 
@@ -166,7 +183,7 @@ class Jax(KerasHost):
         options = EINSUMS[implementation]
         if config.requested_dtype is not None:
             options = options | {"preferred_element_type": DTYPES[config.requested_dtype].numpy}
-        return Contraction(self.jax.numpy.einsum, config.equation, tuple(options.items()))
+        return NamedContraction(self.jax.numpy.einsum, config.equation, tuple(options.items()))
 
     def compile(self, computation: AnyComputation, check: Check) -> AnyComputation:
         if check.mode != "jit":

@@ -51,6 +51,15 @@ class TensorFlow(KerasHost):
     implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
     modes = ("eager", "jit", "xla")
     default_modes = ("eager", "jit")
+    usual_mode = "jit"
+    cheap_modes = frozenset()
+    costs = {
+        ("eager", "grad"): 1.5,
+        ("jit", "forward"): 3.0,
+        ("jit", "grad"): 5.0,
+        ("xla", "forward"): 9.0,
+        ("xla", "grad"): 15.0,
+    }
     differentiates = True
     conjugates = True  # https://github.com/tensorflow/tensorflow/issues/3348
     declarations = (

@@ -15,7 +15,7 @@ from reports.views import write
 from specs.verdict.record import VERDICTS
 
 # Facts that must be equal for runs to be joined
-SHARED = ("schema", "project", "python", "packages", "suite", "backends", "unmet", "selection")
+SHARED = ("schema", "project", "python", "packages", "suite", "backends", "unmet", "tier", "selection")
 # Facts that may differ between shards; they are listed for each shard
 PER_SHARD = ("command", "started", "finished", "platform", "machine", "cpus", "complete", "exit_status")
 VOLATILE = ("seconds", "repeatable", "schema")  # fields that may differ between two results of the same check

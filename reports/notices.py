@@ -9,6 +9,12 @@ from typing import Any
 from reports.compare.sections import Section
 from reports.read import Run
 
+TIERS_IN_PART = {
+    "smoke": "A handful of checks of each implementation, to see that it works at all; --tier full runs everything.",
+    "standard": "All checks that are cheap, each framework's own operations, and a design that covers the rest; "
+    "--tier full runs everything.",
+}
+
 
 @dataclass(frozen=True)
 class Notice:
@@ -43,6 +49,8 @@ def collect_notices(run: Run, ran: Collection[str]) -> Iterator[Notice]:
     for backend, finding in facts["backends"].items():
         if backend not in ran and backend not in facts["unmet"]:
             yield Notice(f"{backend} did not run", _reason_lines(finding, finding["reason"] or "It was not requested."))
+    if (tier := facts.get("tier")) in TIERS_IN_PART:
+        yield Notice(f"The {tier} tier", [TIERS_IN_PART[tier]])
     if narrowed := _list_narrowing(facts["selection"]):
         yield Notice("Only part of the suite was requested", narrowed)
 

@@ -7,11 +7,15 @@ names a case which no longer exists is useless too.  Both kinds of entry are sta
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from specs.case.loading import discover, load
+from specs.case.problems import CaseFileError
 from specs.verdict.deviation import DeviationEntry, Observation, matches
 
 
@@ -28,8 +32,7 @@ class Stale:
         # Both hold the backend and the place of entries: those that a check could have shown, and those observed
         self.matched: set[tuple[str, str]] = set()
         self.observed: set[tuple[str, str]] = set()
-        self.cases: set[str] = set()
-        self.errors = False
+        self.ran = self.errors = False
         self.found: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -37,7 +40,7 @@ class Stale:
         if record is None:
             return
         self.errors |= record["verdict"] == "error"
-        self.cases.add(record["case"])
+        self.ran = True
         if record["deviation"]:
             self.observed.add((record["backend"], record["deviation"]["place"]))
         for backend, entry in self.entries:
@@ -53,17 +56,17 @@ class Stale:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        if ended and self.cases and not self.errors and not session.shouldfail and _is_whole(session.config):
-            self.found += self._stale()
+        if ended and self.ran and not self.errors and not session.shouldfail and _is_whole(session.config):
+            self.found += self._stale(_case_ids(session.config.rootpath))
         if self.found:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _stale(self) -> Iterator[str]:
+    def _stale(self, cases: Collection[str]) -> Iterator[str]:
         for backend, entry in self.entries:
             position, key = f"{entry.file}:{entry.line}", (backend, entry.place)
             patterns = entry.deviation.match.case
             for pattern in [patterns] if isinstance(patterns, str) else patterns:
-                if not any(matches(case, pattern) for case in self.cases):
+                if not any(matches(case, pattern) for case in cases):
                     yield f"{position} names the case `{pattern}`, which does not exist"
             if key in self.matched and key not in self.observed:
                 yield f"{position} records `{entry.deviation.observed}`, which no check of this run showed"
@@ -83,9 +86,20 @@ def _could_show(observed: Observation, record: Mapping[str, Any]) -> bool:
     return any(declared[name] != format for name, format in lower.items())
 
 
+def _case_ids(root: Path) -> set[str]:
+    """Of all cases of the project, whether any of their checks ran or not."""
+    ids: set[str] = set()
+    for file in discover([root / "cases"], root):
+        with suppress(CaseFileError):  # reported where it was collected
+            ids.update(case.id for case in load(file, root))
+    return ids
+
+
 def _is_whole(config: pytest.Config) -> bool:
-    """Whether every case ran on the requested backends, whichever those are."""
+    """Whether every check that a deviation can match ran on the requested backends, whichever those are."""
     option = config.option
+    if option.tier == "smoke":
+        return False
     narrowing = (option.device, option.dtype, option.mode, option.implementation, option.direction)
     deselecting = (option.keyword, option.markexpr, option.deselect, getattr(option, "lf", False), option.shard)
     paths = [config.invocation_params.dir / path for path in config.args]

@@ -27,10 +27,13 @@ class Summary:
     backends   facts about each backend, by name: version, reason, next_step
     places     where checks could run (backend and device), in the order of the rows
     unmet      backends that had to run and could not, with the reason
+    tier       how much of the product of cases and places was chosen from
     """
 
-    def __init__(self, backends: Mapping[str, Mapping[str, Any]], places: list[Row], unmet: Mapping[str, str]) -> None:
-        self.backends, self.unmet = backends, unmet
+    def __init__(
+        self, backends: Mapping[str, Mapping[str, Any]], places: list[Row], unmet: Mapping[str, str], tier: str
+    ) -> None:
+        self.backends, self.unmet, self.tier = backends, unmet, tier
         self.verdicts: dict[Row, Counter[str]] = {place: Counter() for place in places}
         self.worst: dict[Row, tuple[float, str]] = {}
         self.reasons: dict[str, Counter[str]] = {"unsupported": Counter(), "deviation": Counter()}
@@ -66,7 +69,7 @@ class Summary:
             counts = sum(self.verdicts.values(), Counter())
             terminalreporter.write_line(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
             return
-        terminalreporter.write_sep("=", "conformance", bold=True)
+        terminalreporter.write_sep("=", f"conformance, {self.tier} tier", bold=True)
         self._table(terminalreporter)
         self._not_run(terminalreporter)
         self._broken_files(terminalreporter)

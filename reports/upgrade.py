@@ -28,6 +28,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from backends.discovery import registry
+from specs.case.loading import discover
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE, PINNED = ROOT / "requirements-suite.txt", ROOT / "requirements.txt"
@@ -73,19 +74,21 @@ def upgrade(old: str, new: str, arguments: Sequence[str], work: Path, allow: Seq
     """The exit status of the comparison."""
     sides = [parse_requirements(side) for side in (old, new)]
     backends = _backends([requirement for side in sides for requirement in side], arguments)
-    runs = []
-    earlier: Mapping[str, str] = {}
+    environments: list[Environment] = []
     for side in sides:
-        environment = build(side, backends, work / "environments", earlier)
-        earlier = environment.versions
-        folder = work / "runs" / re.sub(r"[^\w.=<>~!-]+", "_", " ".join(map(str, side)))
-        _run(environment, backends, arguments, folder)
-        runs.append(folder)
+        earlier = environments[-1].versions if environments else {}
+        environments.append(build(side, backends, work / "environments", earlier))
+    folders = [work / "runs" / re.sub(r"[^\w.=<>~!-]+", "_", " ".join(map(str, side))) for side in sides]
+    support = [folder.with_name(f"{folder.name}.support.json") for folder in folders]
+    for environment, file in zip(environments, support, strict=True):
+        write_support(environment.python, backends, file)
+    for environment, folder in zip(environments, folders, strict=True):
+        _run(environment, backends, [*(f"--support={file}" for file in support), *arguments], folder)
     report = work / "compared"
-    command = [str(environment.python), "-m", "reports", "compare", *map(str, runs)]
+    command = [str(environments[-1].python), "-m", "reports", "compare", *map(str, folders)]
     command += [f"--html={report}.html", f"--markdown={report}.md", *(f"--allow={pattern}" for pattern in allow)]
     status = subprocess.run(command, cwd=ROOT).returncode
-    print(f"\nruns: {runs[0]} {runs[1]}\nreports: {report}.html {report}.md")
+    print(f"\nruns: {folders[0]} {folders[1]}\nreports: {report}.html {report}.md")
     return status
 
 
@@ -221,13 +224,30 @@ def _last_line(text: str) -> str:
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 
+def write_support(python: Path, backends: Sequence[str], file: Path) -> None:
+    """Write what the backends of an environment do not support, so that both sides run the same part of a tier.
+
+    A backend that cannot be used there is left out: the run itself says why.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for backend in backends:
+        command = [python, "-m", "backends.discovery.inventory", backend, *discover([], ROOT)]
+        answer = subprocess.run(list(map(str, command)), cwd=ROOT, env=_variables(), capture_output=True, text=True)
+        lines += [line for line in answer.stdout.splitlines()[-1:] if line.startswith("{")]
+    file.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+
+
 def _run(environment: Environment, backends: Sequence[str], arguments: Sequence[str], folder: Path) -> None:
     options = (
         [] if any(argument.startswith("--backend") for argument in arguments) else [f"--backend={b}" for b in backends]
     )
     command = [environment.python, "-m", "pytest", f"--report={folder}", *options, "-q", *arguments]
     print(f"\n{shlex.join(map(str, command))}", flush=True)
-    variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    status = subprocess.run(list(map(str, command)), cwd=ROOT, env=variables).returncode
+    status = subprocess.run(list(map(str, command)), cwd=ROOT, env=_variables()).returncode
     if status not in (0, 1):  # 1: some checks fail, which is what the comparison is about
         raise UpgradeError(f"pytest ended with status {status}, so there is no whole run in {folder} to compare")

@@ -5,7 +5,8 @@ The problems of a file that cannot be used travel as `report.case_file_problems`
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import os
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from runner.item import CheckItem
 from runner.plan import PLAN, Plan
 from runner.program import is_runner
-from specs.case.loading import load
+from specs.case.loading import discover, load
 from specs.case.problems import CaseFileError
 from specs.verdict.check import Check
 from specs.verdict.explain import NotPassedError
@@ -31,8 +32,10 @@ class CaseFile(pytest.File):
             problems = [f"{self.nodeid}:{flaw.line}:{flaw.column}: {flaw.message}" for flaw in error.problems]
             yield BrokenCaseFile.from_parent(self, name="case file", problems=problems)
             return
+        plan, file = self.config.stash[PLAN], relative(self.path, self.config.rootpath)
+        in_full = _named_cases(self.path, self.config)
         for case in cases:
-            for check in iter_checks(case, self.config.stash[PLAN].places):
+            for check in iter_checks(case, plan.places) if case.name in in_full else plan.checks(case, file):
                 # Spelled out, because --lf in pytest 9.2 does not know an id again whose brackets are part of the name
                 nodeid = f"{self.nodeid}::{check.name}"
                 yield CheckItem.from_parent(self, name=check.name, nodeid=nodeid, check=check)
@@ -65,9 +68,37 @@ def asks_for_cases(config: pytest.Config) -> bool:
     )
 
 
+def selected_files(config: pytest.Config) -> list[Path]:
+    """The case files of which a tier chooses checks: what is named, less files of which only single cases are."""
+    if config.option.tier == "full":
+        return []
+    whole = [argument for argument in config.args if "::" not in argument]
+    paths = [path for path in _resolve(config, whole) if path.exists()]
+    if not paths:
+        return []
+    return [file for file in discover(paths, config.rootpath) if file in paths or _holds_cases(file, config)]
+
+
+def relative(file: Path, root: Path) -> str:
+    """A file as ids begin with it."""
+    return Path(os.path.relpath(file, root)).as_posix()
+
+
 def _named(config: pytest.Config) -> list[Path]:
     """What is named on the command line, or what stands for it."""
-    return [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
+    return _resolve(config, config.args)
+
+
+def _resolve(config: pytest.Config, arguments: Iterable[str]) -> list[Path]:
+    return [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in arguments]
+
+
+def _named_cases(file: Path, config: pytest.Config) -> set[str]:
+    """The cases of a file that are named on the command line, alone or in the id of a check: these run in full."""
+    named = (argument.partition("::") for argument in config.args)
+    return {
+        name.partition("[")[0] for path, _, name in named if (config.invocation_params.dir / path).resolve() == file
+    }
 
 
 def _holds_cases(file: Path, config: pytest.Config) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,15 @@ def file_of(nodeid: str) -> str:
 
 
 # Hooks ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Import a framework before the clock of the first check that needs it is started."""
+    if isinstance(item, CheckItem):
+        with suppress(Exception):  # it is raised again, and reported, where the check runs
+            item.config.stash[PLAN].backend(item.check.backend)
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

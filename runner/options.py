@@ -18,6 +18,7 @@ from reports.compare.runs import side
 from reports.read import RunError, read
 from runner import sharding
 from runner.sharding import Shard
+from runner.tiers import DEFAULT, TIERS
 from specs.arithmetic.formats import DTYPES
 from specs.case.common import Mode
 from specs.verdict.direction import DIRECTIONS
@@ -38,6 +39,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--report", metavar="DIR", help="where the run goes (default: .conformance)")
     fuzzing.add_options(group)
     group.addoption("--baseline", metavar="DIR", help="fail for anything that became worse since the run in DIR")
+    tier = "how much of the product of cases and places runs: a handful, a designed part (the default), everything"
+    group.addoption("--tier", default=DEFAULT, metavar="|".join(TIERS), help=tier)
+    support = "design the tier for what is supported elsewhere too, as written by backends.discovery.support"
+    group.addoption("--support", action="append", default=[], metavar="FILE", help=support)
     group.addoption("--shard", metavar="I/N", help="run only this share of the checks, e.g. 2/3")
 
 
@@ -57,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
     known = registry.names()
     offers = [registry.load_class(name) for name in known]
+    refuse_unknown("tier", [option.tier], TIERS)
     refuse_unknown("backend", option.backend, known)
     refuse_unknown("require", option.require, [*known, "all"])
     refuse_unknown("dtype", option.dtype, DTYPES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,7 +22,9 @@ from backends.discovery import registry
 from backends.discovery.inventory import Finding
 from runner import program
 from runner.options import SHARD, adapters
+from runner.selection import Selection
 from runner.sharding import Shard
+from specs.case.case import Case
 from specs.case.problems import CaseFileError
 from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry
@@ -47,12 +49,12 @@ class Participant:
     adapter: str | None = None
 
     def options(self, check: Check) -> list[str]:
-        """What must be said beside its id to run a check of this backend."""
-        asked = [] if check.mode in self.declared.default_modes else ["--mode", check.mode]
+        """What a command needs besides its id to run a check of this backend."""
+        options = [] if check.mode in self.declared.default_modes else ["--mode", check.mode]
         if check.implementation in self.declared.on_request and not check.case.config.implementations:
-            asked += ["--implementation", check.implementation]
+            options += ["--implementation", check.implementation]
         # As two words pytest would take the path for that of a test
-        return [*asked, f"--adapter={self.adapter}"] if self.adapter else asked
+        return [*options, f"--adapter={self.adapter}"] if self.adapter else options
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Plan:
     """What a session runs.
 
     places        backends and devices, narrowed as the command line asks
+    selection     which checks of the cases run there
     participants  the backends by their names, in the order in which they run
     backend       a backend by its name, imported when it is first asked for
     cache         folder in which references are kept, if pytest has a cache
@@ -69,12 +72,17 @@ class Plan:
     """
 
     places: list[Place]
+    selection: Selection
     participants: Mapping[str, Participant]
     backend: Callable[[str], Backend]
     cache: Path | None
     shard: Shard | None
     program: tuple[str, ...]
     above: str
+
+    def checks(self, case: Case, file: str) -> Iterator[Check]:
+        """The checks of a case that run; `file` is where it stands, relative to the root of ids."""
+        return self.selection.of(case, file, self.places)
 
     def deviations(self, backend: str) -> Sequence[DeviationEntry]:
         return self.participants[backend].deviations
@@ -89,20 +97,21 @@ class Plan:
         front = ["conftest.py"] if nodeid.startswith("../") and self.program == ("pytest",) else []
         variables = participant.declared.variables.get(check.implementation, {})
         settings = [f"{name}={value}" for name, value in variables.items()]
-        named = os.path.join(self.above, nodeid)
-        return shlex.join([*settings, *self.program, *front, named, *participant.options(check)])
+        path = os.path.join(self.above, nodeid)
+        return shlex.join([*settings, *self.program, *front, path, *participant.options(check)])
 
 
 PLAN = pytest.StashKey[Plan]()
 
 
-def plan(config: pytest.Config, findings: Mapping[str, Finding]) -> Plan:
-    """The plan of a session in which this was found of its backends."""
+def plan(config: pytest.Config, findings: Mapping[str, Finding], selection: Selection) -> Plan:
+    """The plan of a session with these backends."""
     added = adapters(config)
     return Plan(
-        _places(findings, config.option),
+        narrowed_places(findings, config.option),
+        selection,
         participants={
-            name: Participant(registry.load_class(name), finding.version, _deviations(name), added.get(name))
+            name: Participant(registry.load_class(name), finding.version, recorded_deviations(name), added.get(name))
             for name, finding in findings.items()
         },
         backend=_backends(config),
@@ -113,9 +122,9 @@ def plan(config: pytest.Config, findings: Mapping[str, Finding]) -> Plan:
     )
 
 
-def asked(narrowed: list[str], offered: Iterable[Name]) -> tuple[Name, ...]:
+def narrow(requested: list[str], offered: Iterable[Name]) -> tuple[Name, ...]:
     """What is offered, less what the command line leaves out."""
-    return tuple(each for each in offered if not narrowed or each in narrowed)
+    return tuple(name for name in offered if not requested or name in requested)
 
 
 def cache_folder(config: pytest.Config, name: str) -> Path | None:
@@ -125,25 +134,25 @@ def cache_folder(config: pytest.Config, name: str) -> Path | None:
     return None
 
 
-def _places(findings: Mapping[str, Finding], option: Any) -> list[Place]:
+def narrowed_places(findings: Mapping[str, Finding], option: Any) -> list[Place]:
     return [
         replace(
             place,
             implementations={
-                kind: asked(option.implementation, names) for kind, names in place.implementations.items()
+                kind: narrow(option.implementation, names) for kind, names in place.implementations.items()
             },
-            modes=asked(option.mode, backend.modes if option.mode else place.modes),
-            directions=asked(option.direction, place.directions),
+            modes=narrow(option.mode, backend.modes if option.mode else place.modes),
+            directions=narrow(option.direction, place.directions),
             dtypes=tuple(option.dtype) or None,
             on_request=place.on_request - frozenset(option.implementation),
         )
-        for name in asked(option.backend, findings)
+        for name in narrow(option.backend, findings)
         for backend in [registry.load_class(name)]
-        for place in map(backend.place, asked(option.device, findings[name].devices))
+        for place in map(backend.place, narrow(option.device, findings[name].devices))
     ]
 
 
-def _deviations(name: str) -> list[DeviationEntry]:
+def recorded_deviations(name: str) -> list[DeviationEntry]:
     """Without them most verdicts of a backend would be wrong, so a file that cannot be used ends the session."""
     try:
         return registry.deviations(name)
@@ -157,9 +166,9 @@ def _backends(config: pytest.Config) -> Callable[[str], Backend]:
 
     @cache
     def backend(name: str) -> Backend:
-        found = registry.get(name)
+        instance = registry.get(name)
         if folder:
-            found.keep_compiled(folder / name)
-        return found
+            instance.keep_compiled(folder / name)
+        return instance
 
     return backend

@@ -7,7 +7,8 @@ pytest-xdist, or the only process there is.  Workers receive the answer.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,20 @@ from backends.discovery import registry
 from backends.discovery.inventory import Finding, probe
 from fuzzing import session as fuzzing
 from reports.baseline import Baseline
+from reports.notices import TIERS_IN_PART
+from reports.progress import Progress
 from reports.stale import Stale
 from reports.stream import Stream
 from reports.suite import digests
 from reports.terminal import Summary
 from reports.views import Views
-from runner.collection import asks_for_cases
+from runner.collection import asks_for_cases, relative, selected_files
 from runner.options import EARLIER, NARROWING, adapters, refuse_unknown
-from runner.plan import PLAN, asked, cache_folder, plan
+from runner.plan import PLAN, cache_folder, narrow, narrowed_places, plan, recorded_deviations
 from runner.program import home
+from runner.selection import Selection, read_support, select, supported_by
+from specs.case.loading import load
+from specs.case.problems import CaseFileError
 
 FINDINGS = pytest.StashKey[dict[str, Finding]]()
 UNMET = pytest.StashKey[dict[str, str]]()  # backends that had to run and cannot, with the reason
@@ -39,11 +45,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     required = set(option.backend).union(known if "all" in option.require else option.require)
     handed = getattr(config, "workerinput", {}).get("conformance")
     if handed is not None:
-        findings = {name: Finding(**facts) for name, facts in json.loads(handed).items()}
+        stated = json.loads(handed)
+        findings = {name: Finding(**facts) for name, facts in stated["findings"].items()}
+        selection = Selection.from_json(stated["selection"])
     elif option.fuzz or asks_for_cases(config):
         names = [name for name in known if not option.backend or name in required]
-        folder = cache_folder(config, "inventory")
-        findings = probe(names, map(registry.source, adapters(config)), folder and folder / "findings.json")
+        files = selected_files(config)
+        findings = _examine(config, names, files)
+        selection = _select(config, findings, files)
     else:
         return
     refuse_unknown("device", option.device, [device for finding in findings.values() for device in finding.devices])
@@ -51,9 +60,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config.stash[UNMET] = {
         name: finding.reason or "it has no device that was asked for"
         for name, finding in findings.items()
-        if finding.status == "broken" or (name in required and not asked(option.device, finding.devices))
+        if finding.status == "broken" or (name in required and not narrow(option.device, finding.devices))
     }
-    config.stash[PLAN] = plan(config, findings)
+    config.stash[PLAN] = plan(config, findings, selection)
     folder = config.invocation_params.dir / option.report if option.report else home(config) / ".conformance"
     if handed is None and not option.collectonly:
         _report(config, folder)
@@ -61,24 +70,60 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         fuzzing.start(config, folder, config.stash[PLAN])
 
 
+def _examine(config: pytest.Config, names: Sequence[str], files: Sequence[Path]) -> dict[str, Finding]:
+    """What the backends are, and what of the case files they do not support; says what is waited for."""
+    folder, terminal = cache_folder(config, "inventory"), _terminal(config)
+    if terminal and (about := TIERS_IN_PART.get(config.option.tier)):
+        terminal.write_line(f"{config.option.tier} tier: {about}")
+
+    def announce(waiting: list[str], seconds: float) -> None:
+        if terminal:
+            since = f", for {seconds:.0f} s now" if seconds else ""
+            terminal.write_line(f"waiting for {', '.join(waiting)} to be imported and examined{since} …")
+
+    cache = folder and folder / "findings.json"
+    return probe(names, map(registry.source, adapters(config)), cache, case_files=files, announce=announce)
+
+
+def _terminal(config: pytest.Config) -> pytest.TerminalReporter | None:
+    """Where a session prints, unless it is to be very quiet."""
+    return config.pluginmanager.getplugin("terminalreporter") if config.get_verbosity() >= -1 else None
+
+
+def _select(config: pytest.Config, findings: Mapping[str, Finding], files: Sequence[Path]) -> Selection:
+    """The checks of the session's tier."""
+    option, cases = config.option, {}
+    for file in files:
+        with suppress(CaseFileError):  # reported where it is collected
+            cases[relative(file, config.rootpath)] = load(file, config.rootpath)
+    try:
+        tables = [{name: finding.lacking for name, finding in findings.items()}, *map(read_support, option.support)]
+    except ValueError as error:
+        raise pytest.UsageError(f"--support {error}") from error
+    return select(option.tier, cases, narrowed_places(findings, option), supported_by(tables), recorded_deviations)
+
+
 def _report(config: pytest.Config, folder: Path) -> None:
     """Those who listen to the results, in the one process that hears all of them."""
     option, unmet, places = config.option, config.stash[UNMET], config.stash[PLAN].places
-    backends = {name: asdict(finding) for name, finding in config.stash[FINDINGS].items()}
+    backends = {name: finding.facts() for name, finding in config.stash[FINDINGS].items()}
     narrowed = {name: getattr(option, name) for name in (*NARROWING, "adapter", "require", "keyword", "shard")}
-    stale = Stale({name: each.deviations for name, each in config.stash[PLAN].participants.items()})
+    stale = Stale({name: participant.deviations for name, participant in config.stash[PLAN].participants.items()})
     facts = {
         "suite": digests(config.rootpath),
         "backends": backends,
         "unmet": unmet,
         "stale_deviations": stale.found,
+        "tier": option.tier,
         "selection": {"paths": config.args, **narrowed},
     }
-    stream = Stream(folder, [str(each) for each in config.invocation_params.args], facts)
+    stream = Stream(folder, [str(argument) for argument in config.invocation_params.args], facts)
     config.pluginmanager.register(stream)
     rows = [(place.backend, place.device) for place in places]
-    config.pluginmanager.register(Summary(backends, rows, unmet))
+    config.pluginmanager.register(Summary(backends, rows, unmet, option.tier))
     config.pluginmanager.register(stale)
+    durations = cache_folder(config, "durations")
+    config.pluginmanager.register(Progress(_terminal(config), durations and durations / "durations.json"))
     config.pluginmanager.register(Views(stream, config.rootpath))
     if earlier := config.stash[EARLIER]:
         config.pluginmanager.register(Baseline(earlier, stream))
@@ -86,10 +131,12 @@ def _report(config: pytest.Config, folder: Path) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Hand the findings to a worker of pytest-xdist; as text, because it carries only the plainest types."""
-    if FINDINGS in node.config.stash:
-        findings = node.config.stash[FINDINGS]
-        node.workerinput["conformance"] = json.dumps({name: asdict(finding) for name, finding in findings.items()})
+    """Hand findings and selection to a worker of pytest-xdist; as text, because it carries only the plainest types."""
+    stash = node.config.stash
+    if FINDINGS in stash:
+        findings = {name: finding.facts() for name, finding in stash[FINDINGS].items()}
+        stated = {"findings": findings, "selection": stash[PLAN].selection.as_json()}
+        node.workerinput["conformance"] = json.dumps(stated)
 
 
 @pytest.hookimpl(tryfirst=True)

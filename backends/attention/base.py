@@ -23,6 +23,7 @@ from specs.verdict.check import Check
 class Attention(Heads, Visibility):
     """Projections, positions, cache, attention and output projection of one config, called with the operands.
 
+    handwritten   whether it is written out in operations of the framework, and so not one of these
     devices       glob patterns of the devices on which it is offered
     axes          in which `attend` takes query, key and value and returns the output: `bshd` or `bhsd`;
                   None: those of the case (packed features split into `bshd`, columns left as `ds`)
@@ -32,6 +33,7 @@ class Attention(Heads, Visibility):
     limitations   reasons for features that are not understood, by field, where there is more to say than its name
     """
 
+    handwritten: ClassVar[bool] = False
     devices: ClassVar[tuple[str, ...]] = ("*",)
     understands: ClassVar[frozenset[str]] = HEADS
     limitations: ClassVar[Mapping[str, str]] = {}

@@ -22,6 +22,7 @@ from specs.case.shapes import attention_shapes
 class ByHand(Attention, ABC):
     """The formula, step by step; subclasses define how its two products are written."""
 
+    handwritten = True
     understands = (
         HEADS
         | VISIBILITY

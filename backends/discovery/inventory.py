@@ -2,10 +2,10 @@
 
 Each backend is examined in its own process, because importing a framework can take seconds, abort, or hang:
 
-    python -m backends.discovery.inventory NAME [--adapter FILE]...
+    python -m backends.discovery.inventory NAME [--adapter FILE]... [CASE FILE]...
 
-prints its finding as JSON on the last line.  The finding of a backend that works is cached until something that it
-depends on changes; the others are examined again each time.
+prints its finding as JSON on the last line, with the checks of the case files that it does not support.  The finding of
+a backend that works is cached until something that it depends on changes; the others are examined again each time.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field, replace
 from glob import glob
 from pathlib import Path
 from typing import Any, Literal
@@ -29,8 +29,13 @@ from typing import Any, Literal
 from backends import base
 from backends.base import Backend
 from backends.discovery import registry
+from specs.case.loading import load
+from specs.case.problems import CaseFileError
+from specs.reference.cache import source_digest
+from specs.verdict.place import iter_checks
 
-TIMEOUT = 120.0  # seconds; the slowest framework needs about 6 on two busy cores
+TIMEOUT = 600.0  # seconds; the slowest framework needs about 6 on two busy cores, but minutes from a cold network disk
+PATIENCE = 10.0  # seconds until it is said again what is waited for
 
 VARIABLES = (
     "CUDA_",
@@ -46,6 +51,7 @@ VARIABLES = (
     "TORCH_",
     "XLA_",
 )
+ROOT = Path(__file__).parents[2]
 DEVICE_FILES = ("/dev/nvidia*", "/dev/kfd", "/dev/accel*")
 
 
@@ -59,6 +65,8 @@ class Finding:
     versions    versions of the distributions that can change results, the framework's own first
     reason      why it is not ready
     next_step   what to do about that
+    lacking     for each case file that was asked about, the names of the checks that are unsupported, of all that could
+                be requested: every mode, and what runs on request only
     """
 
     backend: str
@@ -69,43 +77,74 @@ class Finding:
     versions: dict[str, str] = field(default_factory=dict)
     reason: str | None = None
     next_step: str | None = None
+    lacking: dict[str, list[str]] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """What a run's description keeps of it."""
+        return {name: value for name, value in asdict(self).items() if name != "lacking"}
 
 
 def probe(
-    names: Iterable[str], adapters: Iterable[str | Path] = (), cache: Path | None = None, timeout: float = TIMEOUT
+    names: Iterable[str],
+    adapters: Iterable[str | Path] = (),
+    cache: Path | None = None,
+    timeout: float = TIMEOUT,
+    case_files: Sequence[Path] = (),
+    announce: Callable[[list[str], float], None] = lambda names, seconds: None,
 ) -> dict[str, Finding]:
     """The finding for each named backend, in that order; those that are not cached are examined in parallel.
 
-    `adapters` are files that define some of the backends; `cache` is a JSON file of findings.
+    `adapters` are files that define some of the backends; `cache` is a JSON file of findings; `announce` is called with
+    the names of those backends that are waited for and the seconds since they were started, at once and now and then.
     """
     files = [Path(adapter).resolve() for adapter in adapters]
     for file in files:
         registry.add(file)
     keys = {name: _cache_key(name) for name in names}
+    digests = {str(file): _digest(file) for file in case_files}
     cached = _read(cache)
-    valid = [name for name in keys if cached.get(name, {}).get("key") == keys[name]]
-    findings = {name: Finding(**cached[name]["finding"]) for name in valid}
-    missing = [name for name in keys if name not in findings]
-    with ThreadPoolExecutor(max_workers=len(missing) or 1) as pool:
-        findings |= zip(missing, pool.map(lambda name: _probe_in_process(name, files, timeout), missing), strict=True)
-    if cache and missing:
-        new = {name: {"key": keys[name], "finding": asdict(findings[name])} for name in missing}
-        _write(cache, cached | {name: entry for name, entry in new.items() if findings[name].status == "ready"})
+    known = {name: _valid(cached.get(name, {}), keys[name], digests) for name in keys}
+    unknown = {
+        name: [path for path in digests if finding is None or path not in finding.lacking]
+        for name, finding in known.items()
+    }
+    unknown = {name: paths for name, paths in unknown.items() if paths or known[name] is None}
+    with ThreadPoolExecutor(max_workers=len(unknown) or 1) as pool:
+        futures = {pool.submit(_probe_in_process, name, files, paths, timeout): name for name, paths in unknown.items()}
+        seconds, pending = 0.0, set(futures)
+        while pending:
+            announce(sorted(futures[future] for future in pending), seconds)
+            seconds, pending = seconds + PATIENCE, wait(pending, PATIENCE).not_done
+    findings: dict[str, Finding] = {}
+    for future, name in futures.items():
+        new, old = future.result(), known[name]
+        findings[name] = replace(new, lacking=(old.lacking if old else {}) | new.lacking)
+    if cache and findings:
+        new_entries = {
+            name: {
+                "key": keys[name],
+                "digests": cached.get(name, {}).get("digests", {}) | digests,
+                "finding": asdict(finding),
+            }
+            for name, finding in findings.items()
+            if finding.status == "ready"
+        }
+        _write(cache, cached | new_entries)
+    findings |= {name: finding for name, finding in known.items() if finding and name not in findings}
     return {name: findings[name] for name in keys}
 
 
 # In its own process -----------------------------------------------------------------------------------------------
 
 
-def _probe_in_process(name: str, adapters: list[Path], timeout: float) -> Finding:
+def _probe_in_process(name: str, adapters: list[Path], case_files: list[str], timeout: float) -> Finding:
     """The finding that a process importing the framework prints, or one that says how the process ended."""
     options = [option for file in adapters for option in ("--adapter", str(file))]
-    command = [sys.executable, "-m", "backends.discovery.inventory", name, *options]
-    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "backends.discovery.inventory", name, *options, *case_files]
     try:
         process = subprocess.run(
             command,
-            cwd=root,
+            cwd=ROOT,
             capture_output=True,
             text=True,
             errors="replace",
@@ -127,13 +166,14 @@ def _last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def examine(name: str) -> Finding:
+def examine(name: str, case_files: Sequence[Path] = ()) -> Finding:
     """Import a backend's framework into this process and return what it offers."""
     backend_class = registry.load_class(name)
     try:
         backend = registry.get(name)
         devices = {device: sorted(backend.dtypes(device)) for device in backend.devices()}
         settings = backend.settings()
+        lacking = {str(file): _unsupported(backend, devices, file) for file in case_files}
     except ModuleNotFoundError as error:
         # An installed framework without one of its own dependencies is broken, not missing
         distribution = backend_class.distribution
@@ -145,7 +185,18 @@ def examine(name: str) -> Finding:
         return _broken_finding(name, f"{type(error).__name__}: {error}")
     if not devices:
         return _broken_finding(name, "it finds no device")
-    return Finding(name, "ready", backend_class.version(), devices, settings, _installed_versions(backend_class))
+    versions = _installed_versions(backend_class)
+    return Finding(name, "ready", backend_class.version(), devices, settings, versions, lacking=lacking)
+
+
+def _unsupported(backend: Backend, devices: Iterable[str], file: Path) -> list[str]:
+    """The names of the checks of a file that the backend cannot run; none of a file that cannot be used."""
+    places = [replace(backend.place(device), modes=backend.modes, on_request=frozenset()) for device in devices]
+    try:
+        cases = load(file, file.parent)
+    except CaseFileError:
+        return []
+    return [check.name for case in cases for check in iter_checks(case, places) if backend.unsupported(check)]
 
 
 def _broken_finding(name: str, reason: str) -> Finding:
@@ -172,6 +223,21 @@ def _cache_key(name: str) -> str:
         os.cpu_count(),
     ]
     return hashlib.sha256(json.dumps(dependencies).encode()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    """Of a case file and of the sources that decide what a backend supports."""
+    sources = "".join(source_digest(ROOT / room) for room in ("specs/case", "backends"))
+    return hashlib.sha256(sources.encode() + file.read_bytes()).hexdigest()[:16]
+
+
+def _valid(entry: dict[str, Any], key: str, digests: dict[str, str]) -> Finding | None:
+    """The cached finding if nothing that it depends on has changed, with what it says of unchanged case files."""
+    if entry.get("key") != key:
+        return None
+    finding, earlier = Finding(**entry["finding"]), entry["digests"]
+    same = [path for path in finding.lacking if digests.get(path, earlier.get(path)) == earlier.get(path)]
+    return replace(finding, lacking={path: finding.lacking[path] for path in same})
 
 
 def _installed_versions(backend: type[Backend]) -> dict[str, str]:
@@ -206,11 +272,12 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("name")
     parser.add_argument("--adapter", action="append", default=[], metavar="FILE")
-    options = parser.parse_args(arguments)
+    parser.add_argument("case_files", nargs="*", type=Path, metavar="CASE FILE")
+    options = parser.parse_intermixed_args(arguments)
     for file in options.adapter:
         registry.add(file)
     Backend.quiet = False  # if it crashes, what it wrote last becomes the reason
-    print("\n" + json.dumps(asdict(examine(options.name))), flush=True)
+    print("\n" + json.dumps(asdict(examine(options.name, options.case_files))), flush=True)
 
 
 if __name__ == "__main__":

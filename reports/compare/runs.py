@@ -88,7 +88,9 @@ def find_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator
 
 
 def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {name: facts.get(name) for name in ("project", "python", "platform", "machine", "cpus")}
+    flat: dict[str, Any] = {
+        name: facts.get(name) for name in ("tier", "project", "python", "platform", "machine", "cpus")
+    }
     flat |= {f"suite: {name}": text for name, text in facts.get("suite", {}).items()}
     flat |= facts.get("packages", {})
     for name, backend in facts.get("backends", {}).items():

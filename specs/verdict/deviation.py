@@ -56,6 +56,11 @@ class Match(Model):
         return all(matches(facts[name], getattr(self, name)) for name in type(self).model_fields)
 
 
+def describe(check: Check) -> dict[str, Any]:
+    """The values of a check that a `Match` can name."""
+    return {**vars(check), "case": check.case.id, "kind": check.case.kind}
+
+
 def matches(value: str, patterns: list[str] | str) -> bool:
     """Whether a value matches at least one pattern."""
     return any(fnmatchcase(value, pattern) for pattern in _as_list(patterns))
@@ -170,7 +175,7 @@ class Deviation(Model):
         return versions
 
     def applies(self, check: Check) -> bool:
-        return self.match.applies(_facts(check)) and self.is_known_here
+        return self.match.applies(describe(check)) and self.is_known_here
 
     def may_apply(self, check: Check) -> bool:
         """Whether it may be observed in a check of a case that no entry names, such as a generated one."""
@@ -179,16 +184,12 @@ class Deviation(Model):
         if self.observed.model_fields_set & ATTENTION_ONLY and check.case.kind != "attention":
             return False
         any_case = self.match.model_copy(update={"case": "*"})
-        return any_case.applies(_facts(check)) and all(PROPERTIES[name](check.case.config) for name in self.when)
+        return any_case.applies(describe(check)) and all(PROPERTIES[name](check.case.config) for name in self.when)
 
     @property
     def is_known_here(self) -> bool:
         """Whether the installed versions and this processor are ones for which the difference is recorded."""
         return all(map(_installed, self.versions, self.versions.values())) and processor.meets_all(self.processor)
-
-
-def _facts(check: Check) -> dict[str, Any]:
-    return {**vars(check), "case": check.case.id, "kind": check.case.kind}
 
 
 def _installed(package: str, specifier: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from specs.case.case import Case, Config
@@ -14,8 +14,12 @@ from specs.verdict.direction import DIRECTIONS
 class Place:
     """One backend on one device, with all that may be computed there.
 
-    on_request  implementations that run only where a case names them
-    distinct    whether an implementation computes a config differently from the backend's other implementations
+    on_request   implementations that run only where a case names them
+    distinct     whether an implementation computes a config differently from the backend's other implementations
+    usual_mode   the mode in which people run the framework
+    cheap_modes  the modes in which a check costs little more than its comparison
+    cost         of a check, relative to the others at this place
+    handwritten  whether an implementation of attention is written out in operations of the framework
     """
 
     backend: str
@@ -26,6 +30,10 @@ class Place:
     dtypes: tuple[str, ...] | None = None  # only these; None: every dtype of the case
     on_request: frozenset[str] = frozenset()
     distinct: Callable[[Config, str, str], bool] = lambda config, implementation, device: True
+    usual_mode: str = "eager"
+    cheap_modes: frozenset[str] = frozenset()
+    cost: Callable[[Check], float] = lambda check: 1.0
+    handwritten: Callable[[Check], bool] = lambda check: False
 
     def offers(self, config: Config, implementation: str) -> bool:
         """Whether this implementation of a config is checked."""
@@ -35,7 +43,7 @@ class Place:
         return self.distinct(config, implementation, self.device)
 
 
-def iter_checks(case: Case, places: list[Place]) -> Iterator[Check]:
+def iter_checks(case: Case, places: Iterable[Place]) -> Iterator[Check]:
     """Every check of `case` at the places, in a stable order."""
     config = case.config
     for place in places:

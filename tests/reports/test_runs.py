@@ -140,7 +140,7 @@ def summary(monkeypatch: pytest.MonkeyPatch) -> Summary:
         "numpy": {"version": "2.4.6", "reason": "", "next_step": ""},
         "absent": {"version": None, "reason": "not installed", "next_step": "pip install absent"},
     }
-    return Summary(backends, [("numpy", "cpu"), ("numpy", "cuda:0")], {"absent": "not installed"})
+    return Summary(backends, [("numpy", "cpu"), ("numpy", "cuda:0")], {"absent": "not installed"}, "full")
 
 
 def test_the_table(summary: Summary) -> None:

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from reports.upgrade import UpgradeError, _backends, _must_be_its_own, explain_failure, parse_requirements
+from reports.upgrade import (
+    UpgradeError,
+    _backends,
+    _must_be_its_own,
+    explain_failure,
+    parse_requirements,
+    write_support,
+)
+from runner.selection import read_support
+from tests.support import ROOT
 
 
 def test_packages_select_their_backends_unless_others_are_requested() -> None:
@@ -39,3 +48,12 @@ def test_the_output_of_pip_becomes_one_message() -> None:
 def test_pip_never_installs_into_the_base_python(tmp_path: Path) -> None:
     with pytest.raises(UpgradeError, match="is not an environment of its own"):
         _must_be_its_own(Path(sys.executable), tmp_path)
+
+
+def test_what_an_environment_does_not_support_is_written_for_both_sides(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "support.json"
+    write_support(Path(sys.executable), ["numpy"], file)
+    lacking = read_support(str(file))["numpy"]
+    names = lacking[str(ROOT / "cases" / "einsum" / "products.yaml")]
+    assert "matrix_product[numpy-cpu-einsum-eager-bfloat16]" in names
+    assert not any(name.endswith("float32]") for name in names)

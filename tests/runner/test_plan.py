@@ -64,7 +64,7 @@ ON_REQUEST = """
     on_request = frozenset({"einsum-again"})
 
     @classmethod
-    def distinct(cls, config, implementation, device):
+    def is_distinct(cls, config, implementation, device):
         return implementation == "einsum" or config.equation != "ij->ji"
 """
 

@@ -74,6 +74,7 @@ def write_lines(
         "backends": {name: finding(name) for name in BACKENDS},
         "unmet": {},
         "stale_deviations": [],
+        "tier": "full",
         "selection": {"paths": ["cases"]},
         "broken_case_files": {},
         **(facts or {}),

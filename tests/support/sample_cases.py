@@ -15,6 +15,6 @@ def einsum_case(id: str = "einsum/test::case", **fields: Any) -> Case:
     return Case(id=id, name="case", file=Path("x.yaml"), line=1, config=EinsumConfig.model_validate(PRODUCT | fields))
 
 
-def attention_case(id: str = "attention/test::case", **fields: Any) -> Case:
+def attention_case(id: str = "attention/test::case", name: str = "case", **fields: Any) -> Case:
     config = AttentionConfig.model_validate(ATTENTION | fields)
-    return Case(id=id, name="case", file=Path("x.yaml"), line=1, config=config)
+    return Case(id=id, name=name, file=Path("x.yaml"), line=1, config=config)

@@ -1,0 +1,57 @@
+"""A covering design: few checks in which each value, and each pair of values, occurs.
+
+The values of a check are those of its implementation, mode, dtype and direction.  Choice is greedy: the check that adds
+most for its cost comes next, and among equals the first in an order that the checks' own names shuffle, so that cases
+which look alike choose differently, and every session chooses the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Collection, Iterable, Set
+
+from specs.verdict.check import Check
+
+Item = tuple[str, ...]  # one value, or a pair of them, each with the name of its axis
+
+Items = Callable[[Check], Set[Item]]
+Cost = Callable[[Check], float]
+
+
+def values(check: Check) -> frozenset[Item]:
+    """What every case shows at a place by itself: its implementation, mode and direction."""
+    return frozenset([("implementation", check.implementation), ("mode", check.mode), ("direction", check.direction)])
+
+
+def pairs(check: Check) -> frozenset[Item]:
+    """What a file of cases shows at a place: which values of the four axes meet."""
+    axes = [
+        ("implementation", check.implementation),
+        ("mode", check.mode),
+        ("dtype", check.dtype),
+        ("direction", check.direction),
+    ]
+    return frozenset((*first, *second) for first, second in itertools.combinations(axes, 2))
+
+
+def cover(candidates: Collection[Check], items: Items, covered: Iterable[Item], cost: Cost) -> list[Check]:
+    """Checks that together have all items of the candidates which are not covered already; dear ones are avoided."""
+    having = {check: items(check) for check in candidates}
+    missing = set().union(*having.values()).difference(covered) if having else set()
+    order = sorted(candidates, key=_shuffled) if missing else []
+    chosen = []
+    while missing:
+        best = max(order, key=lambda check: _worth(len(having[check] & missing), cost(check)))
+        chosen.append(best)
+        missing -= having[best]
+    return chosen
+
+
+def _worth(added: int, cost: float) -> tuple[float, int]:
+    """By what is added for the cost; of equals the one that adds more, because fewer checks remain to be chosen."""
+    return added / cost, added
+
+
+def _shuffled(check: Check) -> bytes:
+    return hashlib.sha256(f"{check.case.id} {check.name}".encode()).digest()

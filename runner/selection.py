@@ -1,0 +1,99 @@
+"""What a session runs of each case: made once, by the process that asks the frameworks, and handed to its workers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner import tiers
+from runner.tiers import Tier
+from specs.case.case import Case
+from specs.verdict.check import Check
+from specs.verdict.deviation import DeviationEntry
+from specs.verdict.place import Place, iter_checks
+
+Supported = Callable[[Check], bool]
+Support = Mapping[str, Mapping[str, Sequence[str]]]  # backend → case file → names of the checks that it lacks
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The checks of a tier.
+
+    masks  file, relative to the root of ids → name of a case → a bit for each of its checks, in their order.
+           What is not in it runs in full.
+    """
+
+    tier: Tier
+    masks: Mapping[str, Mapping[str, int]]
+
+    def of(self, case: Case, file: str, places: Sequence[Place]) -> Iterator[Check]:
+        """The checks of a case that run."""
+        mask = self.masks.get(file, {}).get(case.name, -1)
+        return (check for index, check in enumerate(iter_checks(case, places)) if mask >> index & 1)
+
+    def as_json(self) -> dict[str, Any]:
+        masks = {file: {name: f"{mask:x}" for name, mask in cases.items()} for file, cases in self.masks.items()}
+        return {"tier": self.tier, "masks": masks}
+
+    @classmethod
+    def from_json(cls, stated: Mapping[str, Any]) -> Selection:
+        masks = {file: {name: int(mask, 16) for name, mask in cases.items()} for file, cases in stated["masks"].items()}
+        return cls(stated["tier"], masks)
+
+
+def select(
+    tier: Tier,
+    files: Mapping[str, Sequence[Case]],
+    places: Sequence[Place],
+    supported: Supported,
+    deviations: Callable[[str], Sequence[DeviationEntry]],
+) -> Selection:
+    """The checks of a tier.
+
+    `files` are the cases of each file, relative to the root of ids, in their order; `deviations` those of a backend.
+    """
+    if tier == "full":
+        return Selection(tier, {})
+    chosen: set[Check] = set()
+    for place in places:
+        if tier == "smoke":
+            chosen.update(tiers.smoke(files.values(), place, supported))
+        else:
+            for cases in files.values():
+                chosen.update(tiers.standard(cases, place, supported, deviations(place.backend)))
+    masks = {
+        file: {
+            case.name: sum((check in chosen) << index for index, check in enumerate(iter_checks(case, places)))
+            for case in cases
+        }
+        for file, cases in files.items()
+    }
+    return Selection(tier, masks)
+
+
+def read_support(path: str) -> Support:
+    """What is lacking elsewhere, as `python -m backends.discovery.inventory` prints it; ValueError if it is not."""
+    try:
+        findings = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
+        return {finding["backend"]: finding["lacking"] for finding in findings}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not what an inventory prints ({error})") from error
+
+
+def supported_by(tables: Sequence[Support]) -> Supported:
+    """Whether a check is supported somewhere; so it is assumed of a file of which nothing is known."""
+    lacking = [
+        {backend: {file: frozenset(names) for file, names in files.items()} for backend, files in table.items()}
+        for table in tables
+    ]
+
+    def supported(check: Check) -> bool:
+        return any(
+            check.name not in table.get(check.backend, {}).get(str(check.case.file), frozenset()) for table in lacking
+        )
+
+    return supported

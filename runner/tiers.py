@@ -1,0 +1,87 @@
+"""Tiers: how much of the product of cases and places a session runs.
+
+    full      every check
+    standard  what is cheap as the product; a framework's own operations forward, in the mode people use, in every
+              dtype; of the rest a covering design (`runner.covering`); probes, and what a deviation is recorded for
+    smoke     of each implementation a handful, to see that it works at all
+
+Which checks of a case are in standard depends on the case, the place and the cases above it in its file, so appending a
+case changes no other's.  What is unsupported covers nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, get_args
+
+from runner.covering import Item, Items, cover, pairs, values
+from specs.case.case import Case
+from specs.verdict.check import Check
+from specs.verdict.deviation import DeviationEntry, describe, matches
+from specs.verdict.place import Place, iter_checks
+
+Tier = Literal["smoke", "standard", "full"]
+TIERS: tuple[Tier, ...] = get_args(Tier)
+DEFAULT: Tier = "standard"
+
+SMOKE_CASES = 3  # of each implementation, each from another file
+
+Supported = Callable[[Check], bool]
+
+
+def standard(
+    cases: Sequence[Case], place: Place, supported: Supported, deviations: Sequence[DeviationEntry]
+) -> Iterator[Check]:
+    """The checks of one file at one place; `deviations` are those of its backend."""
+    met: set[Item] = set()  # pairs of values in the cases above
+    for case in cases:
+        recorded = is_recorded(case, deviations)
+        candidates = list(iter_checks(case, [place]))
+        able = [check for check in candidates if supported(check)]
+        chosen = [check for check in candidates if always(check, place) or recorded(check)]
+        for items, above in ((values, frozenset()), (pairs, met)):
+            chosen += cover(able, items, above | _all(items, filter(supported, chosen)), place.cost)
+        met |= _all(pairs, filter(supported, chosen))
+        yield from chosen
+
+
+def always(check: Check, place: Place) -> bool:
+    """Whether a check is in standard whatever else is."""
+    own = not place.handwritten(check) and check.mode == place.usual_mode and check.direction == "forward"
+    return own or check.mode in place.cheap_modes or check.case.config.probe is not None
+
+
+def is_recorded(case: Case, deviations: Iterable[DeviationEntry]) -> Callable[[Check], bool]:
+    """Whether a deviation is recorded for a check of the case, for whichever versions: it may have become stale."""
+    of_case = [entry.deviation.match for entry in deviations if matches(case.id, entry.deviation.match.case)]
+    return lambda check: any(match.applies(describe(check)) for match in of_case)
+
+
+def smoke(files: Iterable[Sequence[Case]], place: Place, supported: Supported) -> Iterator[Check]:
+    """Of every implementation one case in each of a few files: its result, and its gradient where there is one."""
+    tried: Counter[tuple[str, str]] = Counter()
+    for cases in files:
+        here: dict[tuple[str, str], list[Check]] = {}
+        for case in cases:
+            for implementation, able in _simplest(case, place, supported).items():
+                here.setdefault((case.kind, implementation), able)
+        for key, able in here.items():
+            if tried[key] < SMOKE_CASES:
+                yield from able
+        tried.update(here.keys())
+
+
+def _simplest(case: Case, place: Place, supported: Supported) -> dict[str, list[Check]]:
+    """By implementation the checks of one dtype, float32 if it can be, in the mode people use; none of a refusal."""
+    mode = place.usual_mode if place.usual_mode in place.modes else place.modes[0]
+    able: dict[str, list[Check]] = {}
+    for check in iter_checks(case, [place]):
+        if check.mode == mode and not case.config.expected_error and supported(check):
+            able.setdefault(check.implementation, []).append(check)
+    dtypes = {name: min(of, key=lambda check: check.dtype != "float32").dtype for name, of in able.items()}
+    return {name: [check for check in of if check.dtype == dtypes[name]] for name, of in able.items()}
+
+
+def _all(items: Items, chosen: Iterable[Check]) -> set[Item]:
+    return set().union(*map(items, chosen))

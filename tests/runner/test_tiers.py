@@ -1,0 +1,127 @@
+"""Standard leaves out no value of a case, no pair of values of a file, and nothing that must run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.covering import pairs, values
+from runner.tiers import SMOKE_CASES, smoke, standard
+from specs.case.case import Case
+from specs.verdict.check import Check
+from specs.verdict.deviation import Deviation, DeviationEntry
+from specs.verdict.place import Place, iter_checks
+from tests.support.sample_cases import attention_case, einsum_case
+
+PLACE = Place(
+    backend="fake",
+    device="cpu",
+    implementations={"einsum": ("einsum", "other"), "attention": ("einsum", "matmul", "fused")},
+    modes=("eager", "jit"),
+    directions=("forward", "grad"),
+    usual_mode="jit",
+    cost=lambda check: 8.0 if (check.mode, check.direction) == ("eager", "grad") else 1.0,
+    handwritten=lambda check: check.case.kind == "attention" and check.implementation != "fused",
+)
+FILE = [attention_case(f"attention/file::case_{index}", name=f"case_{index}") for index in range(12)]
+
+
+def supported(check: Check) -> bool:
+    """No gradient of the fused operation, and none in float16."""
+    return check.direction == "forward" or (check.implementation != "fused" and check.dtype != "float16")
+
+
+def select(cases: Sequence[Case], place: Place = PLACE, deviations: Sequence[DeviationEntry] = ()) -> list[Check]:
+    return list(standard(cases, place, supported, deviations))
+
+
+def candidates(cases: Sequence[Case]) -> Iterator[Check]:
+    return (check for case in cases for check in iter_checks(case, [PLACE]) if supported(check))
+
+
+def test_standard_is_a_part_without_repetition() -> None:
+    chosen = select(FILE)
+    assert len(chosen) == len(set(chosen)) < 0.5 * len(list(candidates(FILE)))
+
+
+def test_an_own_operation_runs_forward_in_every_dtype_in_the_usual_mode() -> None:
+    own = [check for check in candidates(FILE) if (check.implementation, check.mode, check.direction) == OWN]
+    assert own
+    assert set(own) <= set(select(FILE))
+
+
+OWN = ("fused", "jit", "forward")
+
+
+def test_every_case_has_each_implementation_mode_and_direction() -> None:
+    for case in FILE:
+        chosen = [check for check in select(FILE) if check.case is case and supported(check)]
+        assert set().union(*map(values, chosen)) == set().union(*map(values, candidates([case])))
+
+
+def test_every_file_has_each_pair() -> None:
+    chosen = filter(supported, select(FILE))
+    assert set().union(*map(pairs, chosen)) == set().union(*map(pairs, candidates(FILE)))
+
+
+def test_what_is_unsupported_covers_nothing() -> None:
+    """Where the fused operation has no gradient, that of another implementation is chosen."""
+    one = [check for check in select(FILE[:1]) if check.direction == "grad"]
+    assert one
+    assert all(map(supported, one))
+
+
+@pytest.mark.parametrize("length", range(1, len(FILE)))
+def test_appending_a_case_changes_no_other_s_checks(length: int) -> None:
+    before = select(FILE[:length])
+    assert select(FILE)[: len(before)] == before
+
+
+def test_where_checks_are_cheap_all_run() -> None:
+    chosen = select(FILE, replace(PLACE, cheap_modes=frozenset({"eager"})))
+    assert {check for case in FILE for check in iter_checks(case, [PLACE]) if check.mode == "eager"} <= set(chosen)
+
+
+def test_a_covering_is_made_within_what_is_narrowed() -> None:
+    narrowed = replace(PLACE, modes=("eager",), dtypes=("float32",))
+    chosen = select(FILE, narrowed)
+    assert {(check.mode, check.dtype) for check in chosen} == {("eager", "float32")}
+    assert {check.implementation for check in chosen if check.case is FILE[0]} == {"einsum", "matmul", "fused"}
+
+
+def test_probes_run_in_full() -> None:
+    case = einsum_case("precision/probe::one", probe="accumulate", gradient=False)
+    assert select([case]) == list(iter_checks(case, [PLACE]))
+
+
+def test_what_a_deviation_is_recorded_for_always_runs() -> None:
+    match = {"case": "attention/file::case_3", "mode": "eager", "direction": "grad"}
+    deviation = Deviation.model_validate(
+        {"match": match, "observed": {"value": "nan"}, "grade": "bug", "reason": "It returns NaN there."}
+    )
+    entry = DeviationEntry(deviation, Path("fake.yaml"), 1)
+    matched = [check for check in iter_checks(FILE[3], [PLACE]) if (check.mode, check.direction) == ("eager", "grad")]
+    assert not set(matched) <= set(select(FILE))
+    assert set(matched) <= set(select(FILE, deviations=[entry]))
+
+
+def test_smoke_runs_a_handful_of_each_implementation() -> None:
+    files = [[einsum_case(f"einsum/{name}::case"), attention_case(f"attention/{name}::case")] for name in "abcdefg"]
+    chosen = list(smoke(files, PLACE, supported))
+    for kind, names in PLACE.implementations.items():
+        for name in names:
+            own = [check for check in chosen if (check.case.kind, check.implementation) == (kind, name)]
+            assert len({check.case.id for check in own}) == SMOKE_CASES
+            assert {check.mode for check in own} == {"jit"}
+            assert {check.dtype for check in own} == {"float32"}
+            assert ("grad" in {check.direction for check in own}) == (name != "fused")
+
+
+def test_smoke_tries_no_refusal() -> None:
+    refusal = einsum_case(
+        "einsum/a::case", equation="ij,jk->iq", shapes=[[2, 3], [3, 4]], expect={"error": "unknown_label"}
+    )
+    assert list(smoke([[refusal]], PLACE, supported)) == []
