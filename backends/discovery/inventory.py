@@ -36,6 +36,7 @@ from specs.verdict.place import iter_checks
 
 TIMEOUT = 600.0  # seconds; the slowest framework needs about 6 on two busy cores, but minutes from a cold network disk
 PATIENCE = 10.0  # seconds until it is said again what is waited for
+LARGEST_TABLE = 2000  # contents of case files for which it is kept what a backend does not support
 
 VARIABLES = (
     "CUDA_",
@@ -103,38 +104,47 @@ def probe(
     keys = {name: _cache_key(name) for name in names}
     digests = {str(file): _digest(file) for file in case_files}
     cached = _read(cache)
-    known = {name: _valid(cached.get(name, {}), keys[name], digests) for name in keys}
+    valid = {name: entry for name, entry in cached.items() if entry.get("key") == keys.get(name)}
+    known: dict[str, dict[str, list[str]]] = {name: entry["lacking"] for name, entry in valid.items()}
     unknown = {
-        name: [path for path in digests if finding is None or path not in finding.lacking]
-        for name, finding in known.items()
+        name: [path for path, digest in digests.items() if digest not in known.get(name, {})]
+        for name in keys
+        if name not in valid or not known[name].keys() >= set(digests.values())
     }
-    unknown = {name: paths for name, paths in unknown.items() if paths or known[name] is None}
-    with ThreadPoolExecutor(max_workers=len(unknown) or 1) as pool:
-        futures = {pool.submit(_probe_in_process, name, files, paths, timeout): name for name, paths in unknown.items()}
+    answers = _probe_in_processes(unknown, files, timeout, announce)
+    findings: dict[str, Finding] = {}
+    for name in keys:
+        finding = answers.get(name) or Finding(**valid[name]["finding"])
+        by_digest = known.get(name, {}) | {digests[path]: names for path, names in finding.lacking.items()}
+        lacking = {path: by_digest[digest] for path, digest in digests.items() if digest in by_digest}
+        findings[name] = replace(finding, lacking=lacking)
+        if name in answers and finding.status == "ready":
+            kept = dict(list(by_digest.items())[-LARGEST_TABLE:])
+            cached[name] = {"key": keys[name], "finding": finding.facts(), "lacking": kept}
+    if cache and answers:
+        _write(cache, cached)
+    return findings
+
+
+# In its own process -----------------------------------------------------------------------------------------------
+
+
+def _probe_in_processes(
+    requests: dict[str, list[str]],
+    adapters: list[Path],
+    timeout: float,
+    announce: Callable[[list[str], float], None],
+) -> dict[str, Finding]:
+    """The findings of several backends, each with the case files that it is asked about, examined in parallel."""
+    with ThreadPoolExecutor(max_workers=len(requests) or 1) as pool:
+        futures = {
+            pool.submit(_probe_in_process, name, adapters, files, timeout): name for name, files in requests.items()
+        }
         seconds, pending = 0.0, set(futures)
         while pending:
             announce(sorted(futures[future] for future in pending), seconds)
             seconds, pending = seconds + PATIENCE, wait(pending, PATIENCE).not_done
-    findings: dict[str, Finding] = {}
-    for future, name in futures.items():
-        new, old = future.result(), known[name]
-        findings[name] = replace(new, lacking=(old.lacking if old else {}) | new.lacking)
-    if cache and findings:
-        new_entries = {
-            name: {
-                "key": keys[name],
-                "digests": cached.get(name, {}).get("digests", {}) | digests,
-                "finding": asdict(finding),
-            }
-            for name, finding in findings.items()
-            if finding.status == "ready"
-        }
-        _write(cache, cached | new_entries)
-    findings |= {name: finding for name, finding in known.items() if finding and name not in findings}
-    return {name: findings[name] for name in keys}
-
-
-# In its own process -----------------------------------------------------------------------------------------------
+        return {name: future.result() for future, name in futures.items()}
 
 
 def _probe_in_process(name: str, adapters: list[Path], case_files: list[str], timeout: float) -> Finding:
@@ -229,15 +239,6 @@ def _digest(file: Path) -> str:
     """Of a case file and of the sources that decide what a backend supports."""
     sources = "".join(source_digest(ROOT / room) for room in ("specs/case", "backends"))
     return hashlib.sha256(sources.encode() + file.read_bytes()).hexdigest()[:16]
-
-
-def _valid(entry: dict[str, Any], key: str, digests: dict[str, str]) -> Finding | None:
-    """The cached finding if nothing that it depends on has changed, with what it says of unchanged case files."""
-    if entry.get("key") != key:
-        return None
-    finding, earlier = Finding(**entry["finding"]), entry["digests"]
-    same = [path for path in finding.lacking if digests.get(path, earlier.get(path)) == earlier.get(path)]
-    return replace(finding, lacking={path: finding.lacking[path] for path in same})
 
 
 def _installed_versions(backend: type[Backend]) -> dict[str, str]:

@@ -143,3 +143,45 @@ class TestCache:
         probe(["numpy"], [file], cache)
         probe(["numpy", "fake"], [file], cache)
         assert examined == ["fake", "numpy"]
+
+
+class TestSupport:
+    """What a backend does not support is asked once for each content of a case file."""
+
+    FILE = (
+        "kind: einsum\ndefaults: {dtypes: [float32, bfloat16]}\n"
+        "cases:\n  product: {equation: 'ij,jk->ik', shapes: [[2, 3], [3, 4]]}\n"
+    )
+
+    def test_checks_that_are_not_supported_are_listed(self, tmp_path: Path) -> None:
+        file = tmp_path / "products.yaml"
+        file.write_text(self.FILE)
+        lacking = probe(["numpy"], case_files=[file])["numpy"].lacking[str(file)]
+        assert "product[numpy-cpu-einsum-eager-bfloat16]" in lacking
+        assert not [name for name in lacking if "float32" in name]
+
+    def test_a_file_that_cannot_be_used_has_no_checks(self, tmp_path: Path) -> None:
+        file = tmp_path / "broken.yaml"
+        file.write_text("kind: [")
+        assert probe(["numpy"], case_files=[file])["numpy"].lacking == {str(file): []}
+
+    def test_the_answer_is_cached_by_content(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        first, second, cache = tmp_path / "a.yaml", tmp_path / "b.yaml", tmp_path / "inventory.json"
+        first.write_text(self.FILE)
+        second.write_text(self.FILE)
+        answer = probe(["numpy"], cache=cache, case_files=[first])["numpy"].lacking[str(first)]
+        monkeypatch.setattr(inventory, "_probe_in_process", None)  # would raise
+        assert probe(["numpy"], cache=cache, case_files=[second])["numpy"].lacking == {str(second): answer}
+
+    def test_another_content_is_asked_about(self, tmp_path: Path) -> None:
+        file, cache = tmp_path / "a.yaml", tmp_path / "inventory.json"
+        file.write_text(self.FILE)
+        probe(["numpy"], cache=cache, case_files=[file])
+        file.write_text(self.FILE.replace("product", "another"))
+        lacking = probe(["numpy"], cache=cache, case_files=[file])["numpy"].lacking[str(file)]
+        assert "another[numpy-cpu-einsum-eager-bfloat16]" in lacking
+
+    def test_it_is_said_what_is_waited_for(self, tmp_path: Path) -> None:
+        announced: list[tuple[list[str], float]] = []
+        probe(["numpy"], announce=lambda names, seconds: announced.append((names, seconds)))
+        assert announced[0] == (["numpy"], 0.0)
