@@ -85,6 +85,7 @@ class DoubleDouble:
         """The value rounded to float64."""
         return self.hi
 
+    @ignore_float_errors
     def __add__(self, other: Operand) -> DoubleDouble:
         """Joldes, Muller & Popescu 2017, algorithm 6: accurate even under cancellation."""
         other = lift(other)
@@ -178,6 +179,7 @@ class DoubleDouble:
         summed_axes = {axis % self.ndim for axis in axes}
         return terms.reshape([1 if axis in summed_axes else size for axis, size in enumerate(self.shape)])
 
+    @ignore_float_errors
     def max(self, axis: int | tuple[int, ...], keepdims: bool = False) -> DoubleDouble:
         """The largest element, or NaN if any element is NaN; like NumPy, raises ValueError over no elements."""
         largest = self.hi.max(axis=axis, keepdims=True)
@@ -186,7 +188,9 @@ class DoubleDouble:
         return renormalise(largest.reshape(tail.shape), tail)
 
 
-@ignore_float_errors
+# --- Steps of the operations, which ignore floating-point errors for all their steps together ---
+
+
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     """`s, e` with s = fl(a + b) and s + e = a + b exactly (Knuth); e = 0 where s overflows.
 
@@ -198,7 +202,6 @@ def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return total, np.where(np.isfinite(error), error, 0.0)
 
 
-@ignore_float_errors
 def two_product(a: Array, b: Array) -> tuple[Array, Array]:
     """`p, e` with p = fl(a * b) and p + e = a * b exactly (Dekker); e = 0 where p overflows.
 
@@ -220,7 +223,6 @@ def _upper_half(fraction: Array) -> Array:
     return (fraction + 1.5 * 2.0**26) - 1.5 * 2.0**26
 
 
-@ignore_float_errors
 def renormalise(lead: Array, tail: Array) -> DoubleDouble:
     """lead + tail as DoubleDouble, for |tail| <= |lead| (Dekker's fast two-sum); lead alone if it is not finite."""
     # A non-finite tail with a finite lead comes from an intermediate step such as 0 * inf.
@@ -230,7 +232,6 @@ def renormalise(lead: Array, tail: Array) -> DoubleDouble:
     return DoubleDouble(hi, np.where(np.isfinite(hi), lo, 0.0))
 
 
-@ignore_float_errors
 def ldexp(value: DoubleDouble, exponent: npt.NDArray[np.intc] | int) -> DoubleDouble:
     """value * 2**exponent, exact except for overflow and underflow."""
     hi = np.ldexp(value.hi, exponent)

@@ -94,17 +94,22 @@ def _dtypes() -> dict[str, DType]:
 
 
 DTYPES = _dtypes()
+_NAMES = {dtype.numpy: dtype.name for dtype in DTYPES.values()}
+_EXPONENT_BITS = np.uint64(0x7FF0_0000_0000_0000)  # of a float64; alone, they are the power of two below a magnitude
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
     """The project's name for a NumPy dtype, or NumPy's own name if the project has none."""
-    return next((entry.name for entry in DTYPES.values() if entry.numpy == dtype), str(dtype))
+    return _NAMES.get(dtype) or str(dtype)
 
 
 def spacing(values: Float64, format: Format) -> Float64:
-    """One unit in the last place (ulp) of `format` at each value; at and near zero, the subnormal spacing."""
-    exponent = np.where(values == 0, format.emin + 1, np.maximum(np.frexp(values)[1], format.emin + 1))
-    return np.asarray(np.ldexp(1.0, exponent - format.precision))
+    """One unit in the last place (ulp) of `format` at each finite value; at and near zero, the subnormal spacing."""
+    power = (values.view(np.uint64) & _EXPONENT_BITS).view(np.float64)
+    return np.asarray(np.maximum(power * 2.0 ** (1 - format.precision), format.smallest))
+
+
+_ROUND_INTEGER = {"nearest": np.rint, "down": np.floor, "up": np.ceil}
 
 
 def round_to(values: npt.ArrayLike, format: Format, direction: Direction = "nearest") -> Float64:
@@ -116,15 +121,15 @@ def round_to(values: npt.ArrayLike, format: Format, direction: Direction = "near
     x = np.asarray(values, np.float64)
     if format.precision >= FLOAT64.precision:
         return x.copy()
-    round_integer = {"nearest": np.rint, "down": np.floor, "up": np.ceil}[direction]
     with np.errstate(all="ignore"):
         quantum = spacing(x, format)
-        rounded = round_integer(x / quantum) * quantum
+        rounded = np.asarray(_ROUND_INTEGER[direction](x / quantum) * quantum)
+        if np.abs(rounded).max(initial=0.0) <= format.max:
+            return rounded
         overflowed = np.abs(rounded) > format.max
         toward_zero = (direction == "down") & (x > 0) | (direction == "up") & (x < 0)
         limit = np.where(toward_zero, format.max, np.inf)
         rounded = np.where(overflowed, np.copysign(limit, x), rounded)
-    rounded = np.copysign(rounded, x)
     return np.where(np.isfinite(x), rounded, x)
 
 
@@ -139,7 +144,7 @@ def cast(values: npt.ArrayLike, dtype: DType) -> Array:
             out.imag = round_to(x.imag, dtype.format)
             return out
         if dtype.format is not None:
-            return round_to(x, dtype.format).astype(dtype.numpy)
+            return round_to(x, dtype.format).astype(dtype.numpy, copy=False)
         return x.astype(dtype.numpy)
 
 

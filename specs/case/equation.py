@@ -45,6 +45,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NoReturn
 
 from specs.case.error import CaseError, ErrorClass
@@ -83,6 +84,7 @@ class Contraction:
         return math.prod(self.sizes[label] for label in self.summed_labels)
 
 
+@lru_cache(maxsize=256)  # an equation is read again for its shapes, its inputs, its reference
 def parse(equation: str) -> tuple[tuple[Term, ...], Term | None]:
     """The operands' terms and the output's term, which is None if implicit; raises CaseError (syntax).
 

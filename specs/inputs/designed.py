@@ -70,11 +70,11 @@ def exact(case: Case, dtype: DType) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     for index, (name, shape) in enumerate(shapes.items()):
         operand_digits = digits if index == wide else 1
-        real, imaginary = (
-            _odd(Stream(case.rng_key, name, "exact", part), shape, operand_digits) for part in ("real", "imag")
-        )
+        values: Array = _odd(Stream(case.rng_key, name, "exact", "real"), shape, operand_digits)
+        if dtype.kind == "complex":
+            values = values + 1j * _odd(Stream(case.rng_key, name, "exact", "imag"), shape, operand_digits)
         # Scaled to at most 2, so that a narrower format rounds instead of overflowing
-        arrays[name] = (real + 1j * imaginary if dtype.kind == "complex" else real) * 2.0 ** (1 - operand_digits)
+        arrays[name] = values * 2.0 ** (1 - operand_digits)
     return arrays
 
 
