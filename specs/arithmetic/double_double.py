@@ -196,10 +196,15 @@ def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
 
     Addition does not underflow, so this holds over the whole range.
     """
+    total, error = two_sum_in_range(a, b)
+    return total, np.where(np.isfinite(error), error, 0.0)
+
+
+def two_sum_in_range(a: Array, b: Array) -> tuple[Array, Array]:
+    """`two_sum` of finite numbers whose sum does not overflow."""
     total = a + b
     b_part = total - a
-    error = (a - (total - b_part)) + (b - b_part)
-    return total, np.where(np.isfinite(error), error, 0.0)
+    return total, (a - (total - b_part)) + (b - b_part)
 
 
 def two_product(a: Array, b: Array) -> tuple[Array, Array]:
@@ -225,11 +230,14 @@ def _upper_half(fraction: Array) -> Array:
 
 def renormalise(lead: Array, tail: Array) -> DoubleDouble:
     """lead + tail as DoubleDouble, for |tail| <= |lead| (Dekker's fast two-sum); lead alone if it is not finite."""
-    # A non-finite tail with a finite lead comes from an intermediate step such as 0 * inf.
-    tail = np.where(np.isfinite(lead) & np.isfinite(tail), tail, 0.0)
-    hi = np.where(tail == 0, lead, lead + tail)  # -0.0 + 0.0 would lose its sign
+    total = lead + tail
+    if not (are_finite := bool(np.isfinite(total).all())):
+        # A non-finite tail with a finite lead comes from an intermediate step such as 0 * inf.
+        tail = np.where(np.isfinite(lead) & np.isfinite(tail), tail, 0.0)
+        total = lead + tail
+    hi = np.where(tail == 0, lead, total)  # -0.0 + 0.0 would lose its sign
     lo = tail - (hi - lead)
-    return DoubleDouble(hi, np.where(np.isfinite(hi), lo, 0.0))
+    return DoubleDouble(hi, lo if are_finite else np.where(np.isfinite(hi), lo, 0.0))
 
 
 def ldexp(value: DoubleDouble, exponent: npt.NDArray[np.intc] | int) -> DoubleDouble:

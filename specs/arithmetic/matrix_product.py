@@ -17,7 +17,7 @@ from specs.arithmetic.double_double import (
     ignore_float_errors,
     ldexp,
     lift,
-    two_sum,
+    two_sum_in_range,
     where,
 )
 
@@ -61,7 +61,7 @@ def matmul(a: Array | DoubleDouble, b: Array | DoubleDouble) -> Array | DoubleDo
     rows = np.concatenate(a_slices, axis=-1)
     # In reverse order, so that slices whose products share a unit are adjacent in both operands.
     columns = np.concatenate(b_slices[::-1], axis=-2)
-    terms = []
+    terms: list[Array] = []
     for order in reversed(range(len(a_slices) + len(b_slices) - 1)):  # from small to large
         shift = len(b_slices) - 1 - order
         first, end = max(0, -shift), min(len(a_slices), order + 1)
@@ -102,23 +102,36 @@ def _slices(value: DoubleDouble, width: int, axis: int) -> tuple[list[Array], np
         slices.append((hi + rounder) - rounder)
         hi = hi - slices[-1]
         if not is_float64:
-            hi, lo = two_sum(hi, lo)  # so that the next slice is rounded from the whole remainder
+            hi, lo = two_sum_in_range(hi, lo)  # so that the next slice is rounded from the whole remainder
     return slices, exponent
 
 
 def _exact_sum(terms: list[Array]) -> DoubleDouble:
     """The sum of arrays ordered from small to large, rounded once (Ogita, Rump & Oishi 2005, VecSum).
 
-    Each sweep preserves the sum and moves it towards the end of the list; once nothing changes, no two
-    neighbours overlap and the last two are the rounded sum. Rarely takes more than three sweeps.
+    Each sweep preserves the sum and moves it towards the end; once nothing changes, no two neighbours
+    overlap and the last two are the rounded sum. Two sweeps are often enough; terms of hundreds of
+    binary orders may need twenty.
     """
-    terms = [np.zeros_like(terms[0]), *terms]
-    for _ in terms:
-        changed = False
-        for i in range(len(terms) - 1):
-            total, error = two_sum(terms[i + 1], terms[i])
-            changed = changed or not np.array_equal(total, terms[i + 1])
-            terms[i + 1], terms[i] = total, error
-        if not changed:
-            break
-    return DoubleDouble(terms[-1], terms[-2])
+    words = np.stack([np.zeros_like(terms[0]), *terms])
+    words += 0.0  # no -0.0: a sum of zeros is 0.0
+    remaining, sweeps = len(words), 2
+    while remaining and not (words[1:] + words[:-1] == words[1:]).all():
+        sweeps = min(sweeps, remaining)
+        _sweep(words, sweeps)
+        remaining, sweeps = remaining - sweeps, 2 * sweeps
+    return DoubleDouble(words[-1], words[-2])
+
+
+def _sweep(words: Array, sweeps: int) -> None:
+    """Replace each pair of neighbours by its sum and the error of that, from the first pair to the last, some times.
+
+    A pair can be added again once the next pair has been added. So the sweeps follow each other at a
+    distance of two pairs, and what they do at the same time is one operation on arrays.
+    """
+    last = len(words) - 2
+    for step in range(last + 2 * sweeps - 1):
+        lowest = step - 2 * min(step // 2, sweeps - 1)  # pair of the latest sweep that has begun
+        highest = step - 2 * max((step - last + 1) // 2, 0)  # of the first that has not ended
+        tails, leads = slice(lowest, highest + 1, 2), slice(lowest + 1, highest + 2, 2)
+        words[leads], words[tails] = two_sum_in_range(words[leads], words[tails])

@@ -80,10 +80,7 @@ class Problem:
     def lone_labels(self) -> list[set[str]]:
         """For each operand, the summed labels that vary in no other operand, over which it may be summed first."""
         sizes = self.contraction.sizes
-        varying = [
-            {label for label, size in zip(term, operand.shape, strict=True) if size == sizes[label]}
-            for term, operand in zip(self.contraction.operands, self.operands, strict=True)
-        ]
+        varying = [{label for label, size in own.items() if size == sizes[label]} for own in self._own_sizes]
         summed = set(self.contraction.summed_labels)
         return [(summed & labels).difference(*varying[:i], *varying[i + 1 :]) for i, labels in enumerate(varying)]
 
@@ -151,10 +148,13 @@ class Problem:
 
     def size_in(self, group: tuple[int, ...], label: str) -> int:
         """Size of a label within a group of operands: 1 where all of them broadcast it."""
-        sizes = {
-            size
-            for i in group
-            for other, size in zip(self.contraction.operands[i], self.operands[i].shape, strict=True)
-            if other == label
-        }
+        sizes = [own[label] for own in map(self._own_sizes.__getitem__, group) if label in own]
         return max(sizes) if 0 not in sizes else 0
+
+    @cached_property
+    def _own_sizes(self) -> list[dict[str, int]]:
+        """For each operand, the size of each of its labels."""
+        return [
+            dict(zip(term, operand.shape, strict=True))
+            for term, operand in zip(self.contraction.operands, self.operands, strict=True)
+        ]

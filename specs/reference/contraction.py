@@ -7,6 +7,7 @@ It works on float64 arrays, on `DoubleDouble` (for float64 cases) and on integer
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
@@ -77,11 +78,14 @@ def _sum_lone_labels(part: tuple[Term, Real], others: Sequence[Term], output: Te
 
 def _cheapest_pair(parts: Sequence[tuple[Term, Real]], contraction: Contraction) -> tuple[int, int]:
     """The pair whose product has the fewest elements: greedy, so that rings and stars stay small."""
+    if len(parts) == 2:
+        return 0, 1
+    counts = Counter(label for term, _ in parts for label in term)
 
     def cost(pair: tuple[int, int]) -> int:
-        rest = {label for i, (term, _) in enumerate(parts) if i not in pair for label in term}
-        labels = {label for i in pair for label in parts[i][0]}
-        return math.prod(contraction.sizes[label] for label in labels if label in rest or label in contraction.output)
+        own = Counter(label for i in pair for label in parts[i][0])
+        kept = (label for label, count in own.items() if count < counts[label] or label in contraction.output)
+        return math.prod(contraction.sizes[label] for label in kept)
 
     return min(combinations(range(len(parts)), 2), key=cost)
 
