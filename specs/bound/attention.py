@@ -48,7 +48,7 @@ from specs.bound.rounding import (
     sum_variance,
 )
 from specs.bound.score import Exponents, bound_exponents
-from specs.bound.stages import Stages, zero_nonfinite
+from specs.bound.stages import Stages
 from specs.bound.uncertainty import Uncertainty
 from specs.case.attention import AttentionConfig
 from specs.case.layout import to_layout
@@ -68,10 +68,10 @@ def reference(
     `random`: operands hold independent random numbers.
     """
     exact = attention(config, operands, dtype)
+    independent = random and errors_average_out(precision, precision.accumulate, precision.softmax)
     with np.errstate(all="ignore"):
-        stages = Stages(config, operands, precision, exact)
+        stages = Stages(config, operands, precision, exact, independent)
         output = _output(stages, U_REFERENCE[uses_double_double(dtype)])
-        independent = random and errors_average_out(precision, precision.accumulate, precision.softmax)
         error = output.e_O.random_data_limit() if independent else output.e_O.error
         error = np.where(np.isfinite(to_float64(exact.output)) | np.isinf(error), error, 0.0)
     facts = {
@@ -98,7 +98,7 @@ class Output:
     """The uncertainty of the output, in the case's layout.
 
     `linear` is where the first-order variance is valid; it is not where the deviation is as large as the output itself.
-    `direction` is the output's derivative by log(scale); None behind an output projection.
+    `direction` is the output's derivative by log(scale); None behind an output projection, and unless data are random.
     """
 
     e_O: Uncertainty
@@ -130,10 +130,10 @@ def _output(s: Stages, u_reference: float) -> Output:
     magnitude = weighted_sum(s.weights, magnitudes)
     rho = np.expm1(np.minimum(errors.r.error, STAGNANT))
     rho_sum = (s.weights * rho).sum(axis=-1, keepdims=True)
-    scale_derivative = _scale_derivative(s, heads)
-    from_scores = _propagate_scores(s, errors, heads, rho, rho_sum).enlarge(
-        0.0, shared=max(p.u_s, 2 * p.u_a) * np.abs(scale_derivative)
-    )
+    from_scores = _propagate_scores(s, errors, heads, rho, rho_sum)
+    scale_derivative = _scale_derivative(s, heads) if s.random else None
+    if scale_derivative is not None:
+        from_scores = from_scores.enlarge(0.0, shared=max(p.u_s, 2 * p.u_a) * np.abs(scale_derivative))
     e_O = _add_sums(s, from_scores, heads, magnitude, rho_sum)
     cap = (_max_magnitude(magnitudes) + np.abs(heads)) * (1 + 64 * p.u_a + p.u_p + 2 * p.u_m)
     underflow = _underflow(s)
@@ -149,19 +149,22 @@ def _output(s: Stages, u_reference: float) -> Output:
     if c.scale_at == "weights":
         scale = abs(c.scale or 0.0)
         reference_error = reference_error + scale * (p.u_p + p.u_s + 2 * p.u_a) * magnitude
-        e_O, scale_derivative = e_O.scale_by(scale), scale * scale_derivative
+        e_O = e_O.scale_by(scale)
+        scale_derivative = None if scale_derivative is None else scale * scale_derivative
     e_O = output_uncertainty(s, e_O.enlarge(reference_error, shared=reference_error))
     if c.projections and c.projections.output:
         token_linear: Bools = np.asarray(linear.all(axis=(1, 3)))  # bq
         return Output(e_O, token_linear[0] if c.layout == "ds" else token_linear[..., None], None)
-    return Output(e_O, to_layout(c, linear), to_layout(c, scale_derivative))
+    direction = None if scale_derivative is None else to_layout(c, scale_derivative)
+    return Output(e_O, to_layout(c, linear), direction)
 
 
 def _saturated(s: Stages) -> float:
     """The share of queries that see several keys but give one of them a weight that float16 cannot tell from 1."""
     several = s.allowed.sum(axis=-1) > 1
     largest = s.weights.max(axis=-1, initial=0.0)
-    return float(np.mean(several & (largest > 1 - FLOAT16.unit_roundoff))) if several.size else 0.0
+    saturated = several & (largest > 1 - FLOAT16.unit_roundoff)
+    return float(np.count_nonzero(saturated) / saturated.size) if saturated.size else 0.0
 
 
 def _propagate_scores(s: Stages, errors: Exponents, heads: Float64, rho: Float64, rho_sum: Float64) -> Uncertainty:
@@ -169,20 +172,20 @@ def _propagate_scores(s: Stages, errors: Exponents, heads: Float64, rho: Float64
     spread = np.maximum(weighted_sum(s.weights, s.values**2) - heads**2, 0.0)
     cauchy_schwarz = np.sqrt((s.weights * rho**2).sum(axis=-1, keepdims=True) * spread)
     triangle = weighted_sum(s.weights * rho, np.abs(s.values)) + rho_sum * np.abs(heads)
+    error = np.minimum(cauchy_schwarz, triangle) / np.maximum(1 - rho_sum, 1e-9)
+    if not s.random:
+        return Uncertainty(error)
     weighted_variance = s.weights**2 * errors.r.variance
     variance = weighted_sum(weighted_variance, s.values**2) - 2 * heads * weighted_sum(weighted_variance, s.values)
     variance = np.maximum(variance + heads**2 * weighted_variance.sum(axis=-1, keepdims=True), 0.0)
     if not (e_q := input_uncertainty(s, "query")).is_exact:
         variance = variance + _query_variance(s, e_q.variance, errors.slope, heads)
-    return Uncertainty(np.minimum(cauchy_schwarz, triangle) / np.maximum(1 - rho_sum, 1e-9), variance)
+    return Uncertainty(error, variance)
 
 
 def _add_sums(s: Stages, e_O: Uncertainty, heads: Float64, magnitude: Float64, rho_sum: Float64) -> Uncertainty:
     """Add the roundings of the weights and of both sums; `magnitude` is sum w|v|, which errors of scores enlarge."""
-    p, relative = s.precision, s.relative("values")
-    w2, o2 = s.weights**2, heads**2
-    w2v2, parts = weighted_sum(w2, _value_magnitudes(s) ** 2), o2
-    keys = _allowed_count(s)
+    p, relative, keys = s.precision, s.relative("values"), _allowed_count(s)
     rescaled = keys + 2 * np.minimum(BLOCKS, keys)  # a block has at least one key
     u_narrow = p.u_x if p.u_x > p.u_a else 0.0
     value_roundings = (1, p.u_p), (2, p.u_m), (1, u_narrow)
@@ -190,20 +193,26 @@ def _add_sums(s: Stages, e_O: Uncertainty, heads: Float64, magnitude: Float64, r
     sum_values = elementwise_gamma(rescaled, p.u_a, *value_roundings)
     sum_weights = elementwise_gamma(rescaled, p.u_x, *weight_roundings)
     if relative is not None:  # value + position is stored, or both are summed separately and added
+        sum_values = sum_values + s.u_step + p.u_s
+    e_O = e_O.enlarge(sum_values * magnitude * (1 + rho_sum)).enlarge(sum_weights * np.abs(heads))
+    if not s.random:
+        return e_O
+    w2, o2 = s.weights**2, heads**2
+    w2v2, parts = weighted_sum(w2, _value_magnitudes(s) ** 2), o2
+    if relative is not None:
         without_positions = weighted_sum(s.weights, s.without_positions("value"))
         parts = o2 + without_positions**2 + (heads - without_positions) ** 2
-        sum_values = sum_values + s.u_step + p.u_s
     sums = relative_variance(*value_roundings) * w2v2 + sum_variance(p.u_a, keys, parts, w2v2)
     sums = sums + sum_variance(p.u_x, keys, o2, o2 * w2.sum(axis=-1, keepdims=True))
     sums = sums + relative_variance(*weight_roundings) * o2
     if relative is not None:
         sums = sums + relative_variance((1, s.u_step)) * w2v2 + relative_variance((1, p.u_s)) * parts
-    return e_O.enlarge(sum_values * magnitude * (1 + rho_sum), sums).enlarge(sum_weights * np.abs(heads))
+    return e_O.enlarge(0.0, sums)
 
 
 def _scale_derivative(s: Stages, heads: Float64) -> Float64:
     """The derivative of the output by log(scale): the direction of the scale's error, which all scores share."""
-    capped = s.append_sink(np.where(s.exact.allowed, zero_nonfinite(s.exact.capped), 0.0), 0.0)
+    capped = s.append_sink(np.where(s.exact.allowed, s.capped, 0.0), 0.0)
     return weighted_sum(s.weights * capped, s.values) - heads * (s.weights * capped).sum(axis=-1, keepdims=True)
 
 
@@ -246,9 +255,9 @@ def _underflow(s: Stages) -> Float64:
 def _may_meet_zero_weight(s: Stages) -> Bools:
     """Where an infinite value has a weight that may underflow: bhqd."""
     infinite = np.isinf(to_float64(s.exact.values))
+    if not infinite.any():
+        return np.zeros((*s.exact.allowed.shape[:-1], 1), bool)
     small = (s.weights < 2 * s.precision.weights.tiny)[..., : s.config.kv_len] & s.exact.allowed
-    if not infinite.any() or not small.any():
-        return np.zeros((*small.shape[:-1], 1), bool)
     return np.asarray(weighted_sum(small.astype(np.float64), infinite.astype(np.float64)) > 0)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from specs.arithmetic.formats import Float64
+from specs.arithmetic.precision import Precision
 from specs.bound.attention_gradient_error import Errors
 from specs.bound.rounding import errors_average_out, gamma, relative_variance, sum_variance
-from specs.bound.stages import Stages, zero_nonfinite
+from specs.bound.stages import zero_nonfinite
 from specs.bound.uncertainty import Uncertainty
+from specs.case.attention import AttentionConfig
 from specs.case.layout import to_layout
 from specs.reference.attention_gradient import Gradients, linear_parameter_gradients, operand_gradients
 
@@ -62,9 +64,8 @@ def propagate_to_operands(errors: Errors, random: bool) -> dict[str, Uncertainty
     return bounds
 
 
-def are_roundings_independent(stages: Stages) -> bool:
+def are_roundings_independent(c: AttentionConfig, p: Precision) -> bool:
     """Whether errors average out, and no rounding enters many results."""
-    c, p = stages.config, stages.precision
     return errors_average_out(p, p.accumulate, p.softmax) and not (c.projections or c.relative or c.rotary)
 
 

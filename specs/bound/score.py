@@ -19,7 +19,9 @@ may overflow in either direction.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import operator
+from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -55,7 +57,7 @@ def bound_exponents(s: Stages) -> Exponents:
     if c.softcap:
         e, slope = _cap_uncertainty(s, e)
     if c.mask is not None and c.mask.type == "additive":
-        e = e.add_roundings(np.where(s.exact.allowed, zero_nonfinite(s.exact.scores), 0.0), (1, p.u_s), (1, p.u_a))
+        e = e.add_roundings(np.where(s.exact.allowed, s.masked, 0.0), (1, p.u_s), (1, p.u_a))
         if c.bias is not None and not c.softcap:  # bias + mask may be stored as one term before the scores are added
             bias_and_mask = np.where(
                 s.exact.allowed, zero_nonfinite(s.finite_operands["bias"] + s.finite_operands["mask"]), 0.0
@@ -69,8 +71,10 @@ def bound_exponents(s: Stages) -> Exponents:
     r = e.map(lambda x: s.append_sink(x, 0.0)).add_independent(shifted * (p.u_x + 2 * p.u_a), in_exp, converted)
     r = r.enlarge(p.u_s if narrow else 0.0)
     upward, downward = _find_overflows(s)
-    error = np.where(downward, np.maximum(r.error, math.log(2.0)), r.error)
-    variance = np.where(downward, np.maximum(r.variance, 1.0), r.variance)
+    error, variance = r.error, r.variance
+    if downward.any():
+        error = np.where(downward, np.maximum(error, math.log(2.0)), error)
+        variance = np.where(downward, np.maximum(variance, 1.0), variance)
     no_key_left = np.all(downward | ~s.allowed, axis=-1, keepdims=True) & np.any(downward, axis=-1, keepdims=True)
     return Exponents(
         Uncertainty(np.where(s.allowed, error, 0.0), np.where(s.allowed, np.minimum(variance, 25.0), 0.0)),
@@ -86,7 +90,7 @@ def biased_uncertainty(s: Stages) -> Uncertainty:
     if c.bias is None:
         return e
     times = 2 if c.bias_at == "products" else 1
-    e = e.add_roundings(zero_nonfinite(s.exact.biased), (times, p.u_s), (times, p.u_a))
+    e = e.add_roundings(s.biased, (times, p.u_s), (times, p.u_a))
     return e.add_roundings(c.score_scale * s.finite_operands["bias"], (1, s.u_step)) if c.bias_at == "products" else e
 
 
@@ -94,26 +98,32 @@ def _product_uncertainty(s: Stages) -> Uncertainty:
     """The uncertainty of the scaled products, bhqk; the variance leaves out the query's, which its keys share."""
     p, c, relative = s.precision, s.config, s.relative("keys")
     scale = abs(c.score_scale)
-    query, keys = np.abs(s.query), np.abs(s.keys)
-    raw = np.abs(zero_nonfinite(s.exact.raw))
-    parts = raw**2
+    query, keys, magnitudes = np.abs(s.query), np.abs(s.keys), s.magnitudes_of_products
+    raw = np.abs(s.raw)
     if relative is not None:  # key + position may be stored, or two products added: use both magnitudes
         plain = s.without_positions("key")
-        key_products = c.score_scale * score_products(s.query, plain)
-        parts = key_products**2 + (zero_nonfinite(s.exact.raw) - key_products) ** 2 + raw**2
         keys = np.abs(plain)[:, :, None] + np.abs(relative)
-    squares = scale**2 * score_products(query**2, keys**2)
+        magnitudes = score_products(query, keys)
     # The scaled query may be stored
     factor_roundings = (2, p.u_m), (1 + (relative is not None), s.u_step)
-    error = gamma((c.head_dim, p.u_a), *factor_roundings, (2, p.u_a)) * scale * score_products(query, keys)
-    variance = (
-        sum_variance(p.u_a, c.head_dim, raw**2, squares, rounded=2)
-        + relative_variance(*factor_roundings) * squares
-        + relative_variance((2, p.u_s)) * parts
-        + relative_variance((2, p.u_a)) * raw**2
-    )
-    e = Uncertainty(error + p.u_s * 2 * raw, variance)
+    error = gamma((c.head_dim, p.u_a), *factor_roundings, (2, p.u_a)) * scale * magnitudes
+    e = Uncertainty(error + p.u_s * 2 * raw)
+    if s.random:
+        parts = raw**2
+        if relative is not None:
+            key_products = c.score_scale * score_products(s.query, plain)
+            parts = key_products**2 + (s.raw - key_products) ** 2 + raw**2
+        squares = scale**2 * score_products(query**2, keys**2)
+        variance = (
+            sum_variance(p.u_a, c.head_dim, raw**2, squares, rounded=2)
+            + relative_variance(*factor_roundings) * squares
+            + relative_variance((2, p.u_s)) * parts
+            + relative_variance((2, p.u_a)) * raw**2
+        )
+        e = replace(e, variance=variance)
     e_q, e_k = (input_uncertainty(s, name) for name in ("query", "key"))
+    if e_q.is_exact and e_k.is_exact:
+        return e
     e_k = e_k.map(lambda x: broadcast_to_queries(x, keys))
     from_query = propagate_product(score_products, query, Uncertainty(e_q.error), keys + e_k.error, EXACT)
     from_keys = propagate_product(score_products, query, EXACT, keys, e_k)
@@ -127,33 +137,36 @@ def broadcast_to_queries(tensor: Float64, keys: Float64) -> Float64:
 
 def _cap_uncertainty(s: Stages, e: Uncertainty) -> tuple[Uncertainty, Float64]:
     """(uncertainty, slope) after a softcap: tanh scales the error by sech^2 at the end nearer to 0, and rounds."""
-    p, cap, biased = s.precision, float(s.config.softcap or 0.0), np.abs(zero_nonfinite(s.exact.biased))
+    p, cap, biased = s.precision, float(s.config.softcap or 0.0), np.abs(s.biased)
     slope = np.cosh(np.minimum(np.maximum(biased - e.error, 0.0) / cap, 300.0)) ** -2
     divided = e.add_independent((2 * p.u_a + p.u_s) * biased)
-    own = (TANH_ULPS * p.u_a + 2 * p.u_s + 2 * p.u_a) * np.abs(zero_nonfinite(s.exact.capped))
+    own = (TANH_ULPS * p.u_a + 2 * p.u_s + 2 * p.u_a) * np.abs(s.capped)
     return divided.scale_by(slope).add_independent(own), slope
 
 
 def _find_overflows(s: Stages) -> tuple[Bools, Bools]:
     """Allowed keys whose score may be +inf or NaN, and those whose score may be -inf; never that of a sink."""
     p, c, e = s.precision, s.config, s.exact
-    product = score_products(s.query, s.keys) if s.keys.ndim == 4 else zero_nonfinite(e.raw) / (c.score_scale or 1.0)
-    reached = [product, zero_nonfinite(e.raw)]
+    product = score_products(s.query, s.keys) if s.keys.ndim == 4 else s.raw / (c.score_scale or 1.0)
+    reached = [product, s.raw, s.biased]
     if c.bias_at == "products":
         reached.append(product + s.finite_operands["bias"])
-    overflows = [_may_exceed(stage, p.intermediate) for stage in (*reached, zero_nonfinite(e.biased))]
-    after = [_may_exceed(stage, p.intermediate) for stage in (zero_nonfinite(e.capped), zero_nonfinite(e.scores))]
-    partial = _may_exceed(score_products(np.abs(s.query), np.abs(s.keys)), p.accumulate)
-    to_working_precision = np.any(overflows, axis=0) & (zero_nonfinite(e.biased) > 0)
-    low = np.any(overflows, axis=0) & (zero_nonfinite(e.biased) <= 0)
+    before = reduce(operator.or_, (_may_exceed(stage, p.intermediate) for stage in reached))
+    after = _may_exceed(s.capped, p.intermediate) | _may_exceed(s.masked, p.intermediate)
+    partial = _may_exceed(s.magnitudes_of_products, p.accumulate)
+    if not np.any(before | after | partial):
+        nothing = s.append_sink(np.zeros(e.allowed.shape, bool), False)
+        return nothing, nothing
+    upward, downward = before & (s.biased > 0), before & (s.biased <= 0)
     if c.softcap:
-        to_working_precision, low = np.zeros_like(to_working_precision), np.zeros_like(low)
-    to_working_precision = (
-        to_working_precision | partial | (np.any(after, axis=0) & (zero_nonfinite(e.scores) > 0))
-    ) & e.allowed
-    low = (low | (np.any(after, axis=0) & (zero_nonfinite(e.scores) <= 0))) & e.allowed
-    return s.append_sink(to_working_precision, False), s.append_sink(low, False)
+        upward, downward = np.zeros_like(upward), np.zeros_like(downward)
+    upward = (upward | partial | (after & (s.masked > 0))) & e.allowed
+    downward = (downward | (after & (s.masked <= 0))) & e.allowed
+    return s.append_sink(upward, False), s.append_sink(downward, False)
 
 
-def _may_exceed(values: Float64, format: Format) -> Bools:
-    return np.asarray(np.abs(values) * (1 + 64 * format.unit_roundoff) >= format.max)
+def _may_exceed(values: Float64, format: Format) -> Bools | bool:
+    magnitudes, margin = np.abs(values), 1 + 64 * format.unit_roundoff
+    if magnitudes.max(initial=0.0) * margin < format.max:
+        return False
+    return np.asarray(magnitudes * margin >= format.max)

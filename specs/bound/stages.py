@@ -16,17 +16,22 @@ from specs.arithmetic.double_double import DoubleDouble, to_float64
 from specs.arithmetic.formats import Array, Float64
 from specs.arithmetic.precision import Precision
 from specs.case.attention import AttentionConfig
-from specs.reference.attention import Attention, apply_rotary, concat_past, project, repeat_heads
+from specs.reference.attention import Attention, apply_rotary, concat_past, project, repeat_heads, score_products
 
 
 @dataclass(frozen=True)
 class Stages:
-    """One attention whose error is bounded; all arrays are float64 and finite, layouts as in `Attention`."""
+    """One attention whose error is bounded; all arrays are float64 and finite, layouts as in `Attention`.
+
+    `random`: rounding errors average out, so that variances and shared errors are of use; without it steps may leave
+    them at zero.
+    """
 
     config: AttentionConfig
     operands: Mapping[str, Array]
     precision: Precision
     exact: Attention
+    random: bool
 
     @property
     def u_store(self) -> float:
@@ -76,9 +81,31 @@ class Stages:
         return np.concatenate([weights, rest], axis=-1)
 
     @cached_property
+    def magnitudes_of_products(self) -> Float64:
+        """|query| . |key| for each pair, without the scale: bhqk."""
+        return np.asarray(score_products(np.abs(self.query), np.abs(self.keys)))
+
+    @cached_property
+    def raw(self) -> Float64:
+        return zero_nonfinite(self.exact.raw)
+
+    @cached_property
+    def biased(self) -> Float64:
+        return self.raw if self.exact.biased is self.exact.raw else zero_nonfinite(self.exact.biased)
+
+    @cached_property
+    def capped(self) -> Float64:
+        return self.biased if self.exact.capped is self.exact.biased else zero_nonfinite(self.exact.capped)
+
+    @cached_property
+    def masked(self) -> Float64:
+        """The scores after an additive mask, also where a key is not allowed."""
+        return self.capped if self.exact.scores is self.exact.capped else zero_nonfinite(self.exact.scores)
+
+    @cached_property
     def scores(self) -> Float64:
         """The scores where allowed, else 0; with the sink logit."""
-        scores = np.where(self.exact.allowed, zero_nonfinite(self.exact.scores), 0.0)
+        scores = np.where(self.exact.allowed, self.masked, 0.0)
         return self.append_sink(scores, self.finite_operands["sink"][:, None, None]) if self.config.sink else scores
 
     def append_sink(self, tensor: Array, sink_value: Array | float) -> Array:
