@@ -56,8 +56,11 @@ class Declaration:
     reason: str = field(default="", kw_only=True)
 
     def applies(self, check: Check) -> bool:
-        fields = {"kind": check.case.kind, **{name: getattr(check, name) for name in PLACE_FIELDS}}
-        return all(fnmatchcase(value, getattr(self, name)) for name, value in fields.items())
+        patterns = {name: getattr(self, name) for name in ("kind", *PLACE_FIELDS)}
+        return all(
+            pattern == "*" or fnmatchcase(check.case.kind if name == "kind" else getattr(check, name), pattern)
+            for name, pattern in patterns.items()
+        )
 
 
 def copy_array(array: Array) -> Array:

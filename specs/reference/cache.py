@@ -35,14 +35,14 @@ _memory: LRUCache[str, Reference] = LRUCache(MEMORY_BYTES, getsizeof=lambda refe
 
 def key(case: Case, dtype: DType, precision: Precision | None, gradient_of: str | None) -> str:
     """The cache key of the reference of a case's result, or of the gradient of one operand."""
-    parts = (_statement(case), dtype.name, repr(precision), repr(gradient_of), source_digest(SPECS), np.__version__)
+    formats = repr(precision and precision.as_json())
+    parts = (_statement(case), dtype.name, formats, repr(gradient_of), source_digest(SPECS), np.__version__)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def find(key: str, folder: Path | None) -> Reference | None:
     """The reference with this key, from memory or from the folder; None if neither has it."""
-    reference = _memory.get(key) or _read(folder, key)
-    if reference is not None:
+    if (reference := _memory.get(key)) is None and (reference := _read(folder, key)) is not None:
         _remember(key, reference)
     return reference
 

@@ -95,7 +95,7 @@ def aggregate(difference: Float64, got: Float64, reference: Reference) -> Aggreg
         used = np.isfinite(got) & (np.abs(value) >= format.tiny) & (largest < format.max) & (error > 0)
         used &= (deviation > 0) & np.isfinite(deviation) & np.isfinite(shared)
     tested = int(np.count_nonzero(used))
-    if not tested:
+    if tested < MIN_INDEPENDENT:
         return None
     y, errors, shared = value[used], -difference[used], shared[used]
     repetitions = tested / np.unique(np.abs(y)).size

@@ -58,7 +58,7 @@ def compare(result: Array, reference: Reference) -> Comparison:
         return Comparison(problem, measurement)
     if reference.error is None or reference.precision is None:
         return _compare_exact(result, reference, measurement)
-    return _compare_inexact(result, reference, reference.error, reference.precision, measurement)
+    return _compare_inexact(numbers, reference, reference.error, reference.precision, measurement)
 
 
 def digest(result: Array) -> str:
@@ -84,48 +84,59 @@ def _compare_exact(result: Array, reference: Reference, measurement: Measurement
 
 
 def _compare_inexact(
-    result: Array, reference: Reference, error: Float64, precision: Precision, measurement: Measurement
+    got: Float64, reference: Reference, error: Float64, precision: Precision, measurement: Measurement
 ) -> Comparison:
+    """Compare the components of a result of the right shape and dtype."""
     format = precision.storage
-    got = components(result)
     error = np.broadcast_to(error, got.shape)
     value = to_float64(reference.value)
     ratio = error_ratio(got, reference.value, error, precision)
     opposite = opposite_zeros(got, reference)
-    ratio = np.where(opposite, np.inf, ratio)
+    if reference.signed:
+        ratio = np.where(opposite, np.inf, ratio)
     with np.errstate(all="ignore"):
-        aggregated = aggregate(_difference(reference.value, got), got, reference)
+        difference = _difference(reference.value, got)
+        aggregated = aggregate(difference, got, reference)
         # The distance of an infinite result that is right is 0
-        distance = np.where(got == round_to(value, format), 0.0, np.abs(_difference(reference.value, got)))
+        distance = np.where(got == round_to(value, format), 0.0, np.abs(difference))
         distance = np.where(np.isnan(got) & np.isnan(value), 0.0, distance)
         ulps = distance / spacing(np.where(np.isfinite(value), value, 0.0), format)
     measurement = replace(
         measurement,
-        error_ratio=float(np.max(ratio, initial=0.0)),
+        error_ratio=float(ratio.max(initial=0.0)),
         max_ulp=_largest_finite(ulps),
         max_abs=_largest_finite(distance),
         rms=aggregated.rms if aggregated else None,
         bias=aggregated.bias if aggregated else None,
+        worst=_worst_element(got, value, error, ratio, len(reference.shape)),
     )
-    if ratio.size:
-        index = np.unravel_index(np.argmax(ratio), ratio.shape)
-        worst = WorstElement(
-            _element(index, result.ndim), repr(float(value[index])), repr(float(got[index])), repr(float(error[index]))
-        )
-        measurement = replace(measurement, worst=worst)
     problem = _first_problem(got, value, ratio, opposite) or (aggregated.problem if aggregated else "")
     return Comparison(problem, measurement)
 
 
+def _worst_element(got: Float64, value: Float64, error: Float64, ratio: Float64, rank: int) -> WorstElement | None:
+    """The element with the largest ratio, of a result with `rank` axes; None if there is no element."""
+    if not ratio.size:
+        return None
+    index = tuple(map(int, np.unravel_index(ratio.argmax(), ratio.shape)))
+    expected, found, bound = (repr(float(numbers[index])) for numbers in (value, got, error))
+    return WorstElement(index[:rank], expected, found, bound)  # without the trailing axis of complex components
+
+
 def opposite_zeros(got: Float64, reference: Reference) -> Bools:
     """Mask of the elements that are a zero of the wrong sign where the sign is implied; `got` holds the components."""
+    if not reference.signed:
+        return np.zeros(got.shape, bool)
     value = to_float64(reference.value)
-    return reference.signed & (got == 0) & (value == 0) & (np.signbit(got) != np.signbit(value))
+    return (got == 0) & (value == 0) & (np.signbit(got) != np.signbit(value))
 
 
 def _first_problem(got: Float64, value: Float64, ratio: Float64, opposite: Bools) -> str:
     """The first kind of difference that occurs: positions of NaN, positions of infinities, values, signs of zeros."""
-    wrong = (ratio > 1) & ~opposite
+    too_large = ratio > 1
+    if not too_large.any():
+        return ""
+    wrong = too_large & ~opposite
     nan = wrong & (np.isnan(got) != np.isnan(value))
     infinite = wrong & (np.isinf(got) != np.isinf(value)) & ~nan
     masks = {
@@ -150,15 +161,18 @@ def error_ratio(got: Float64, value: Array | DoubleDouble, error: Float64, preci
         below, above = _reach(got, precision)
         difference = _difference(value, got)
         needed = np.maximum(0.0, np.maximum(difference - above, -difference - below))
-        # An infinite result is explained by every value that rounds to it
-        limit = precision.storage.max + (0.0 if precision.truncates else _spacing_at_max(precision.storage) / 2)
-        needed = np.where(np.isinf(got), np.maximum(0.0, limit - np.copysign(1.0, got) * y), needed)
+        are_finite = bool((np.isfinite(got) & np.isfinite(y)).all())
+        if not are_finite:  # an infinite result is explained by every value that rounds to it
+            limit = precision.storage.max + (0.0 if precision.truncates else _spacing_at_max(precision.storage) / 2)
+            needed = np.where(np.isinf(got), np.maximum(0.0, limit - np.copysign(1.0, got) * y), needed)
         ratio = np.where(needed == 0, 0.0, needed / error)
         # At a tie between two neighbours a zero bound allows only the one that rounding to nearest even chooses
-        if not precision.truncates and not precision.flushes:
-            ratio = np.where((error == 0) & (got != round_to(y, precision.storage)), np.inf, ratio)
-        ratio = np.where(np.isinf(y), np.where(got == y, 0.0, np.inf), ratio)
-        ratio = np.where(np.isnan(y) | np.isnan(got), np.where(np.isnan(y) & np.isnan(got), 0.0, np.inf), ratio)
+        is_exact = error == 0
+        if is_exact.any() and not precision.truncates and not precision.flushes:
+            ratio = np.where(is_exact & (got != round_to(y, precision.storage)), np.inf, ratio)
+        if not are_finite:
+            ratio = np.where(np.isinf(y), np.where(got == y, 0.0, np.inf), ratio)
+            ratio = np.where(np.isnan(y) | np.isnan(got), np.where(np.isnan(y) & np.isnan(got), 0.0, np.inf), ratio)
     return np.where(np.isinf(error), 0.0, ratio)
 
 
@@ -188,9 +202,4 @@ def _reach(got: Float64, precision: Precision) -> tuple[Float64, Float64]:
 
 def _largest_finite(values: Float64) -> float | None:
     finite = values[np.isfinite(values)]
-    return float(np.max(finite)) if finite.size else (0.0 if not values.size else None)
-
-
-def _element(index: tuple[np.intp, ...], ndim: int) -> tuple[int, ...]:
-    """Index of the array's element, without the trailing axis of complex components."""
-    return tuple(int(i) for i in index[:ndim])
+    return float(finite.max()) if finite.size else (0.0 if not values.size else None)

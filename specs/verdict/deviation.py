@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import filter as filter_names
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -63,7 +64,7 @@ def describe(check: Check) -> dict[str, Any]:
 
 def matches(value: str, patterns: list[str] | str) -> bool:
     """Whether a value matches at least one pattern."""
-    return any(fnmatchcase(value, pattern) for pattern in _as_list(patterns))
+    return patterns == "*" or any(fnmatchcase(value, pattern) for pattern in _as_list(patterns))
 
 
 class Observation(Model):
@@ -192,6 +193,7 @@ class Deviation(Model):
         return all(map(_installed, self.versions, self.versions.values())) and processor.meets_all(self.processor)
 
 
+@lru_cache(maxsize=256)  # the metadata of a package is a file, and would be read for every check
 def _installed(package: str, specifier: str) -> bool:
     try:
         return SpecifierSet(specifier).contains(version(package), prereleases=True)

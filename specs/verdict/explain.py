@@ -18,8 +18,8 @@ PROPERTIES = (
 
 def junit_properties(record: Record) -> list[tuple[str, object]]:
     """The properties of a record in JUnit XML."""
-    fields = record.as_json()
-    pairs: list[tuple[str, object]] = [(name, fields[name]) for name in PROPERTIES if fields[name] is not None]
+    fields = vars(record) | vars(record.measurement)
+    pairs = [(name, to_plain(fields[name])) for name in PROPERTIES if fields[name] is not None]
     return [*pairs, ("source", f"{record.file}:{record.line}")]
 
 

@@ -5,7 +5,7 @@ A record holds plain Python types only: an xdist worker sends it to the controll
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 SCHEMA_VERSION = 1
@@ -97,14 +97,14 @@ class Record:
 
     def as_json(self) -> dict[str, Any]:
         """A flat mapping of JSON's types; the fields of the measurement are on the same level as the others."""
-        fields = asdict(self)
-        fields |= fields.pop("measurement")
-        return {"schema": SCHEMA_VERSION, **to_plain(fields)}
+        fields = {name: value for name, value in vars(self).items() if name != "measurement"}
+        return {"schema": SCHEMA_VERSION, **to_plain(fields | vars(self.measurement))}
 
 
 def to_plain(value: Any) -> Any:
-    """Convert to JSON's types: tuples become lists, non-finite and complex numbers text, and all text can be encoded.
+    """Convert to JSON's types: tuples become lists, parts of a record mappings, non-finite and complex numbers text.
 
+    All text can be encoded.
     Integers of more than 32 bits become text too: execnet fails on large negative ones, and numbers in JavaScript have
     53 bits.
     """
@@ -120,9 +120,11 @@ def to_plain(value: Any) -> Any:
         return str(value).strip("()")
     if isinstance(value, int) and abs(value) >= 2**31:
         return str(value)
+    if isinstance(value, (WorstElement, Weakness)):
+        return to_plain(vars(value))
     return value
 
 
 def make_encodable(text: str) -> str:
     """Text without lone surrogates, which cannot be written to a file or sent to another process."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")

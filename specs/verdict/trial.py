@@ -55,6 +55,16 @@ class Trial:
     def outputs(self) -> list[Output]:
         return DIRECTIONS[self.check.direction].outputs(self.check)
 
+    @cached_property
+    def _references(self) -> dict[Output, Reference]:
+        """The references that were asked for so far, in the declared precision."""
+        return {}
+
+    @cached_property
+    def precision(self) -> Precision | None:
+        """The declared precision; None for exact dtypes."""
+        return self.backend.precision(self.check) if DTYPES[self.check.dtype].inexact else None
+
     def run(self) -> tuple[Outcome, float]:
         """Run the check: the outcome, and the seconds that the backend took; inputs are generated before."""
         for output in self.outputs:
@@ -81,13 +91,26 @@ class Trial:
         dtype: str | None = None,
     ) -> Reference:
         """The reference of an output; by default for the declared precision, the case's config, the check's dtype."""
+        if precision is not None or config is not None or dtype is not None:
+            return self._evaluate(output, precision, config, dtype)
+        if output not in self._references:
+            self._references[output] = self._evaluate(output)
+        return self._references[output]
+
+    def _evaluate(
+        self,
+        output: Output,
+        precision: Precision | None = None,
+        config: Config | None = None,
+        dtype: str | None = None,
+    ) -> Reference:
         check, case = self.check, output.case
         operands = inputs.operands(case, check.dtype)
         if config is not None:
             case = replace(case, config=config)
-        if precision is None and DTYPES[check.dtype].inexact:
-            precision = self.backend.precision(check)
-        expected = reference(case, dtype or check.dtype, operands, precision, self.work, output.gradient_of)
+        expected = reference(
+            case, dtype or check.dtype, operands, precision or self.precision, self.work, output.gradient_of
+        )
         return replace(expected, facts=expected.facts | {"data": output.recipe}) if output.recipe else expected
 
     def compare_outputs(self, returned: Returned) -> TrialComparison:

@@ -36,20 +36,20 @@ def judge(
     recorded for the backend; `work` is the folder in which expensive references are cached.  Raises CaseError for a
     case that contradicts itself, and otherwise only for faults of the suite.
     """
-    unsupported = backend.unsupported(check)
-    record = _record(check, id, file, "unsupported", unsupported or "")
-    if unsupported:
-        return record
+    if unsupported := backend.unsupported(check):
+        return _record(check, id, file, "unsupported", unsupported)
     trial = Trial(check, backend, work)
     outcome, seconds = trial.run()
-    record = replace(record, seconds=seconds)
     if isinstance(outcome, Raised) and is_out_of_memory(outcome.error):
-        return replace(record, verdict="error", reason=f"out of memory: {summarize_exception(outcome.error)}")
+        return make_error_record(check, id, file, f"out of memory: {summarize_exception(outcome.error)}", seconds)
     finding = _finding(trial, outcome)
-    record = replace(
-        record,
-        verdict=finding.verdict,
-        reason=finding.reason,
+    record = _record(
+        check,
+        id,
+        file,
+        finding.verdict,
+        finding.reason,
+        seconds=seconds,
         measurement=finding.measurement,
         weak=trial.find_weakness(),
     )
@@ -60,15 +60,16 @@ def judge(
 
 def make_error_record(check: Check, id: str, file: str, reason: str, seconds: float = 0.0) -> Record:
     """The record of a check that ended without a result."""
-    return replace(_record(check, id, file, "error", reason), seconds=seconds)
+    return _record(check, id, file, "error", reason, seconds=seconds)
 
 
-def _record(check: Check, id: str, file: str, verdict: Verdict, reason: str) -> Record:
+def _record(check: Check, id: str, file: str, verdict: Verdict, reason: str, **evidence: Any) -> Record:
+    """A record with the identity of the check; `evidence` holds further fields by name."""
     case = check.case
     return Record(
         id=id, file=file, line=case.line, case=case.id, kind=case.kind, backend=check.backend, device=check.device,
         implementation=check.implementation, mode=check.mode, dtype=check.dtype, direction=check.direction,
-        verdict=verdict, reason=reason,
+        verdict=verdict, reason=reason, **evidence,
     )  # fmt: skip
 
 

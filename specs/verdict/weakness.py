@@ -25,8 +25,13 @@ MOSTLY, HALF = 0.75, 0.5
 
 def find_weakness(references: Iterable[Reference]) -> str | None:
     """Why a check with these references is weak (the reason for the first of them); None where one of them is not."""
-    reasons = [find_result_weakness(reference) for reference in references]
-    return reasons[0] if reasons and all(reasons) else None
+    first = None
+    for reference in references:
+        reason = find_result_weakness(reference)
+        if reason is None:
+            return None
+        first = first or reason
+    return first
 
 
 def find_result_weakness(reference: Reference) -> str | None:
@@ -48,4 +53,4 @@ def find_result_weakness(reference: Reference) -> str | None:
 
 
 def _fraction(mask: npt.NDArray[np.bool_]) -> float:
-    return float(np.mean(mask))
+    return float(np.count_nonzero(mask) / mask.size)
