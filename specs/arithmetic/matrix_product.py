@@ -115,11 +115,11 @@ def _exact_sum(terms: list[Array]) -> DoubleDouble:
     """
     words = np.stack([np.zeros_like(terms[0]), *terms])
     words += 0.0  # no -0.0: a sum of zeros is 0.0
-    remaining, sweeps = len(words), 2
-    while remaining and not (words[1:] + words[:-1] == words[1:]).all():
-        sweeps = min(sweeps, remaining)
+    done = 0
+    while done < len(words) and not (words[1:] + words[:-1] == words[1:]).all():
+        sweeps = min(max(done, 2), len(words) - done)  # as many again as so far
         _sweep(words, sweeps)
-        remaining, sweeps = remaining - sweeps, 2 * sweeps
+        done += sweeps
     return DoubleDouble(words[-1], words[-2])
 
 

@@ -38,14 +38,18 @@ class Problem:
         return evaluate(self.contraction, self.operands, self.dtype)
 
     @cached_property
+    def _wide_operands(self) -> list[Array]:
+        return [operand.astype(np.complex128 if self.complex else np.float64) for operand in self.operands]
+
+    @cached_property
     def magnitudes(self) -> list[Float64]:
         """Absolute values, with 0 for infinities and NaN: what they enter is compared exactly, without a bound."""
-        wide = [np.abs(operand.astype(np.complex128 if self.complex else np.float64)) for operand in self.operands]
-        return [np.where(np.isfinite(magnitude), magnitude, 0.0) for magnitude in wide]
+        wide = [np.asarray(np.abs(operand)) for operand in self._wide_operands]
+        return [x if np.isfinite(x).all() else np.where(np.isfinite(x), x, 0.0) for x in wide]
 
     @cached_property
     def is_finite(self) -> bool:
-        return all(bool(np.all(np.isfinite(operand.astype(np.complex128)))) for operand in self.operands)
+        return all(bool(np.isfinite(operand).all()) for operand in self._wide_operands)
 
     @cached_property
     def is_rounded_on_entry(self) -> list[bool]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from specs.arithmetic.conversion import flush_threshold, significant_bits
-from specs.arithmetic.formats import Array, Bools, Float64, round_to
+from specs.arithmetic.formats import Array, Bools, Float64, components, round_to
 from specs.bound.einsum_problem import Problem
 from specs.case.equation import Contraction
 from specs.reference.contraction import contract
@@ -108,6 +108,8 @@ class Limits(Problem):
     def _input_loss(self, i: int) -> Float64:
         """Absolute error of operand `i` from flushing as it is read and from underflow as it is converted."""
         p, magnitude = self.precision, self.magnitudes[i]
+        if not p.flushes and not self.is_rounded_on_entry[i]:
+            return np.zeros(())
         loss = np.where(magnitude < flush_threshold(self.operands[i], p), magnitude, 0.0)
         if self.is_rounded_on_entry[i]:
             below = np.where(magnitude < p.storage.tiny, p.storage.smallest, 0.0)
@@ -143,7 +145,7 @@ class Limits(Problem):
 
 def _quantum_exponent(values: Array) -> int:
     """The largest e such that every value (of a complex one, both parts) is a multiple of 2**e; 0 for zeros alone."""
-    parts = np.stack([values.real, values.imag]).astype(np.float64)
+    parts = components(values)
     fraction, exponent = np.frexp(parts[parts != 0])
     if not fraction.size:
         return 0

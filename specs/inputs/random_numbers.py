@@ -39,7 +39,11 @@ class Stream:
 
     def uniform(self, shape: Shape) -> Float64:
         """Uniform on [0, 1), all 53 bits."""
-        return (self.raw(shape) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        bits = self.raw(shape)
+        bits >>= np.uint64(11)
+        numbers = bits.astype(np.float64)
+        numbers *= 2.0**-53
+        return numbers
 
     def normal(self, shape: Shape) -> Float64:
         """Nearly normal, mean 0 and variance 1: twelve uniform numbers summed exactly in integers, less 6."""
@@ -49,7 +53,11 @@ class Stream:
 
     def integers(self, low: int, high: int, shape: Shape) -> Float64:
         """Uniform integers of [low, high]."""
-        return np.floor(self.uniform(shape) * (high - low + 1)) + low
+        numbers = self.uniform(shape)
+        numbers *= high - low + 1
+        np.floor(numbers, out=numbers)
+        numbers += low
+        return numbers
 
     def draw_true(self, probability: float, shape: Shape) -> npt.NDArray[np.bool_]:
         return self.uniform(shape) < probability
