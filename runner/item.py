@@ -34,7 +34,7 @@ STATED = pytest.StashKey[set[str]]()  # cases whose statements this process has 
 
 
 class CheckItem(pytest.Item):
-    """One check; once it ran it has a record."""
+    """One check; it has a record from when it ran until its report is made."""
 
     record: Record
 
@@ -97,26 +97,33 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """What pytest has no word for counts as skipped, or as an expected failure."""
     report = yield
     if call.when == "call" and isinstance(item, CheckItem):
-        report.conformance = item.record.as_json()
+        record = item.record
+        del item.record  # pytest keeps every item to the end of the session
+        report.conformance = record.as_json()
         stated = item.config.stash.setdefault(STATED, set())
         if item.check.case.id not in stated:
             report.conformance_case = make_statement(item.check.case)
             stated.add(item.check.case.id)
-        if item.record.verdict == "unsupported":
+        if record.verdict == "unsupported":
             report.outcome = "skipped"
             report.longrepr = (str(item.path), item.check.case.line, report.conformance["reason"])
-        elif item.record.verdict == "deviation":
+        elif record.verdict == "deviation":
             report.outcome, report.wasxfail = "skipped", report.conformance["reason"]
     return report
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_logreport(report: Any) -> Generator[None, None, None]:
-    """A failure regains its one line here: on the way from a worker only the text survives."""
+    """A failure regains its one line here: on the way from a worker only the text survives.
+
+    pytest keeps every report to the end of the session, but no record once all have received it.
+    """
     record = getattr(report, "conformance", None)
     if record and report.failed:
         report.longrepr = FailureText(str(report.longrepr), record["reason"])
     yield
+    for name in ("conformance", "conformance_case"):
+        vars(report).pop(name, None)
     if afterwards := getattr(report, "afterwards", None):
         afterwards()
 

@@ -261,6 +261,8 @@ def absolute(value: Real) -> Real:
 
 
 def broadcast_to(value: Real, shape: tuple[int, ...]) -> Real:
+    if value.shape == shape:
+        return value
     if isinstance(value, DoubleDouble):
         return DoubleDouble(np.broadcast_to(value.hi, shape), np.broadcast_to(value.lo, shape))
     return np.broadcast_to(value, shape)

@@ -36,7 +36,7 @@ def input_uncertainty(s: Stages, name: str) -> Uncertainty:
     e = _project_uncertainty(s, name)
     if c.rotary is not None and name != "value":
         e = _rotate_uncertainty(s, name, e)
-    if name == "query":
+    if name == "query" or e is EXACT:
         return e
     group, before = c.num_heads // c.num_kv_heads, ((0, 0), (0, 0), (c.past or 0, 0), (0, 0))
     return e.map(lambda x: np.asarray(repeat_heads(np.pad(x, before), group)))

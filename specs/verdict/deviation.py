@@ -176,7 +176,8 @@ class Deviation(Model):
         return versions
 
     def applies(self, check: Check) -> bool:
-        return self.match.applies(describe(check)) and self.is_known_here
+        is_named = matches(check.case.id, self.match.case)  # of few cases, so that the rest is seldom looked at
+        return is_named and self.match.applies(describe(check)) and self.is_known_here
 
     def may_apply(self, check: Check) -> bool:
         """Whether it may be observed in a check of a case that no entry names, such as a generated one."""

@@ -69,3 +69,19 @@ def test_a_hang_is_an_error(project: Project, workers: str) -> None:
     assert result.parseoutcomes()["errors"] == 1
     record = project.records()[ids("transpose", backend="hanging")[0]]
     assert (record["verdict"], record["reason"]) == ("error", "no result after 1 s")
+
+
+def test_a_session_does_not_collect_its_records_in_memory(project: Project) -> None:
+    project.write(
+        "holding.py",
+        """
+def pytest_sessionfinish(session):
+    stats = session.config.pluginmanager.getplugin("terminalreporter").stats
+    reports = [report for reports in stats.values() for report in reports]
+    assert len(reports) >= len(session.items) == 4
+    assert not any({"record", "conformance"} & set(vars(each)) for each in [*session.items, *reports])
+""",
+    )
+    result = project.run("right", "-p", "holding")
+    assert result.ret == pytest.ExitCode.OK
+    assert len(project.records()) == 4
