@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backends.discovery import registry
 from runner.item import CheckItem
 from runner.plan import PLAN, Plan
 from runner.program import is_runner
@@ -27,7 +28,7 @@ class CaseFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         try:
-            cases = load(self.path, self.config.rootpath)
+            cases = load(self.path, self.config.rootpath, registry.declared_names())
         except CaseFileError as error:
             problems = [f"{self.nodeid}:{flaw.line}:{flaw.column}: {flaw.message}" for flaw in error.problems]
             yield BrokenCaseFile.from_parent(self, name="case file", problems=problems)

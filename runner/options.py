@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import get_args
 
 import pytest
 
@@ -20,7 +19,6 @@ from runner import sharding
 from runner.sharding import Shard
 from runner.tiers import DEFAULT, TIERS
 from specs.arithmetic.formats import DTYPES
-from specs.case.common import Mode
 from specs.verdict.direction import DIRECTIONS
 
 NARROWING = ("backend", "device", "dtype", "mode", "implementation", "direction")
@@ -61,15 +59,14 @@ def pytest_configure(config: pytest.Config) -> None:
     except (ValueError, RunError) as error:
         raise pytest.UsageError(str(error)) from error
     known = registry.names()
-    offers = [registry.load_class(name) for name in known]
+    declared = registry.declared_names()
     refuse_unknown("tier", [option.tier], TIERS)
     refuse_unknown("backend", option.backend, known)
     refuse_unknown("require", option.require, [*known, "all"])
     refuse_unknown("dtype", option.dtype, DTYPES)
-    refuse_unknown("mode", option.mode, [*get_args(Mode), *(mode for offer in offers for mode in offer.modes)])
+    refuse_unknown("mode", option.mode, declared["modes"])
     refuse_unknown("direction", option.direction, DIRECTIONS)
-    implementations = [name for offer in offers for names in offer.implementations.values() for name in names]
-    refuse_unknown("implementation", option.implementation, implementations)
+    refuse_unknown("implementation", option.implementation, declared["implementations"])
 
 
 def adapters(config: pytest.Config) -> dict[str, str]:

@@ -9,13 +9,15 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from specs.case import schema
 from specs.case.loading import discover, load
 from specs.case.problems import CaseFileError, Problem
 from specs.verdict import deviation
+
+Names = Mapping[str, Collection[str]]
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_FOLDERS = ("cases", "backends/deviations")
@@ -28,6 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = commands.add_parser("check", help="validate case files and recorded deviations, without any framework")
     check.add_argument(
         "paths", nargs="*", type=Path, help=f"files or directories (default: {' and '.join(DEFAULT_FOLDERS)})"
+    )
+    check.add_argument(
+        "--adapter",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a backend of your own, whose names count too",
     )
     write = commands.add_parser("schema", help="write the JSON Schema of case files")
     write.add_argument("--check", action="store_true", help="only report whether the schema file is up to date")
@@ -43,13 +52,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check.error(f"no such file or directory: {error}")
     if not files:
         check.error("no file (*.yaml) found")  # checking nothing must not look like success
-    return _check(files)
+    return _check(files, _declared_names(options.adapter))
 
 
-def _check(files: list[Path]) -> int:
+def _declared_names(adapters: Sequence[str]) -> Names:
+    """The modes and implementations of all backends and adapters; imports no framework."""
+    from backends.discovery import registry  # the only part of `specs` that knows backends
+
+    for adapter in adapters:
+        registry.add(adapter)
+    return registry.declared_names()
+
+
+def _check(files: list[Path], declared: Names) -> int:
     deviation_files = [file for file in files if file.parent.name == "deviations"]
     case_files = [file for file in files if file not in deviation_files]
-    ids, problems = _load_cases(case_files)
+    ids, problems = _load_cases(case_files, declared)
     counts = [_format_count(len(ids), "case")] if case_files else []
     if deviation_files:
         entries, deviation_problems = _load_deviations(deviation_files)
@@ -58,9 +76,11 @@ def _check(files: list[Path]) -> int:
         # Deviations may name any case of the project; if a case file is invalid, not all names are known
         loaded = {file.resolve() for file in case_files}
         project_files = discover([], ROOT) if (ROOT / "cases").is_dir() else []  # an installed copy has none
-        other_ids, other_problems = _load_cases([file for file in project_files if file.resolve() not in loaded])
+        other_ids, other_problems = _load_cases(
+            [file for file in project_files if file.resolve() not in loaded], declared
+        )
         if not problems and not other_problems:
-            problems += deviation.find_unknown_names(entries, ids | other_ids, _required_packages())
+            problems += deviation.find_unknown_names(entries, ids | other_ids, declared["modes"], _required_packages())
     if not problems:
         print(f"{' and '.join(counts)} in {_format_count(len(files), 'file')}: no problem found")
         return 0
@@ -70,13 +90,13 @@ def _check(files: list[Path]) -> int:
     return 1
 
 
-def _load_cases(files: Sequence[Path]) -> tuple[set[str], list[Problem]]:
+def _load_cases(files: Sequence[Path], declared: Names) -> tuple[set[str], list[Problem]]:
     """The ids of the cases in these files, and the problems of the files."""
     ids: set[str] = set()
     problems: list[Problem] = []
     for file in files:
         try:
-            ids.update(case.id for case in load(file, ROOT))
+            ids.update(case.id for case in load(file, ROOT, declared))
         except CaseFileError as error:
             problems += error.problems
     return ids, problems

@@ -48,6 +48,14 @@ def load_class(name: str) -> type[Backend]:
     return only_backend(importlib.import_module(f"backends.{name}"))
 
 
+def declared_names() -> dict[str, list[str]]:
+    """The `modes` and the `implementations` of all known backends, without repetition."""
+    backends = [load_class(name) for name in names()]
+    modes = [mode for backend in backends for mode in backend.modes]
+    implementations = [name for backend in backends for of_kind in backend.implementations.values() for name in of_kind]
+    return {"modes": list(dict.fromkeys(modes)), "implementations": list(dict.fromkeys(implementations))}
+
+
 def source(name: str) -> Path:
     """The file that defines a backend."""
     if name in _adapters:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 from typing_extensions import TypeAliasType
 
 from specs.case.error import ErrorClass
 from specs.case.model import Model, Size
+from specs.case.problems import join_or
 
 DTypeName = Literal[
     "float64", "float32", "float16", "bfloat16", "complex128", "complex64",
@@ -36,7 +38,18 @@ RECIPES = {
 }
 Memory = Literal["contiguous", "transposed", "strided"]
 Probe = Literal["multiply", "accumulate", "rounding", "subnormals", "repeatable"]
-Mode = Literal["eager", "jit", "xla"]
+
+
+def _check_declared(name: str, info: ValidationInfo) -> str:
+    """The name, if a backend declares it or backends are unknown; the context of a validation has names by field."""
+    declared = (info.context or {}).get(info.field_name)
+    if declared is not None and name not in declared:
+        raise PydanticKnownError("literal_error", {"expected": join_or([*map(repr, declared)])})
+    return name
+
+
+# A name that backends declare, such as that of a mode
+Declared = Annotated[str, AfterValidator(_check_declared)]
 # A scalar or nested lists of them
 Numbers = TypeAliasType("Numbers", "int | float | bool | complex | list[Numbers]")
 
@@ -95,8 +108,8 @@ class Common(Model):
         default=None,
         description="Why the case is useful although its checks prove little (`specs.verdict.weakness`).",
     )
-    modes: list[Mode] | None = Field(default=None, description="Run only in these modes.")
-    implementations: list[str] | None = Field(default=None, description="Run only with these implementations.")
+    modes: list[Declared] | None = Field(default=None, description="Run only in these modes.")
+    implementations: list[Declared] | None = Field(default=None, description="Run only with these implementations.")
 
     @field_validator("dtypes")
     @classmethod

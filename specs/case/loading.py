@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -94,8 +94,11 @@ def discover(paths: Iterable[Path], root: Path) -> list[Path]:
     return sorted(files)
 
 
-def load(path: Path, root: Path) -> list[Case]:
-    """The cases of one file; raises CaseFileError with all problems, including cases that contradict themselves."""
+def load(path: Path, root: Path, declared: Mapping[str, Collection[str]] | None = None) -> list[Case]:
+    """The cases of one file; raises CaseFileError with all problems, including cases that contradict themselves.
+
+    `declared` has the names that backends declare (`modes`, `implementations`); without it every name is accepted.
+    """
     flaws: list[Flaw] = []
     cases: list[Case] = []
     document: Document | None
@@ -106,7 +109,7 @@ def load(path: Path, root: Path) -> list[Case]:
     except yaml12.YamlError as error:
         flaws, document = list(error.flaws), error.document
     if document is not None:
-        reader = _Reader(document, path, _identifier(path, root))
+        reader = _Reader(document, path, _identifier(path, root), declared)
         reader.read()
         cases, flaws = reader.cases, flaws + reader.flaws
     if flaws:
@@ -146,10 +149,13 @@ class _Fields(NamedTuple):
 class _Reader:
     """Reads one document into `cases` and `flaws`, both in reading order."""
 
-    def __init__(self, document: Document, path: Path, identifier: str) -> None:
+    def __init__(
+        self, document: Document, path: Path, identifier: str, declared: Mapping[str, Collection[str]] | None
+    ) -> None:
         self.document = document
         self.path = path
         self.identifier = identifier
+        self.declared = declared
         self.cases: list[Case] = []
         self.flaws: list[Flaw] = []
 
@@ -201,14 +207,14 @@ class _Reader:
     def check(self, model: type[M], wording: type[Model], fields: _Fields) -> tuple[M | None, list[Flaw]]:
         """The validated model, or None and its flaws; `wording` is the model whose keys are suggested."""
         try:
-            return model.model_validate(fields.data), []
+            return model.model_validate(fields.data, context=self.declared), []
         except ValidationError as error:
             return None, [self.flaw(fields, problem) for problem in field_problems(error, wording, fields.data)]
 
     def check_incomplete(self, model: type[Model], fields: _Fields) -> bool:
         """Note the flaws of fields that others may still complete or replace; return whether their sweep is usable."""
         try:
-            model.model_validate(fields.data)
+            model.model_validate(fields.data, context=self.declared)
         except ValidationError as error:
             permanent = [problem for problem in field_problems(error, model, fields.data) if not problem.fixable]
             self.flaws += [self.flaw(fields, problem) for problem in permanent]

@@ -98,7 +98,7 @@ def _other_problem(details: ErrorDetails, path: yaml12.Path, model: type[BaseMod
             return FieldProblem(path, message, at_key=True, fixable=True)
         case "extra_forbidden":
             valid = list(_model_at(model, path[:-1]).model_fields)
-            advice = _suggest(name, valid) or f"expected {_join_or(valid)}"
+            advice = suggest(name, valid) or f"expected {join_or(valid)}"
             return FieldProblem(path, f"unknown key {name!r} ({advice})", at_key=True)
         case "literal_error":
             return FieldProblem(path, f"unknown key {path[-1]!r} (expected {context['expected']})", at_key=True)
@@ -150,10 +150,11 @@ def _format_expected(group: list[ErrorDetails]) -> str:
     if "a number" in phrases and "a whole number" in phrases:
         phrases.remove("a whole number")
     allowed = [word for context in contexts for word in re.findall(r"'([^']*)'", str(context.get("expected", "")))]
-    return "; ".join(filter(None, [f"expected {_join_or(phrases)}", _suggest(group[0]["input"], allowed)]))
+    return "; ".join(filter(None, [f"expected {join_or(phrases)}", suggest(group[0]["input"], allowed)]))
 
 
-def _suggest(word: Any, valid: Iterable[str]) -> str:
+def suggest(word: Any, valid: Iterable[str]) -> str:
+    """A question that names the valid word nearest to this one; "" if none is near."""
     matches = difflib.get_close_matches(word, valid, n=1) if isinstance(word, str) else []
     return f"did you mean {matches[0]!r}?" if matches else ""
 
@@ -177,6 +178,6 @@ def _format_path(path: yaml12.Path) -> str:
     return "".join(steps).removeprefix(".") or "the file"
 
 
-def _join_or(phrases: Sequence[str]) -> str:
+def join_or(phrases: Sequence[str]) -> str:
     *most, last = phrases
     return f"{', '.join(most)}{',' if len(most) > 1 else ''} or {last}" if most else last

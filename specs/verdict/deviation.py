@@ -21,9 +21,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from specs.case import yaml12
-from specs.case.common import DTypeName, Mode, Numbers
+from specs.case.common import DTypeName, Numbers
 from specs.case.model import Model
-from specs.case.problems import CaseFileError, Problem, field_problems
+from specs.case.problems import CaseFileError, Problem, field_problems, suggest
 from specs.verdict import processor
 from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS
@@ -280,23 +280,24 @@ def _combine(entries: Sequence[DeviationEntry]) -> DeviationEntry:
 
 
 def find_unknown_names(
-    entries: Collection[DeviationEntry], cases: Collection[str], packages: Collection[str]
+    entries: Collection[DeviationEntry], cases: Collection[str], modes: Collection[str], packages: Collection[str]
 ) -> Iterator[Problem]:
     """Problems of entries that would silently never apply, because nothing has a name that they match or require.
 
-    `cases` holds the ids of all cases.  A package is known if it is in `packages` or installed.
+    `cases` holds the ids of all cases, `modes` those of all backends.  A package is known if it is in `packages` or
+    installed.
     """
     known_names = {
         "case": cases,
         "kind": ("einsum", "attention"),
-        "mode": get_args(Mode),
+        "mode": modes,
         "dtype": get_args(DTypeName),
         "direction": DIRECTIONS,
     }
     for entry in entries:
         match, versions = entry.deviation.match, entry.deviation.versions
         unmatched = (
-            f"match.{field}: {pattern!r} matches no {field}"
+            "; ".join([f"match.{field}: {pattern!r} matches no {field}", *filter(None, [suggest(pattern, names)])])
             for field, names in known_names.items()
             for pattern in _as_list(getattr(match, field))
             if pattern not in names and not filter_names(names, pattern)

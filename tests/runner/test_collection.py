@@ -42,6 +42,12 @@ def test_a_broken_file_fails_alone(project: Project) -> None:
     assert len(project.facts()["broken_case_files"]["cases/broken.yaml"]) > 1
 
 
+def test_a_mode_that_no_backend_declares_breaks_the_file(project: Project) -> None:
+    project.write("cases/modes.yaml", 'kind: einsum\ncases:\n  one: {equation: "i->", sizes: {i: 1}, modes: [jti]}\n')
+    result = project.run("right", "cases/modes.yaml")
+    result.stdout.fnmatch_lines(["cases/modes.yaml:3:49: modes[[]0] is the text 'jti' *did you mean 'jit'?)"])
+
+
 def test_the_last_failures_can_be_run_again(project: Project) -> None:
     project.run("right wrong").assert_outcomes(passed=4, failed=4)
     project.run("right wrong", "--lf").assert_outcomes(failed=4)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from backends.discovery import registry
 from specs import __main__
 from specs.__main__ import main
 from specs.case import schema
@@ -43,6 +44,27 @@ def test_every_problem_is_a_line_and_the_exit_code_is_one(file, capsys):
         "worse.yaml:1:1: the file is empty (expected a mapping)",
         "4 problems in 2 files",
     ]
+
+
+MODES = 'kind: einsum\ncases:\n  one: {equation: "i->", sizes: {i: 1}, modes: [%s], implementations: [%s]}\n'
+
+
+def test_modes_and_implementations_are_those_that_backends_declare(file, capsys):
+    assert main(["check", file("good.yaml", MODES % ("xla", "einsum-out"))]) == 0
+    assert main(["check", file("bad.yaml", MODES % ("jti", "einsum-oout"))]) == 1
+    mode, implementation = capsys.readouterr().out.splitlines()[1:3]
+    assert mode.startswith("bad.yaml:3:49: modes[0] is the text 'jti' (expected 'eager', 'jit', or 'xla'; did you mean")
+    assert implementation.startswith("bad.yaml:3:73: implementations[0] is the text 'einsum-oout' (expected ")
+    assert implementation.endswith("; did you mean 'einsum-out'?)")
+
+
+def test_names_that_an_adapter_declares_can_be_used(file, monkeypatch):
+    monkeypatch.setattr(registry, "_adapters", {})
+    adapter = file(
+        "adapter.py",
+        "from backends.numpy import Numpy\n\n\nclass Own(Numpy):\n    name = 'own'\n    modes = ('fast',)\n",
+    )
+    assert main(["check", file("own.yaml", MODES % ("fast", "einsum")), "--adapter", adapter]) == 0
 
 
 def test_directories_are_searched(file, capsys):
@@ -95,8 +117,8 @@ def test_names_in_a_deviation_must_exist(file, capsys):
     paths = [file("good.yaml", GOOD), file("deviations/some.yaml", DEVIATION % ('"good::t"', "float23", "nunpy"))]
     assert main(["check", *paths]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "deviations/some.yaml:1:3: match.case: 'good::t' matches no case",
-        "deviations/some.yaml:1:3: match.dtype: 'float23' matches no dtype",
+        "deviations/some.yaml:1:3: match.case: 'good::t' matches no case; did you mean 'good::two'?",
+        "deviations/some.yaml:1:3: match.dtype: 'float23' matches no dtype; did you mean 'float32'?",
         "deviations/some.yaml:1:3: versions: 'nunpy' is no package that is required or installed",
         "3 problems in 1 file",
     ]

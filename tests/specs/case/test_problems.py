@@ -19,7 +19,7 @@ def test_all_problems_of_a_file_are_reported_at_once_with_their_positions(proble
             equaton: ij,jk->ik
             shapes: [[2, x], [3.0, -1], 4]
           Second: {equation: 3, operands: [[1, [2, x]], y]}
-          third: {equation: "i->", sizes: {i: 1}, sizes: {i: 2}, modes: [egaer]}
+          third: {equation: "i->", sizes: {i: 1}, sizes: {i: 2}}
           fourth:
           fifth: {equation: "i->", dtypes: [int8]}
         """) == [
@@ -39,7 +39,6 @@ def test_all_problems_of_a_file_are_reported_at_once_with_their_positions(proble
         "8:44: operands[0][1][1] is the text 'x' (expected a number, true or false, a complex number, or a list)",
         "8:49: operands[1] is the text 'y' (expected a number, true or false, a complex number, or a list)",
         "9:43: the key 'sizes' is given twice (the first is on line 9)",
-        "9:66: modes[0] is the text 'egaer' (expected 'eager', 'jit' or 'xla'; did you mean 'eager'?)",
         "10:10: cases.fourth is empty (expected a mapping)",
     ]
 
