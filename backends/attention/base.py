@@ -16,7 +16,7 @@ from backends.attention.heads import HEADS, Heads
 from backends.attention.visibility import Visibility
 from backends.parts.primitives import Operands, Tensor
 from specs.case.attention import AttentionConfig
-from specs.case.features import features
+from specs.case.features import features, field_of
 from specs.verdict.check import Check
 
 
@@ -49,7 +49,7 @@ class Attention(Heads, Visibility):
         unknown = features(config) - cls.understands
         if not unknown:
             return None
-        fields = {name.partition("=")[0].partition(".")[0] for name in unknown}
+        fields = set(map(field_of, unknown))
         reason = next((reason for field, reason in cls.limitations.items() if field in fields), None)
         return reason or f"{cls.__name__} does not support {min(unknown)}: it is not listed in `understands`"
 

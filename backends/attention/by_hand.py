@@ -13,10 +13,11 @@ from typing import Any
 from backends.attention.base import Attention
 from backends.attention.heads import HEADS
 from backends.attention.layout import EQUATIONS
-from backends.attention.visibility import VISIBILITY, intersect
+from backends.attention.visibility import VISIBILITY
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.case.shapes import attention_shapes
+from specs.case.visibility import intersect
 
 
 class ByHand(Attention, ABC):

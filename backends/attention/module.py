@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from backends.attention.base import Attention, first_reason
 from backends.attention.heads import HEADS
-from backends.attention.visibility import VISIBILITY, intersect
+from backends.attention.visibility import VISIBILITY
 from backends.parts.primitives import Operands, Tensor
 from specs.case.attention import AttentionConfig
+from specs.case.visibility import RULES, intersect
 from specs.verdict.check import Check
 
 
@@ -72,7 +73,7 @@ class Module(Attention):
     def mask_parts(self, operands: Operands, like: Tensor, native: Collection[str] = ()) -> MaskParts:
         """All masks except those of the fields in `native`."""
         c = self.config
-        lengths = self.visible(operands, like, native=self.masks().keys() - {"kv_lengths"})
+        lengths = self.visible(operands, like, native=RULES.keys() - {"kv_lengths"})
         keys = None if lengths is None else lengths[:, 0, 0]
         if not is_key_mask(c):
             return MaskParts(keys, self.visible(operands, like, native={"kv_lengths", *native}))

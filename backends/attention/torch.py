@@ -19,6 +19,7 @@ from backends.attention.heads import HEADS
 from backends.attention.visibility import VISIBILITY
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
+from specs.case.visibility import hiding_fields
 from specs.verdict.check import Check
 
 
@@ -192,18 +193,12 @@ def _strides(config: AttentionConfig) -> bool:
 
 def is_causal_alone(config: AttentionConfig) -> bool:
     """Whether the flag `is_causal`, aligned at the first query and exclusive with a mask, expresses all masks."""
-    return config.causal == "top_left" and not (_adds(config) or _hides(config))
+    return config.causal == "top_left" and hiding_fields(config) == {"causal"} and not _adds(config)
 
 
 def _masks(config: AttentionConfig) -> bool:
-    return config.causal != "none" or _adds(config) or _hides(config)
+    return bool(hiding_fields(config)) or _adds(config)
 
 
 def _adds(config: AttentionConfig) -> bool:
     return config.bias is not None or (config.mask is not None and config.mask.type == "additive")
-
-
-def _hides(config: AttentionConfig) -> bool:
-    """Whether keys are hidden for any reason other than causality."""
-    c = config
-    return c.window is not None or c.kv_lengths is not None or (c.mask is not None and c.mask.type == "bool")

@@ -9,10 +9,11 @@ from importlib.metadata import version
 
 from backends.attention.base import Attention, first_reason
 from backends.attention.heads import HEADS
-from backends.attention.visibility import VISIBILITY, Pairs
+from backends.attention.visibility import VISIBILITY
 from backends.parts.framework import INSTALLED
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
+from specs.case.visibility import Pairs
 from specs.verdict.check import Check
 
 ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]  # score, batch, head, query, key

@@ -28,6 +28,15 @@ def features(config: AttentionConfig) -> frozenset[str]:
     return frozenset(_non_default(config, ""))
 
 
+def field_of(feature: str) -> str:
+    """The field of `AttentionConfig` that a feature belongs to.
+
+    >>> field_of("mask.type=bool"), field_of("causal=top_left"), field_of("sink")
+    ('mask', 'causal', 'sink')
+    """
+    return feature.partition("=")[0].partition(".")[0]
+
+
 def _non_default(part: Model, prefix: str) -> Iterator[str]:
     for field, info in type(part).model_fields.items():
         name, value = f"{prefix}{field}", getattr(part, field)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from backends.attention.by_hand import ByHand
-from backends.attention.visibility import Pairs
 from backends.numpy import Numpy, softmax
 from backends.parts.primitives import Operands, Tensor
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
+from specs.case.visibility import Pairs
 from tests.faulty.fault import fault
 from tests.faulty.wrong import Misread
 
@@ -34,9 +34,9 @@ from tests.faulty.wrong import Misread
 class MaskInverted(ByHand):
     """True is read as `masked`, the convention of torch.nn.MultiheadAttention, where it means `takes part`."""
 
-    def boolean_mask(self, pairs: Pairs) -> Tensor | None:
-        mask = super().boolean_mask(pairs)
-        return mask if mask is None else ~mask
+    def mask_by(self, field: str, pairs: Pairs) -> Tensor | None:
+        visible = super().mask_by(field, pairs)
+        return visible if visible is None or field != "mask" else ~visible
 
 
 @fault(
@@ -177,8 +177,9 @@ class MaskedRowIsMean(Misread):
 class CausalShowsNextKey(ByHand):
     """A causal mask off by one, triu(k=2) for triu(k=1): a query sees the key after its own, the token to predict."""
 
-    def causal(self, pairs: Pairs) -> Tensor | None:
-        return None if self.config.causal == "none" else pairs.key <= pairs.aligned_key + 1
+    def mask_by(self, field: str, pairs: Pairs) -> Tensor | None:
+        visible = super().mask_by(field, pairs)
+        return visible if visible is None or field != "causal" else pairs.key <= pairs.aligned_key + 1
 
 
 @fault(
@@ -194,8 +195,9 @@ class CausalShowsNextKey(ByHand):
 class CausalHidesOwnKey(ByHand):
     """A causal mask off by one, `<` for `<=`: no query sees its own key, and the first sees none."""
 
-    def causal(self, pairs: Pairs) -> Tensor | None:
-        return None if self.config.causal == "none" else pairs.key < pairs.aligned_key
+    def mask_by(self, field: str, pairs: Pairs) -> Tensor | None:
+        visible = super().mask_by(field, pairs)
+        return visible if visible is None or field != "causal" else pairs.key < pairs.aligned_key
 
 
 @fault(
@@ -278,5 +280,6 @@ class WindowOneTooWide(Misread):
 class LengthsOffByOne(ByHand):
     """`<=` for `<`: the first key behind each item's length takes part."""
 
-    def lengths(self, pairs: Pairs) -> Tensor | None:
-        return None if self.config.kv_lengths is None else pairs.key <= pairs.read("kv_lengths", "b")
+    def mask_by(self, field: str, pairs: Pairs) -> Tensor | None:
+        visible = super().mask_by(field, pairs)
+        return visible if visible is None or field != "kv_lengths" else pairs.key <= pairs.read("kv_lengths", "b")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from backends.attention.by_hand import ByHand
-from backends.attention.visibility import Pairs, intersect
 from backends.numpy import Numpy
 from backends.parts.primitives import Operands, Tensor
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
+from specs.case.visibility import Pairs, intersect
 from tests.faulty.fault import fault
 from tests.faulty.wrong import Misread
 
@@ -185,10 +185,10 @@ class WindowDroppedWithCausal(Misread):
 class WindowAlwaysFromFirstQuery(ByHand):
     """The window is aligned at the first query, though the causal mask is at the last."""
 
-    def window(self, pairs: Pairs) -> Tensor | None:
+    def mask_by(self, field: str, pairs: Pairs) -> Tensor | None:
         window, i, j = self.config.window, pairs.query, pairs.key
-        if window is None:
-            return None
+        if field != "window" or window is None:
+            return super().mask_by(field, pairs)
         left = None if window.left is None else j >= i - window.left
         return intersect(left, None if window.right is None else j <= i + window.right)
 
@@ -241,8 +241,9 @@ class LengthsIgnored(Misread):
 class LengthsOfFirstItem(ByHand):
     """All items of a batch get the length of the first."""
 
-    def lengths(self, pairs: Pairs) -> Tensor | None:
-        return None if self.config.kv_lengths is None else pairs.key < pairs.read("kv_lengths", "b")[:1]
+    def mask_by(self, field: str, pairs: Pairs) -> Tensor | None:
+        visible = super().mask_by(field, pairs)
+        return visible if visible is None or field != "kv_lengths" else pairs.key < pairs.read("kv_lengths", "b")[:1]
 
 
 @fault(
@@ -257,9 +258,10 @@ class LengthsOfFirstItem(ByHand):
 class CausalOffByOneAtOneRow(ByHand):
     """Only the last query but one sees the key after its own: the last row of a kernel's block."""
 
-    def causal(self, pairs: Pairs) -> Tensor | None:
-        if self.config.causal == "none":
-            return None
+    def mask_by(self, field: str, pairs: Pairs) -> Tensor | None:
+        visible = super().mask_by(field, pairs)
+        if visible is None or field != "causal":
+            return visible
         return pairs.key <= pairs.aligned_key + (pairs.query == self.config.q_len - 2)
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from backends.attention.by_hand import ByHand
-from backends.attention.visibility import Pairs
 from backends.numpy import Numpy, softmax
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
+from specs.case.visibility import Pairs
 from tests.faulty.fault import fault
 from tests.faulty.wrong import Misread
 
@@ -272,8 +272,9 @@ class ValuesOfFirstKvHead(ByHand):
 class MaskOfFirstItem(ByHand):
     """The mask is given without its batch axis: every item gets the first one's."""
 
-    def boolean_mask(self, pairs: Pairs) -> Tensor | None:
-        return self.of_first(super().boolean_mask(pairs))
+    def mask_by(self, field: str, pairs: Pairs) -> Tensor | None:
+        visible = super().mask_by(field, pairs)
+        return self.of_first(visible) if field == "mask" else visible
 
     def additive_mask(self, operands: Operands) -> Tensor | None:
         return self.of_first(super().additive_mask(operands))
@@ -294,8 +295,9 @@ class MaskOfFirstItem(ByHand):
 class MaskOfFirstHead(ByHand):
     """The mask is given without its axis of heads: every head gets the first one's."""
 
-    def boolean_mask(self, pairs: Pairs) -> Tensor | None:
-        return self.of_first(super().boolean_mask(pairs))
+    def mask_by(self, field: str, pairs: Pairs) -> Tensor | None:
+        visible = super().mask_by(field, pairs)
+        return self.of_first(visible) if field == "mask" else visible
 
     def additive_mask(self, operands: Operands) -> Tensor | None:
         return self.of_first(super().additive_mask(operands))
