@@ -1,8 +1,8 @@
 """Strategies for attention cases, derived from the fields of `AttentionConfig`.
 
-The values of a field follow from its annotation: the members of a Literal, booleans, the fields of a nested model.
-Numbers and text need an entry in `VALUES`.  So a new Literal field of the model is fuzzed without a change here; for a
-new field of numbers a test fails until it has an entry.
+The values of a field follow from the model: its examples, the members of a Literal, booleans, the fields of a nested
+model.  Only values that depend on the sizes need an entry in `VALUES`.  So a new field is usually fuzzed without a
+change here; a test fails for one that is not.
 
 Beyond its sizes a case states few fields at a time, because many of them would often contradict each other.
 """
@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from hypothesis import reject
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from fuzzing.equations import one_in
 from specs.case.attention import AttentionConfig
@@ -41,7 +42,7 @@ EXCLUDED = {
     "value": "literal values have recipes instead",
 }
 
-# Strategies for numbers and text, by field; functions of the sizes where the values depend on them
+# Strategies by field, where its examples do not suffice; functions of the sizes where the values depend on them
 VALUES: Mapping[str, Any] = {
     # nonfinite is left out: the effect of a masked infinity depends on how a mask is applied
     "data": st.sampled_from([recipe for recipe in get_args(Recipe) if recipe != "nonfinite"]),
@@ -53,19 +54,13 @@ VALUES: Mapping[str, Any] = {
     "num_kv_heads": lambda sizes: st.sampled_from([n for n in range(1, 7) if sizes["num_heads"] % n == 0]),
     "head_dim": st.sampled_from((1, 2, 3, 4, 5, 8, 16)),
     "value_dim": st.sampled_from((1, 2, 3, 4, 5, 8, 16)),
-    "scale": st.sampled_from((1.0, 0.5, 0.3, 2.0, 0.0, -1.0)),
-    "softcap": st.sampled_from((1.0, 5.0, 0.7, 50.0)),
     "kv_lengths": lambda sizes: st.lists(
         st.integers(0, sizes["kv_len"]), min_size=sizes["batch"], max_size=sizes["batch"]
     ),
     "past": lambda sizes: st.integers(0, sizes["kv_len"]),
-    "rotary.dims": st.sampled_from((2, 4, 8)),
-    "rotary.base": st.sampled_from((10.0, 10000.0)),
     "window.left": st.integers(0, 9),
     "window.right": st.integers(0, 9),
-    "mask.shape": st.sampled_from(("qk", "k", "1k", "q1", "1qk", "hqk", "b1qk", "bhqk", "b11k", "11qk", "1hqk")),
     "mask.fill": st.sampled_from((0.0, -1.0, -1e4, -1e9, float("-inf"), "lowest")),
-    "projections.input_dim": st.sampled_from((1, 2, 3, 8)),
 }
 
 
@@ -82,7 +77,7 @@ def configs(draw: st.DrawFn, dtypes: Sequence[str]) -> AttentionConfig:
     fields = {}
     for name in optional:
         if one_in(draw, RARITY):
-            fields[name] = draw(strategy_for(AttentionConfig.model_fields[name].annotation, name, sizes))
+            fields[name] = draw(strategy_for(AttentionConfig.model_fields[name], name, sizes))
     fields |= {"seed": draw(VALUES["seed"]), "dtypes": [draw(st.sampled_from(dtypes))]}
     fields = _make_compatible(sizes, fields)
     heads = fields.get("num_heads", 1)
@@ -113,19 +108,21 @@ def _sizes(draw: st.DrawFn) -> dict[str, int]:
     return sizes
 
 
-def strategy_for(annotation: Any, path: str, sizes: Mapping[str, int]) -> st.SearchStrategy[Any]:
-    """Values of a field of this type, other than None; raises LookupError for a type that needs an entry in VALUES."""
+def strategy_for(field: FieldInfo, path: str, sizes: Mapping[str, int]) -> st.SearchStrategy[Any]:
+    """Values of a field, other than None; raises LookupError where neither its type nor its examples suggest any."""
     if path in VALUES:
         strategy = VALUES[path]
         return strategy(sizes) if callable(strategy) else strategy
-    (annotation,) = _union_members(annotation) or (None,)
+    if field.examples:
+        return st.sampled_from(field.examples)
+    (annotation,) = _union_members(field.annotation) or (None,)
     if get_origin(annotation) is Literal:
         return st.sampled_from(get_args(annotation))
     if annotation is bool:
         return st.booleans()
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return _model(annotation, path, sizes)
-    raise LookupError(f"{path} is not fuzzed: add a strategy for it to fuzzing.attentions.VALUES")
+    raise LookupError(f"{path} is not fuzzed: give it examples, or a strategy in fuzzing.attentions.VALUES")
 
 
 @st.composite
@@ -133,7 +130,7 @@ def _model(draw: st.DrawFn, model: type[BaseModel], path: str, sizes: Mapping[st
     fields = {}
     for name, field in model.model_fields.items():
         if field.is_required() or draw(st.booleans()):
-            fields[name] = draw(strategy_for(field.annotation, f"{path}.{name}", sizes))
+            fields[name] = draw(strategy_for(field, f"{path}.{name}", sizes))
     try:
         return model(**fields)
     except ValidationError:

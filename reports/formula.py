@@ -12,10 +12,20 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
+from specs.case.attention import AttentionConfig
 from specs.case.equation import ELLIPSIS, Contraction, bind
 from specs.case.error import CaseError
+from specs.case.features import NEUTRAL_FIELDS
 
 Tree = str | list[Any]
+
+# The fields of attention that are written as mathematics; any other is a note with its own description
+WRITTEN_FIELDS = frozenset(
+    {
+        *("num_kv_heads", "value_dim", "layout", "scale", "scale_at", "causal", "window", "mask", "kv_lengths", "bias"),
+        *("bias_at", "softcap", "sink", "past", "rotary", "relative", "projections", "self_attention"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -220,6 +230,9 @@ def _attention_notes(c: Mapping[str, Any], heads: int) -> Iterable[str]:
     if "fully_masked" in c:
         content = {"zeros": "zeros", "mean": "the mean of all values", "nan": "NaN"}[c["fully_masked"]]
         yield f"A query without any key yields {content}."
+    for name, field in AttentionConfig.model_fields.items():
+        if name in c and name not in WRITTEN_FIELDS | NEUTRAL_FIELDS:
+            yield f"{name} {c[name]}: {field.description}"
 
 
 def _mask(mask: Mapping[str, Any]) -> Tree:

@@ -43,7 +43,11 @@ class AttentionConfig(Common):
         description="Axes of query, key, value and output: batch, sequence, heads, features; "
         "`bsd` packs the heads into the features, `ds` stores tokens as columns (one head, no batch).",
     )
-    scale: float | None = Field(default=None, description="Scale factor of the scores (default head_dim ** -0.5).")
+    scale: float | None = Field(
+        default=None,
+        description="Scale factor of the scores (default head_dim ** -0.5).",
+        examples=[1.0, 0.5, 0.3, 2.0, 0.0, -1.0],
+    )
     scale_at: Literal["scores", "weights"] = Field(
         default="scores", description="Where the scale is applied: to the scores, or to the weights after the softmax."
     )
@@ -63,7 +67,9 @@ class AttentionConfig(Common):
         description="Where the bias is added: to the scaled scores, or to the products before scaling.",
     )
     softcap: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Replaces the scores by softcap * tanh(scores / softcap), before masking."
+        default=None,
+        description="Replaces the scores by softcap * tanh(scores / softcap), before masking.",
+        examples=[1.0, 5.0, 0.7, 50.0],
     )
     sink: bool = Field(
         default=False,

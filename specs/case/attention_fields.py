@@ -26,6 +26,7 @@ class Mask(Model):
         default="qk",
         pattern=r"^(((b|1)?(h|1))?(q|1))?(k|1)$",
         description="The mask's axes, trailing ones of (batch, heads, q, k): `qk`, `b11k`, `1hqk`; 1 broadcasts.",
+        examples=["qk", "k", "1k", "q1", "1qk", "hqk", "b1qk", "bhqk", "b11k", "11qk", "1hqk"],
     )
     pattern: Literal["random", "padding", "masked_row"] = Field(
         default="random",
@@ -67,6 +68,7 @@ class Projections(Model):
     input_dim: Positive | None = Field(
         default=None,
         description="Features of the input: packed for linear (default num_heads * head_dim), per head for per_head.",
+        examples=[1, 2, 3, 8],
     )
 
     @model_validator(mode="after")
@@ -91,8 +93,12 @@ class Rotary(Model):
         description="Which features are rotated as a pair. half: i and i + dims/2. interleaved: 2i and 2i + 1.",
     )
     dims: Annotated[int, Field(ge=2)] | None = Field(
-        default=None, description="Number of rotated features, counted from the first; even (default head_dim)."
+        default=None,
+        description="Number of rotated features, counted from the first; even (default head_dim).",
+        examples=[2, 4, 8],
     )
     base: Annotated[float, Field(gt=0)] = Field(
-        default=10000.0, description="Pair i is rotated by the angle position * base ** (-2i / dims)."
+        default=10000.0,
+        description="Pair i is rotated by the angle position * base ** (-2i / dims).",
+        examples=[10.0, 10000.0],
     )

@@ -72,7 +72,7 @@ def _fields_for(kind: str, entry: str) -> dict[str, Any]:
 
 def _swept_value(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """Schema of one value in a sweep; a mapping is merged into the entry's own, so none of its keys is required."""
-    value = {key: part for key, part in field.items() if key not in ("default", "description")}
+    value = {key: part for key, part in field.items() if key not in ("default", "description", "examples")}
     if "anyOf" in value:
         value["anyOf"] = [_without_required(choice, definitions) for choice in value["anyOf"]]
     return value

@@ -27,7 +27,11 @@ def operands(case: Case, config: AttentionConfig, dtype: DType) -> dict[str, Arr
     arrays: dict[str, Array] = {}
     for operand, shape in operands_of(config).items():
         own = DTYPES[dtype_of(operand, config) or dtype.name]
-        arrays[operand.name] = cast(MAKERS[operand.content](Request(case, config, operand.name, shape, dtype)), own)
+        if callable(operand.content):
+            values: Array = np.array(operand.content(config))
+        else:
+            values = MAKERS[operand.content](Request(case, config, operand.name, shape, dtype))
+        arrays[operand.name] = cast(values, own)
     if config.data == "cancelling":
         _pair_off(config, arrays, dtype)
     if config.unseen:
@@ -76,10 +80,6 @@ def _weight(request: Request) -> Float64:
 
 def _bias(request: Request) -> Float64:
     return _alibi(request.shape) if request.config.bias == "alibi" else _normal(request)
-
-
-def _lengths(request: Request) -> Array:
-    return np.array(request.config.kv_lengths)
 
 
 def _rotary(request: Request, function: Callable[[Float64], Float64]) -> Float64:
@@ -153,5 +153,4 @@ MAKERS: Mapping[Content, Callable[[Request], Array]] = {
     "cosine": lambda request: _rotary(request, np.cos),
     "sine": lambda request: _rotary(request, np.sin),
     "mask": _mask,
-    "lengths": _lengths,
 }

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from pydantic.fields import FieldInfo
 
 from fuzzing import attentions, equations, search
 from fuzzing.examples import make_example
@@ -127,7 +128,7 @@ def test_every_literal_of_every_field_of_attention_is_drawn() -> None:
 
 def test_a_field_without_a_strategy_raises() -> None:
     with pytest.raises(LookupError, match=r"window\.size is not fuzzed"):
-        attentions.strategy_for(int | None, "window.size", {})
+        attentions.strategy_for(FieldInfo(annotation=int | None), "window.size", {})
 
 
 def test_only_the_requested_dtypes_are_drawn() -> None:
