@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,7 +36,7 @@ from specs.verdict.place import Place
 Computation = Callable[[Operands], Tensor]  # operands by name → result
 # operands, cotangent → gradients by operand name; None for an operand that is not connected to the result
 Pullback = Callable[[Operands, Tensor], Mapping[str, Tensor | None]]
-AnyComputation = TypeVar("AnyComputation", bound=Callable[..., Any])
+AnyComputation = Callable[..., Any]  # a computation or a pullback
 
 
 # The fields of a check on which a declaration can depend, besides the kind of its case
