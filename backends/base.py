@@ -21,6 +21,7 @@ import numpy as np
 
 from backends.attention.base import Attention
 from backends.parts.contraction import Contraction
+from backends.parts.dialect import Dialect
 from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
@@ -97,6 +98,7 @@ class Backend(ABC):
     variables        for an implementation the environment variables that it needs, with their values
     conjugates       whether its gradient of complex numbers is that for steepest descent, the conjugate of what the
                      project uses, the transpose of the derivative (`specs.reference.einsum_gradient`)
+    dialect          how stand-alone programs make and read its tensors; None: it has no such programs
     quiet            whether what the framework logs while it starts is kept from stderr
     framework        instance attribute: the modules that it computes with
     primitives       instance attribute: the functions that attention formulations need from the framework
@@ -117,7 +119,7 @@ class Backend(ABC):
     differentiates: ClassVar[bool] = False
     conjugates: ClassVar[bool] = False
     variables: ClassVar[Mapping[str, Mapping[str, str]]] = {}
-
+    dialect: ClassVar[Dialect | None] = None
     quiet: ClassVar[bool] = True
 
     framework: Framework = INSTALLED

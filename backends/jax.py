@@ -17,6 +17,7 @@ from backends.attention.jax import CudnnAttention, DotProductAttention
 from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.hosts.keras import FUSED_KERAS, UNFUSED_KERAS, KerasHost
 from backends.parts.contraction import Contraction, search_limitation
+from backends.parts.dialect import Dialect
 from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
@@ -89,6 +90,14 @@ class Jax(KerasHost):
             Declaration({"flushes": True}, device="cpu", dtype=dtype, reason="XLA on the CPU flushes subnormals")
             for dtype in ("float64", "float32", "bfloat16", "complex64", "complex128")
         ),
+    )
+
+    dialect = Dialect(
+        imports=("jax", "jax.numpy as jnp", "numpy as np"),
+        tensor="jnp.asarray({array})",
+        dtype="str(result.dtype)",
+        array="np.asarray(result)",
+        bfloat16="jnp.bfloat16",
     )
 
     def __init__(self, framework: Framework = INSTALLED) -> None:

@@ -13,6 +13,7 @@ import numpy as np  # not imported lazily: the suite itself needs it
 from backends.attention.by_hand import Einsum, Matmul
 from backends.base import Backend, Computation, Declaration, copy_array
 from backends.parts.contraction import Contraction, has_sublists, interleave, search_limitation
+from backends.parts.dialect import NUMPY
 from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Primitives
 from specs.arithmetic.formats import DTYPES, Array
@@ -134,6 +135,7 @@ class Numpy(Backend):
             reason="np.exp, np.sum and the quotient each round to the dtype of their argument",
         ),
     )
+    dialect = NUMPY
     primitives = make_primitives(INSTALLED)
 
     def __init__(self, framework: Framework = INSTALLED) -> None:

@@ -16,6 +16,7 @@ from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.keras import DEFAULT_HOST, VARIABLE
 from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.hosts.keras import KerasHost
+from backends.parts.dialect import Dialect
 from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
@@ -95,6 +96,18 @@ class TensorFlow(KerasHost):
             )
             for dtype in ("float64", "float32", "bfloat16", "complex64", "complex128")
         ),
+    )
+
+    dialect = Dialect(
+        imports=("numpy as np", "tensorflow as tf"),
+        tensor="tf.constant({array})",
+        dtype="result.dtype.name",
+        array="result.numpy()",
+        bfloat16="tf.bfloat16.as_numpy_dtype",
+        spellings={
+            "tensorflow.DType": lambda dtype: f"tf.{dtype.name}",
+            "tensorflow.TensorShape": lambda shape: str(tuple(shape)),
+        },
     )
 
     def __init__(self, framework: Framework = INSTALLED) -> None:

@@ -27,6 +27,7 @@ from backends.attention.torch_multihead import (
 from backends.base import AnyComputation, Computation, Declaration, Pullback, copy_array
 from backends.hosts.keras import FUSED_KERAS, KerasHost
 from backends.parts.contraction import Contraction, has_sublists, interleave
+from backends.parts.dialect import Dialect
 from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
@@ -92,6 +93,17 @@ class Torch(KerasHost):
     )
     differentiates = True
     conjugates = True  # https://docs.pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex-numbers
+
+    dialect = Dialect(
+        imports=("numpy as np", "torch"),
+        tensor="{array}",
+        dtype='str(result.dtype).removeprefix("torch.")',
+        array="result.detach().cpu().resolve_conj().resolve_neg().numpy()",
+        bfloat16="torch.bfloat16",
+        library="torch",
+        widened="result.double()",
+        spellings={"torch.dtype": str, "torch.device": lambda device: f'torch.device("{device}")'},
+    )
 
     def __init__(self, framework: Framework = INSTALLED) -> None:
         super().__init__(framework)

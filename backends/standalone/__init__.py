@@ -3,7 +3,7 @@
 The calls are recorded from the backend itself, so they are not stated a second time; expected values come from `specs`.
 
 program       the text of the whole program, made from the following parts
-dialects      how a framework's tensors are written, and the lines that make the operands
+arrays        the lines that make the operands
 calls         the calls that a backend makes for a check
 expectation   for every number the expected value, and the lowest and the highest that is accepted
 comparison    the lines that compare results with those

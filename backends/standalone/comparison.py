@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from backends.standalone.dialects import Dialect, array_expression
+from backends.parts.dialect import Dialect
+from backends.standalone.arrays import array_expression
 from backends.standalone.expectation import Expected
 
 TEXT = """\

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-ALIASES = {"jax.numpy": "jnp", "numpy": "np", "tensorflow": "tf"}  # the usual abbreviations
-# How values of frameworks' own types are written, by `_kind`
-SPELLINGS: Mapping[tuple[str, str], Callable[[Any], str]] = {
-    ("torch", "dtype"): str,
-    ("torch", "device"): lambda device: f'torch.device("{device}")',
-    ("tensorflow", "DType"): lambda dtype: f"tf.{dtype.name}",
-    ("tensorflow", "TensorShape"): lambda shape: source(tuple(shape)),
-}
+from backends.discovery import registry
+from backends.parts.dialect import NUMPY, Dialect
+
 # These types exactly: a NumPy scalar is not plain
 PLAIN_TYPES = (int, float, complex, str, bytes, bool, type(None), type(...), slice)
 
@@ -65,8 +62,8 @@ def source(value: Any) -> str:
         return "..." if value is ... else f'"{value}"' if isinstance(value, str) and '"' not in value else repr(value)
     if isinstance(value, np.dtype):
         return f'"{value}"'
-    if (kind := _kind(value)) in SPELLINGS:
-        return SPELLINGS[kind](value)
+    if spelling := _spelling(value):
+        return spelling(value)
     raise TracingError(f"{repr(value)[:80]} cannot be written as an expression")
 
 
@@ -95,17 +92,30 @@ def is_plain(value: Any) -> bool:
     """Whether the value is of Python's own types, or is written as its own name, such as a dtype."""
     if isinstance(value, (tuple, list)):
         return not hasattr(value, "_fields") and all(map(is_plain, value))  # a named tuple is not plain
-    return _kind(value) in SPELLINGS or type(value) in PLAIN_TYPES or isinstance(value, (Enum, np.dtype))
+    return _spelling(value) is not None or type(value) in PLAIN_TYPES or isinstance(value, (Enum, np.dtype))
 
 
-def _kind(value: Any) -> tuple[str, str]:
-    """The package and the name of a value's type."""
-    return type(value).__module__.partition(".")[0], type(value).__name__
+def _spelling(value: Any) -> Callable[[Any], str] | None:
+    """How a value of a framework's own type is written, as the framework's backend states."""
+    package, name = type(value).__module__.partition(".")[0], type(value).__name__
+    return _dialect().spellings.get(f"{package}.{name}")
+
+
+def _dialect() -> Dialect:
+    """The imports and spellings of all backends: a backend may call another framework, as Keras does."""
+    return _join_dialects(tuple(registry.names()))
+
+
+@cache
+def _join_dialects(names: tuple[str, ...]) -> Dialect:
+    dialects = [backend.dialect for backend in map(registry.load_class, names) if backend.dialect is not None]
+    spellings = {kind: spelling for dialect in dialects for kind, spelling in dialect.spellings.items()}
+    return replace(NUMPY, imports=tuple(name for dialect in dialects for name in dialect.imports), spellings=spellings)
 
 
 def shorten(path: str) -> str:
     """A dotted name with the usual abbreviation of its module."""
-    for module, alias in ALIASES.items():
+    for module, alias in _dialect().aliases.items():
         if path == module or path.startswith(f"{module}."):
             return alias + path[len(module) :]
     return path

@@ -1,6 +1,6 @@
 """A check as a short program that needs only its framework, to be attached to a bug report.
 
-The program holds the operands, bit for bit (`dialects`); the calls that the backend makes (`calls`); and for every
+The program holds the operands, bit for bit (`arrays`); the calls that the backend makes (`calls`); and for every
 number of a result the expected value, and the lowest and highest that correct arithmetic of the declared precision can
 give (`expectation`).  It compares them all (`comparison`) and exits with status 1 if one lies outside.
 """
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 from backends.attention.keras import VARIABLE, host
 from backends.base import Backend
 from backends.discovery import registry
-from backends.standalone import dialects
+from backends.parts.dialect import Dialect
+from backends.standalone.arrays import operand_line
 from backends.standalone.calls import Trace, trace_check
 from backends.standalone.comparison import comparison_lines
 from backends.standalone.expectation import expected_result
@@ -29,20 +29,18 @@ class ScriptError(Exception):
 
 def script(check: Check, title: str) -> str:
     """The program, with `title` as its docstring.  Raises ScriptError where there is none."""
-    if check.backend not in dialects.DIALECTS:
-        file = Path(dialects.__file__).name
-        raise ScriptError(f"{file} does not say how a program makes tensors of {check.backend}")
     backend = registry.get(check.backend)
+    if (dialect := backend.dialect) is None:
+        raise ScriptError(f"{check.backend} does not state its `dialect`: how a program makes and reads tensors")
     if reason := backend.unsupported(check):
         raise ScriptError(f"there is nothing to show: {reason}")
     try:
         trace = trace_check(check)
     except TracingError as error:
         raise ScriptError(f"{check.name} cannot be written as a program: {error}") from error
-    dialect = dialects.DIALECTS[check.backend]
     parts = [
         "\n".join(trace.setup),
-        "\n".join(dialects.operand_line(name, array, dialect) for name, array in trace.operands.items()),
+        "\n".join(operand_line(name, array, dialect) for name, array in trace.operands.items()),
         *_body(check, backend, trace, dialect),
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
@@ -54,7 +52,7 @@ def _head(title: str) -> str:
     return f'"""{text}\n"""'
 
 
-def _imports(text: str, dialect: dialects.Dialect, trace: Trace) -> Iterator[str]:
+def _imports(text: str, dialect: Dialect, trace: Trace) -> Iterator[str]:
     """The lines that import what the rest of the program, `text`, uses."""
     names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     on_keras = "keras" in trace.modules
@@ -83,7 +81,7 @@ else:
     sys.exit(1)"""
 
 
-def _body(check: Check, backend: Backend, trace: Trace, dialect: dialects.Dialect) -> Iterator[str]:
+def _body(check: Check, backend: Backend, trace: Trace, dialect: Dialect) -> Iterator[str]:
     """The calls and the check of their outcome, a refusal or numbers; no check where they raise."""
     lines = "\n".join(trace.lines)
     if error := check.case.config.expected_error:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from backends.discovery import registry
+from backends.parts.dialect import NUMPY
 from backends.standalone.comparison import comparison_lines
-from backends.standalone.dialects import NUMPY
 from backends.standalone.expectation import Expected, expected_result
 from reports.script import find_check
 from specs.arithmetic.formats import DTYPES, Array, Bools, components

@@ -1,66 +1,15 @@
-"""How each framework's tensors are written in a program: a table, and the line that makes an operand."""
+"""Arrays as expressions of a program, bit for bit."""
 
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 
 import numpy as np
 
+from backends.parts.dialect import NUMPY, Dialect
 from specs.arithmetic.formats import Array, dtype_name
 
 INLINE = 64  # the largest size of an array that is written as numbers; larger ones are written as bytes
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How a framework's tensors are made and read in a program; expressions unless stated otherwise.
-
-    imports    modules; a program imports those that it uses
-    tensor     a tensor made from `{array}`, an array of `library`
-    dtype      the name of the dtype of `result`
-    array      `result` as a NumPy array
-    bfloat16   the dtype
-    library    name of the module that has `array` (torch: `tensor`), `frombuffer` and `zeros`: np or torch
-    widened    a `result` of bfloat16 in a dtype that NumPy has, where `array` needs one; else empty
-    """
-
-    imports: tuple[str, ...]
-    tensor: str
-    dtype: str
-    array: str
-    bfloat16: str
-    library: str = "np"
-    widened: str = ""
-
-
-NUMPY = Dialect(("numpy as np",), "{array}", "str(result.dtype)", "np.asarray(result)", "")
-DIALECTS = {
-    "numpy": NUMPY,
-    "jax": Dialect(
-        ("jax", "jax.numpy as jnp", "numpy as np"),
-        "jnp.asarray({array})",
-        "str(result.dtype)",
-        "np.asarray(result)",
-        "jnp.bfloat16",
-    ),
-    "tensorflow": Dialect(
-        ("numpy as np", "tensorflow as tf"),
-        "tf.constant({array})",
-        "result.dtype.name",
-        "result.numpy()",
-        "tf.bfloat16.as_numpy_dtype",
-    ),
-    "torch": Dialect(
-        ("numpy as np", "torch"),
-        "{array}",
-        'str(result.dtype).removeprefix("torch.")',
-        "result.detach().cpu().resolve_conj().resolve_neg().numpy()",
-        "torch.bfloat16",
-        "torch",
-        "result.double()",
-    ),
-}
 
 
 def operand_line(name: str, array: Array, dialect: Dialect) -> str:
