@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import Any
 
 from backends.attention.base import Attention
@@ -16,6 +17,7 @@ from backends.attention.layout import EQUATIONS
 from backends.attention.visibility import VISIBILITY
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
+from specs.case.operands import TERMS, terms_of
 from specs.case.shapes import attention_shapes
 from specs.case.visibility import intersect
 
@@ -37,12 +39,10 @@ class ByHand(Attention, ABC):
         key, value = self.repeat_heads(key), self.repeat_heads(value)
 
         scores = self.scores(query, key, operands.get("relative_keys"))
-        if c.bias and c.bias_at == "products":
-            scores = scores + self.align_to_scores(operands["bias"])
+        scores = self.add_terms(scores, c.scaled_terms, operands)
         if c.scale_at == "scores":
             scores = scores * c.score_scale
-        if c.bias and c.bias_at == "scores":
-            scores = scores + self.align_to_scores(operands["bias"])
+        scores = self.add_terms(scores, TERMS - c.scaled_terms, operands)
         if c.softcap:
             scores = c.softcap * ops.tanh(scores / c.softcap)
 
@@ -65,6 +65,13 @@ class ByHand(Attention, ABC):
         output = self.weighted_sum(weights, value, operands.get("relative_values"), self.value_mask(visible))
         # A sum of nothing is 0, where the softmax of a row of -inf would give NaN
         return output * math.nan if c.kv_len == 0 and c.fully_masked == "nan" else output
+
+    def add_terms(self, scores: Tensor, names: Collection[str], operands: Operands) -> Tensor:
+        """The scores plus those of these operands that the config has."""
+        for name in terms_of(self.config):
+            if name in names:
+                scores = scores + self.align_to_scores(operands[name])
+        return scores
 
     def softmax_with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
         """Weights of the keys in a softmax with one more logit for each head, the sink, which has no value."""

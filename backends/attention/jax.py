@@ -11,6 +11,7 @@ from backends.attention.visibility import VISIBILITY
 from backends.parts.framework import INSTALLED
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
+from specs.case.operands import terms_of
 from specs.verdict.check import Check
 
 
@@ -107,7 +108,7 @@ class CudnnAttention(DotProductAttention):
                     c.window and c.causal == "none" and c.window.right != 0
                 ),
                 "jax's cuDNN attention needs two queries and two keys at a time to differentiate a bias": bool(
-                    check.direction == "grad" and c.bias and (c.q_len % 2 or c.kv_len % 2)
+                    check.direction == "grad" and terms_of(c) and (c.q_len % 2 or c.kv_len % 2)
                 ),
             }
         )

@@ -13,6 +13,7 @@ from backends.attention.module import Module
 from backends.parts.framework import Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
+from specs.case.operands import adds_to_scores
 from specs.verdict.check import Check
 
 
@@ -59,7 +60,7 @@ class KerasLayer(Module, ABC):
         reason = super().unsupported(config, check) or cls.version_limitation(config)
         return reason or first_reason(
             {
-                "the layer takes boolean masks only": bool(config.bias or (mask and mask.type == "additive")),
+                "the layer takes boolean masks only": adds_to_scores(config),
                 "the layer documents masks that are the same for all heads": bool(mask and "h" in mask.shape),
             }
         )

@@ -19,6 +19,7 @@ from backends.attention.heads import HEADS
 from backends.attention.visibility import VISIBILITY
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
+from specs.case.operands import adds_to_scores
 from specs.case.visibility import hiding_fields
 from specs.verdict.check import Check
 
@@ -59,7 +60,9 @@ class ScaledDotProductAttention(Attention):
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         empty = 0 in (config.batch, config.q_len, config.kv_len)
         reason = super().unsupported(config, check) or cls.version_limitation(config)
-        return reason or first_reason({EMPTY_MASK_GRADIENT: check.direction == "grad" and _adds(config) and empty})
+        return reason or first_reason(
+            {EMPTY_MASK_GRADIENT: check.direction == "grad" and adds_to_scores(config) and empty}
+        )
 
     @classmethod
     def version_limitation(cls, config: AttentionConfig) -> str | None:
@@ -122,7 +125,7 @@ class FlashAttention(ScaledDotProductAttention):
         by_both = {
             "the flash kernel needs keys and values of one width": c.value_dim != c.head_dim,
             UNIT_STRIDE: _strides(c),
-            NO_MASK_GRADIENT: check.direction == "grad" and _adds(c),
+            NO_MASK_GRADIENT: check.direction == "grad" and adds_to_scores(c),
         }
         by_gpu = {
             "the flash kernel of GPUs computes in float16 and bfloat16": check.dtype not in SIXTEEN_BITS,
@@ -173,7 +176,7 @@ class CudnnAttention(ScaledDotProductAttention):
                 ),
                 "the cuDNN kernel needs two keys": c.kv_len == 1,
                 UNIT_STRIDE: _strides(c),
-                NO_MASK_GRADIENT: check.direction == "grad" and _adds(c),
+                NO_MASK_GRADIENT: check.direction == "grad" and adds_to_scores(c),
                 "the kernels of GPUs need a query and a key": not (c.q_len and c.kv_len),
             }
         )
@@ -193,12 +196,8 @@ def _strides(config: AttentionConfig) -> bool:
 
 def is_causal_alone(config: AttentionConfig) -> bool:
     """Whether the flag `is_causal`, aligned at the first query and exclusive with a mask, expresses all masks."""
-    return config.causal == "top_left" and hiding_fields(config) == {"causal"} and not _adds(config)
+    return config.causal == "top_left" and hiding_fields(config) == {"causal"} and not adds_to_scores(config)
 
 
 def _masks(config: AttentionConfig) -> bool:
-    return bool(hiding_fields(config)) or _adds(config)
-
-
-def _adds(config: AttentionConfig) -> bool:
-    return config.bias is not None or (config.mask is not None and config.mask.type == "additive")
+    return bool(hiding_fields(config)) or adds_to_scores(config)

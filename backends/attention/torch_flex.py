@@ -13,6 +13,7 @@ from backends.attention.visibility import VISIBILITY
 from backends.parts.framework import INSTALLED
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
+from specs.case.operands import terms_of
 from specs.case.visibility import Pairs
 from specs.verdict.check import Check
 
@@ -102,15 +103,16 @@ class FlexAttention(Attention):
 
     def score_mod(self, operands: Operands) -> ScoreMod | None:
         """The function from the scaled product of one query and one key to its score; None where it is the identity."""
-        torch, bias, softcap = self.torch, operands.get("bias"), self.config.softcap
-        factor = self.config.score_scale if self.config.bias_at == "products" else 1.0
+        c, torch, softcap = self.config, self.torch, self.config.softcap
+        shape = (c.num_heads, c.q_len, c.kv_len)
+        terms = [(operands[n].expand(shape), c.score_scale if n in c.scaled_terms else 1.0) for n in terms_of(c)]
         mask = self.expand_mask(self.additive_mask(operands))
-        if bias is None and softcap is None and mask is None:
+        if not terms and softcap is None and mask is None:
             return None
 
         def score(product: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-            if bias is not None:
-                product = product + bias[h, i, j].to(product.dtype) * factor
+            for term, factor in terms:
+                product = product + term[h, i, j].to(product.dtype) * factor
             if softcap is not None:
                 product = softcap * torch.tanh(product / softcap)
             return product if mask is None else product + mask[b, h, i, j]

@@ -10,6 +10,7 @@ from backends.attention.module import Module
 from backends.attention.torch import is_causal_alone
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
+from specs.case.operands import adds_to_scores
 from specs.verdict.check import Check
 
 
@@ -101,12 +102,11 @@ class FastMultiheadAttention(MultiheadAttention):
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         c = config
-        additive = c.bias is not None or (c.mask is not None and c.mask.type == "additive")
         return super().unsupported(c, check) or first_reason(
             {
                 "the fast path of nn.MultiheadAttention is for self-attention": not c.self_attention,
                 "the fast path of nn.MultiheadAttention needs an even number of heads": c.num_heads % 2 == 1,
-                "the fast path of nn.MultiheadAttention takes no floating-point mask": additive,
+                "the fast path of nn.MultiheadAttention takes no floating-point mask": adds_to_scores(c),
                 "the fast path of nn.MultiheadAttention has no gradient": check.direction == "grad",
                 "torch.compile does not trace the fast path of nn.MultiheadAttention": check.mode == "jit",
             }

@@ -7,14 +7,17 @@ Masks are made by comparisons in the framework itself, as a user of that framewo
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import reduce
+from operator import add
 
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
+from specs.case.operands import TERMS, terms_of
 from specs.case.visibility import RULES, AllPairs, Pairs, intersect
 
 # The features that `visible` and `additive_bias` handle, as `specs.case.features` names them
-VISIBILITY = frozenset({"mask.type=additive", "mask.fill", "bias", "bias_at=products"}).union(
-    *(rule.features for rule in RULES.values())
+VISIBILITY = TERMS.union(
+    {"mask.type=additive", "mask.fill", "bias_at=products"}, *(rule.features for rule in RULES.values())
 )
 
 
@@ -49,11 +52,12 @@ class Visibility:
         return RULES[field].visible(self.config, pairs)
 
     def additive_bias(self, operands: Operands) -> Tensor | None:
-        """Bias plus additive mask, for operations that add one term to the scaled scores; None if there is neither."""
-        bias, mask = operands.get("bias"), self.additive_mask(operands)
-        if bias is not None and self.config.bias_at == "products":
-            bias = bias * self.config.score_scale
-        return mask if bias is None else bias if mask is None else bias + mask
+        """All terms plus an additive mask, for operations that add one tensor to the scaled scores; None without."""
+        c = self.config
+        terms = [operands[name] * c.score_scale if name in c.scaled_terms else operands[name] for name in terms_of(c)]
+        mask = self.additive_mask(operands)
+        added = terms if mask is None else [*terms, mask]
+        return reduce(add, added) if added else None
 
     def additive_mask(self, operands: Operands) -> Tensor | None:
         return operands["mask"] if self.config.mask and self.config.mask.type == "additive" else None

@@ -38,10 +38,10 @@ TIMEOUT = 600.0  # seconds; the slowest framework needs about 6 on two busy core
 PATIENCE = 10.0  # seconds until it is said again what is waited for
 LARGEST_TABLE = 2000  # contents of case files for which it is kept what a backend does not support
 
+# Prefixes of the variables on which findings depend; also the name of a backend itself
 VARIABLES = (
     "CUDA_",
     "HIP_",
-    "JAX_",
     "KERAS_",
     "MKL_",
     "NVIDIA_",
@@ -49,7 +49,6 @@ VARIABLES = (
     "OPENBLAS_",
     "ROCR_",
     "TF_",
-    "TORCH_",
     "XLA_",
 )
 ROOT = Path(__file__).parents[2]
@@ -224,7 +223,7 @@ def _broken_finding(name: str, reason: str) -> Finding:
 def _cache_key(name: str) -> str:
     """A hash of everything on which a finding depends."""
     files = [Path(sys.executable), registry.source(name), Path(base.__file__), Path(__file__)]
-    variables = {key: value for key, value in os.environ.items() if key.startswith(VARIABLES)}
+    variables = {key: value for key, value in os.environ.items() if key.startswith((*VARIABLES, f"{name.upper()}_"))}
     dependencies = [
         [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files],
         _installed_versions(registry.load_class(name)),

@@ -15,6 +15,7 @@ from specs.bound.stages import zero_nonfinite
 from specs.bound.uncertainty import Uncertainty
 from specs.case.attention import AttentionConfig
 from specs.case.layout import to_layout
+from specs.case.operands import terms_of
 from specs.reference.attention_gradient import Gradients, linear_parameter_gradients, operand_gradients
 
 LARGEST_VARIANCE = 2.0**-6  # of a score's error, for which e^x is still nearly 1 + x
@@ -80,7 +81,7 @@ def correlated_elements(errors: Errors, name: str) -> float | None:
     if p.u_m or np.max(errors.scores.r.variance, initial=0.0) > LARGEST_VARIANCE:
         return None
     rows = c.q_len * c.num_heads / c.num_kv_heads
-    widths = {"query": c.head_dim, "mask": c.kv_len, "bias": c.kv_len, "sink": 1}
+    widths = {"query": c.head_dim, "mask": c.kv_len, "sink": 1} | dict.fromkeys(terms_of(c), c.kv_len)
     width = c.value_dim if name.endswith("value") else c.head_dim
     return float(widths[name]) if name in widths else width * (1 + 2 * c.kv_len / max(rows, 1))
 
@@ -94,16 +95,16 @@ def _count_sums(errors: Errors, name: str) -> tuple[int, int]:
         terms, stores = terms + c.num_heads // c.num_kv_heads, stores + 1
     if operand in ("key", "value", "input", "past_key", "past_value") and c.relative:
         terms, stores = terms + c.q_len, stores + 2
-    if name.startswith("relative_") or name == "bias":
+    if name.startswith("relative_"):
         terms, stores = c.batch, 2 * (c.batch > 1) + (c.bias_at == "products")
     if name == "sink":
         terms, stores = c.batch * c.q_len, 2
     if c.rotary and operand in ("query", "key", "input"):
         terms, stores = terms + 2, stores + 3
-    if name == "mask":
-        terms = errors.d.scores.size // max(1, errors.magnitudes_by_name["mask"].size)
-        stores = 2 * (terms > 1)
-    if c.projections and not name.startswith(("relative_", "past_")) and name not in ("bias", "mask", "sink"):
+    if name == "mask" or name in terms_of(c):
+        terms = errors.d.scores.size // max(1, errors.magnitudes_by_name[name].size)
+        stores = 2 * (terms > 1) + (name in c.scaled_terms)
+    if c.projections and not name.startswith(("relative_", "past_")) and name not in (*terms_of(c), "mask", "sink"):
         length = c.q_len if operand in ("query", "output") else c.kv_len
         tokens = c.batch * length * (c.num_heads if c.projections.shared else 1)
         features = max(c.head_dim, c.value_dim) * (c.num_heads if c.projections.kind == "linear" else 1)

@@ -4,6 +4,7 @@
                      + |scale| (e_q |k|^T + |q| e_k^T + e_q e_k^T)       projected or rotary: `specs.bound.projection`
     bias         + (u_s + u_a) |biased|;  of the products: twice that, as it is also scaled
                  + u(storage) |scale bias|                               the scaled bias may be stored
+                 + (u_s + u_a) (|raw| + |bias| + ...)                    for each further term that is added
     softcap      times sech^2, plus (8 u_a + 2 u_s) |t|
     exponent     r   = e + |x| (u_x + 2 u_a) + 4 max(u_a, u_x)
                      + u_x |t| where the softmax is narrower than the products
@@ -30,6 +31,7 @@ from specs.bound.projection import input_uncertainty
 from specs.bound.rounding import gamma, relative_variance, sum_variance
 from specs.bound.stages import Stages, zero_nonfinite
 from specs.bound.uncertainty import EXACT, Uncertainty, propagate_product
+from specs.case.operands import terms_of
 from specs.reference.attention import score_products
 
 EXP_ULPS = 4.0  # error of exp in ulps of its format: libraries measure 2 at most, hardware exp2 2
@@ -52,17 +54,15 @@ class Exponents:
 
 def bound_exponents(s: Stages) -> Exponents:
     p, c = s.precision, s.config
-    e = biased_uncertainty(s)
+    e, terms = biased_uncertainty(s), terms_of(c)
     slope = np.ones(e.error.shape)
     if c.softcap:
         e, slope = _cap_uncertainty(s, e)
     if c.mask is not None and c.mask.type == "additive":
         e = e.add_roundings(np.where(s.exact.allowed, s.masked, 0.0), (1, p.u_s), (1, p.u_a))
-        if c.bias is not None and not c.softcap:  # bias + mask may be stored as one term before the scores are added
-            bias_and_mask = np.where(
-                s.exact.allowed, zero_nonfinite(s.finite_operands["bias"] + s.finite_operands["mask"]), 0.0
-            )
-            e = e.add_roundings(bias_and_mask, (1, s.u_step))
+        if terms and not c.softcap:  # terms + mask may be stored as one before the scores are added
+            terms_and_mask = sum(s.finite_operands[name] for name in terms) + s.finite_operands["mask"]
+            e = e.add_roundings(np.where(s.exact.allowed, zero_nonfinite(terms_and_mask), 0.0), (1, s.u_step))
 
     largest = np.max(np.where(s.allowed, s.scores, -np.inf), axis=-1, keepdims=True, initial=-np.inf)
     shifted = np.abs(np.where(s.allowed, s.scores - largest, 0.0))
@@ -86,12 +86,17 @@ def bound_exponents(s: Stages) -> Exponents:
 def biased_uncertainty(s: Stages) -> Uncertainty:
     """The uncertainty of the biased scores, bhqk, before a softcap."""
     p, c = s.precision, s.config
-    e = _product_uncertainty(s)
-    if c.bias is None:
+    e, terms = _product_uncertainty(s), terms_of(c)
+    if not terms:
         return e
-    times = 2 if c.bias_at == "products" else 1
+    times = 2 if c.scaled_terms else 1
     e = e.add_roundings(s.biased, (times, p.u_s), (times, p.u_a))
-    return e.add_roundings(c.score_scale * s.finite_operands["bias"], (1, s.u_step)) if c.bias_at == "products" else e
+    if len(terms) > 1:  # sums on the way, of products and terms or of terms alone, in any order
+        magnitudes = np.abs(s.raw) + sum(np.abs(s.finite_operands[name]) for name in terms)
+        e = e.add_roundings(magnitudes, (len(terms) - 1, max(p.u_s + p.u_a, s.u_step)))
+    for name in c.scaled_terms:
+        e = e.add_roundings(c.score_scale * s.finite_operands[name], (1, s.u_step))
+    return e
 
 
 def _product_uncertainty(s: Stages) -> Uncertainty:
@@ -148,9 +153,7 @@ def _find_overflows(s: Stages) -> tuple[Bools, Bools]:
     """Allowed keys whose score may be +inf or NaN, and those whose score may be -inf; never that of a sink."""
     p, c, e = s.precision, s.config, s.exact
     product = score_products(s.query, s.keys) if s.keys.ndim == 4 else s.raw / (c.score_scale or 1.0)
-    reached = [product, s.raw, s.biased]
-    if c.bias_at == "products":
-        reached.append(product + s.finite_operands["bias"])
+    reached = [product, s.raw, s.biased, *(product + s.finite_operands[name] for name in c.scaled_terms)]
     before = reduce(operator.or_, (_may_exceed(stage, p.intermediate) for stage in reached))
     after = _may_exceed(s.capped, p.intermediate) | _may_exceed(s.masked, p.intermediate)
     partial = _may_exceed(s.magnitudes_of_products, p.accumulate)

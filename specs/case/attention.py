@@ -125,6 +125,11 @@ class AttentionConfig(Common):
         return self.kv_len - self.q_len if self.causal == "bottom_right" else 0
 
     @property
+    def scaled_terms(self) -> frozenset[str]:
+        """Operands that are added to the products before these are scaled."""
+        return frozenset({"bias"}) if self.bias_at == "products" else frozenset()
+
+    @property
     def new_len(self) -> int:
         """Number of keys that do not come from a cache: the length of `key`, `value` or `input`."""
         return self.kv_len - (self.past or 0)

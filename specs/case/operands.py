@@ -24,6 +24,8 @@ class Operand:
     content         how it is generated, or a function that returns numbers which the config states
     dtype           its own dtype, or None for the case's; an additive mask has the case's too
     differentiable  whether it has a gradient; tables of constants have none
+    term            whether it is added to the scores before a softcap; it broadcasts to (heads, queries, keys), and the
+                    field by which a config has it is named like it
     """
 
     name: str
@@ -31,12 +33,23 @@ class Operand:
     content: Content | Callable[[AttentionConfig], Any] = "normal"
     dtype: Literal["int32", "bool"] | None = None
     differentiable: bool = True
+    term: bool = False
 
 
 def operands_of(config: AttentionConfig) -> dict[Operand, Shape]:
     """The operands of a config, with their shapes."""
     shapes = ((operand, operand.shape(config)) for operand in OPERANDS)
     return {operand: shape for operand, shape in shapes if shape is not None}
+
+
+def terms_of(config: AttentionConfig) -> list[str]:
+    """The operands that are added to the scores before a softcap."""
+    return [operand.name for operand in operands_of(config) if operand.term]
+
+
+def adds_to_scores(config: AttentionConfig) -> bool:
+    """Whether anything is added to the scores: terms, or an additive mask."""
+    return bool(terms_of(config)) or (config.mask is not None and config.mask.type == "additive")
 
 
 def dtype_of(operand: Operand, config: AttentionConfig) -> str | None:
@@ -169,10 +182,11 @@ OPERANDS = (
     Operand("rotary_sin", _rotary_shape, "sine", differentiable=False),
     *(Operand(f"relative_{name}s", _relative_shape(name)) for name in ("key", "value")),
     Operand("mask", _mask_shape, "mask", dtype="bool"),
-    Operand("bias", lambda c: (c.num_heads, c.q_len, c.kv_len) if c.bias else None, "bias"),
+    Operand("bias", lambda c: (c.num_heads, c.q_len, c.kv_len) if c.bias else None, "bias", term=True),
     Operand("sink", lambda c: (c.num_heads,) if c.sink else None),
     Operand(
         "kv_lengths", lambda c: None if c.kv_lengths is None else (c.batch,), lambda c: c.kv_lengths, dtype="int32"
     ),
 )
+TERMS = frozenset(operand.name for operand in OPERANDS if operand.term)
 NON_DIFFERENTIABLE = frozenset(operand.name for operand in OPERANDS if not operand.differentiable)

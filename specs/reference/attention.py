@@ -34,6 +34,7 @@ from specs.arithmetic.formats import Array, Bools, DType
 from specs.arithmetic.matrix_product import matmul
 from specs.case.attention import AttentionConfig
 from specs.case.layout import to_heads, to_layout
+from specs.case.operands import terms_of
 from specs.case.semantics import reject_heads
 from specs.case.visibility import allowed_keys
 from specs.reference.working_precision import to_working_precision
@@ -82,8 +83,9 @@ def attention(config: AttentionConfig, operands: Mapping[str, Array], dtype: DTy
 
     raw = score_products(query, keys) * config.score_scale
     biased = raw
-    if "bias" in tensors:
-        biased = raw + (tensors["bias"] * config.score_scale if config.bias_at == "products" else tensors["bias"])
+    for name in terms_of(config):
+        scaled = name in config.scaled_terms
+        biased = biased + (tensors[name] * config.score_scale if scaled else tensors[name])
     capped = tanh(biased / config.softcap) * config.softcap if config.softcap else biased
     additive = config.mask is not None and config.mask.type == "additive"
     scores = capped + tensors["mask"] if additive else capped

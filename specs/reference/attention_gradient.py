@@ -47,6 +47,7 @@ from specs.arithmetic.matrix_product import matmul
 from specs.case.attention import AttentionConfig
 from specs.case.equation import Shape
 from specs.case.layout import to_heads, to_layout
+from specs.case.operands import terms_of
 from specs.reference.attention import Attention, Real, rotary_pairs, score_products, softmax, weighted_sum
 
 Operands = Mapping[str, Real]
@@ -173,8 +174,9 @@ def operand_gradients(
         gradients["relative_keys"] = d.keys.sum(axis=0).transpose((1, 2, 0, 3))
     if "relative_values" in tensors:
         gradients["relative_values"] = d.values.sum(axis=0).transpose((1, 2, 0, 3))
-    if config.bias is not None:
-        gradients["bias"] = d.biased.sum(axis=0) * (config.score_scale if config.bias_at == "products" else 1.0)
+    for name in terms_of(config):
+        scale = config.score_scale if name in config.scaled_terms else 1.0
+        gradients[name] = sum_to_shape(d.biased, tensors[name].shape) * scale
     if config.mask is not None and config.mask.type == "additive":
         gradients["mask"] = sum_to_shape(d.scores, tensors["mask"].shape)
     if config.sink:
