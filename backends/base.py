@@ -28,13 +28,14 @@ from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import Precision, declared_precision
 from specs.case.attention import AttentionConfig
 from specs.case.case import Config
+from specs.case.common import RESULT
 from specs.case.einsum import EinsumConfig
 from specs.inputs.inputs import differentiable
 from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS
 from specs.verdict.place import Place
 
-Computation = Callable[[Operands], Tensor]  # operands by name → result
+Computation = Callable[[Operands], Tensor]  # operands by name → result, or a mapping of outputs by label
 # operands, cotangent → gradients by operand name; None for an operand that is not connected to the result
 Pullback = Callable[[Operands, Tensor], Mapping[str, Tensor | None]]
 AnyComputation = Callable[..., Any]  # a computation or a pullback
@@ -274,13 +275,19 @@ class Backend(ABC):
 
     def run(self, check: Check, operands: Mapping[str, Array]) -> Array:
         """The result of a check's case on these operands, as an array.  Exceptions of the framework are passed on."""
+        return self.outputs(check, operands)[RESULT]
+
+    def outputs(self, check: Check, operands: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs of a check's case on these operands, by label; exceptions of the framework are passed on."""
         tensors = {name: self.from_numpy(array, check.device) for name, array in operands.items()}
         key = (check.case, check.implementation, check.mode)
         if key not in self._last_computation:
             computation = self.computation(check.case.config, check.implementation)
             self._last_computation = {key: self.compile(computation, check)}
         with self.on(check.device):
-            return self.to_numpy(self._last_computation[key](tensors))
+            computed = self._last_computation[key](tensors)
+            outputs = computed if isinstance(computed, Mapping) else {RESULT: computed}
+            return {label: self.to_numpy(tensor) for label, tensor in outputs.items()}
 
     def pullback(self, computation: Computation, variables: Sequence[str], check: Check) -> Pullback:
         """The vector-Jacobian product of `computation` with respect to `variables`, as the check's mode executes it."""

@@ -11,6 +11,7 @@ from backends.base import Backend
 from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import BFLOAT16, DTYPES, Array, Bools, Direction, Float64, Format, round_to, spacing
 from specs.bound.bound import reference
+from specs.case.common import RESULT
 from specs.inputs import inputs
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
@@ -45,13 +46,13 @@ class Expected:
         return np.array_equal(self.lowest, self.right) and np.array_equal(self.right, self.highest)
 
 
-def expected_result(check: Check, backend: Backend, gradient_of: str | None) -> Expected:
-    """What the suite (`specs.verdict.comparison`) accepts as the result, or as the gradient of an operand."""
+def expected_result(check: Check, backend: Backend, gradient_of: str | None, label: str = RESULT) -> Expected:
+    """What the suite (`specs.verdict.comparison`) accepts as an output, or as the gradient of an operand."""
     precision = None
     if DTYPES[check.dtype].inexact:  # the dtype of the result; operands may have others
         precision = backend.precision(check)
     operands = inputs.operands(check.case, check.dtype)
-    right = reference(check.case, check.dtype, operands, precision, None, gradient_of)
+    right = reference(check.case, check.dtype, operands, precision, None, gradient_of, label)
     if right.error is None or right.precision is None:
         value = np.asarray(right.value)
         return Expected(right.dtype.name, value, value, value)

@@ -19,8 +19,9 @@ from backends.standalone.calls import Trace, trace_check
 from backends.standalone.comparison import comparison_lines
 from backends.standalone.expectation import expected_result
 from backends.standalone.expressions import TracingError
+from specs.case.common import RESULT
 from specs.verdict.check import Check
-from specs.verdict.direction import DIRECTIONS, RESULT
+from specs.verdict.direction import DIRECTIONS
 
 
 class ScriptError(Exception):
@@ -98,5 +99,10 @@ def _body(check: Check, backend: Backend, trace: Trace, dialect: Dialect) -> Ite
     outputs = [output for output in DIRECTIONS[check.direction].outputs(check) if output.recipe is None]
     # An operand that is not connected to the result has no gradient: None
     yield "results = {" + ", ".join(f'"{output.label}": {trace.results.get(output.label)}' for output in outputs) + "}"
-    expected = {output.label: expected_result(check, backend, output.gradient_of) for output in outputs}
+    expected = {
+        output.label: expected_result(
+            check, backend, output.gradient_of, RESULT if output.gradient_of else output.label
+        )
+        for output in outputs
+    }
     yield comparison_lines(expected, dialect, missing=len(trace.results) < len(outputs))

@@ -51,6 +51,7 @@ from specs.bound.score import Exponents, bound_exponents
 from specs.bound.stages import Stages
 from specs.bound.uncertainty import Uncertainty
 from specs.case.attention import AttentionConfig
+from specs.case.common import RESULT
 from specs.case.layout import to_layout
 from specs.reference.attention import attention, weighted_sum
 from specs.reference.reference import Reference
@@ -60,17 +61,21 @@ BLOCKS = 64  # of an online softmax, each of which rescales the sums once
 STAGNANT = 50.0  # cap of the exponent error, so that exp does not overflow: a larger one gives no information
 
 
-def reference(
+def references(
     config: AttentionConfig, dtype: DType, operands: Mapping[str, Array], precision: Precision, random: bool
-) -> Reference:
-    """Reference of a case on operands of `dtype`; raises CaseError where the configuration has no meaning.
+) -> dict[str, Reference]:
+    """References of a case's outputs, by label, on operands of `dtype`; raises CaseError for a config without meaning.
 
     `random`: operands hold independent random numbers.
     """
-    exact = attention(config, operands, dtype)
     independent = random and errors_average_out(precision, precision.accumulate, precision.softmax)
+    stages = Stages(config, operands, precision, attention(config, operands, dtype), independent)
+    return {RESULT: _result(stages, dtype)}
+
+
+def _result(stages: Stages, dtype: DType) -> Reference:
+    config, precision, exact, independent = stages.config, stages.precision, stages.exact, stages.random
     with np.errstate(all="ignore"):
-        stages = Stages(config, operands, precision, exact, independent)
         output = _output(stages, U_REFERENCE[uses_double_double(dtype)])
         error = output.e_O.random_data_limit() if independent else output.e_O.error
         error = np.where(np.isfinite(to_float64(exact.output)) | np.isinf(error), error, 0.0)

@@ -56,7 +56,7 @@ def references(
         random = random and are_roundings_independent(config, precision)
         stages = Stages(config, operands, precision, forward, random)
         rounded_steps = Gradients(**{name: to_float64(step) for name, step in vars(steps).items()})
-        errors = Errors(stages, rounded_steps, variable, U_REFERENCE[uses_double_double(dtype)])
+        errors = Errors(stages, U_REFERENCE[uses_double_double(dtype)], rounded_steps, variable)
         bounds = propagate_to_operands(errors, random)
         largest = {name: e.random_data_limit() if random else e.error for name, e in bounds.items()}
     facts = {"terms": config.kv_len, "queries": config.q_len, "form": FORMS[random]}

@@ -48,7 +48,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from specs.arithmetic.double_double import to_float64
-from specs.arithmetic.formats import Float64
+from specs.arithmetic.formats import Bools, Float64
 from specs.bound.attention_gradient_forward import Forward
 from specs.bound.rounding import elementwise_gamma, gamma, relative_variance, sum_variance
 from specs.bound.score import TANH_ULPS, biased_uncertainty
@@ -57,6 +57,7 @@ from specs.case.layout import to_heads
 from specs.reference.attention import score_products, weighted_sum
 from specs.reference.attention_gradient import (
     Gradients,
+    find_differentiable_rows,
     project_back,
     softcap_slope,
     sum_over_queries,
@@ -65,7 +66,22 @@ from specs.reference.attention_gradient import (
 
 @dataclass(frozen=True)
 class Errors(Forward):
-    """The uncertainty of each backward step of one attention."""
+    """The uncertainty of each backward step of one attention.
+
+    d            exact gradients of each step
+    variable     bhqk, the scores that the weights depend on
+    """
+
+    d: Gradients
+    variable: Bools
+
+    @cached_property
+    def differentiable(self) -> Bools:
+        """bhq1: queries that have a derivative, and whose scores and gradients cannot overflow."""
+        p, d = self.precision, self.d
+        limit = min(p.intermediate.max, p.accumulate.max)
+        reach = score_products(np.abs(d.heads), self.values).max(axis=-1, keepdims=True, initial=0.0)
+        return np.asarray(find_differentiable_rows(self.stages.exact) & ~self.scores.unbounded & (reach < limit))
 
     @cached_property
     def e_dO(self) -> Uncertainty:

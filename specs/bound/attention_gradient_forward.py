@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from specs.arithmetic.double_double import to_float64
-from specs.arithmetic.formats import Bools, Float64
+from specs.arithmetic.formats import Float64
 from specs.arithmetic.precision import Precision
 from specs.bound.attention import BLOCKS
 from specs.bound.projection import input_uncertainty
@@ -20,8 +20,7 @@ from specs.bound.score import Exponents, bound_exponents, broadcast_to_queries
 from specs.bound.stages import Stages, zero_nonfinite
 from specs.bound.uncertainty import Uncertainty
 from specs.case.attention import AttentionConfig
-from specs.reference.attention import score_products
-from specs.reference.attention_gradient import Gradients, find_differentiable_rows, sink_weights
+from specs.reference.attention_gradient import find_differentiable_rows, sink_weights
 
 FIRST_ORDER = 2.0**-10  # below this sum P rho, the first-order bound of the weights is used: it has no cancellation
 LARGEST_EXPONENT = 300.0  # cap of an exponent error, so that exp does not overflow: a larger one gives no information
@@ -32,14 +31,10 @@ TINY = 2.0**-1022
 class Forward:
     """The forward computation of one attention whose gradients are bounded; all float64, layouts as in `Attention`.
 
-    d            exact gradients of each step
-    variable     bhqk, the scores that the weights depend on
     u_reference  unit roundoff of the reference itself
     """
 
     stages: Stages
-    d: Gradients
-    variable: Bools
     u_reference: float
 
     @property
@@ -59,14 +54,6 @@ class Forward:
     @cached_property
     def scores(self) -> Exponents:
         return bound_exponents(self.stages)
-
-    @cached_property
-    def differentiable(self) -> Bools:
-        """bhq1: queries that have a derivative, and whose scores and gradients cannot overflow."""
-        p, d = self.precision, self.d
-        limit = min(p.intermediate.max, p.accumulate.max)
-        reach = score_products(np.abs(d.heads), self.values).max(axis=-1, keepdims=True, initial=0.0)
-        return np.asarray(find_differentiable_rows(self.stages.exact) & ~self.scores.unbounded & (reach < limit))
 
     @cached_property
     def weights(self) -> Float64:

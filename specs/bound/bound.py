@@ -18,6 +18,7 @@ from specs.arithmetic.precision import Precision, declared_precision
 from specs.bound import attention, attention_gradient, einsum, einsum_gradient
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
+from specs.case.common import RESULT
 from specs.case.einsum import EinsumConfig
 from specs.case.error import CaseError
 from specs.inputs import inputs
@@ -32,37 +33,42 @@ def reference(
     precision: Precision | None,
     folder: Path | None = None,
     gradient_of: str | None = None,
+    output: str = RESULT,
 ) -> Reference:
-    """The reference of the case's result for these operands, or of the gradient of one of them.
+    """The reference of one of the case's outputs for these operands, or of the gradient of the result by one of them.
 
     `folder` stores expensive references between runs.  Raises CaseError where the case has no meaning, or where its
     literal `expect.value` contradicts the formula.
     """
     dtype = DTYPES[dtype_name]
-    if (cached := cache.find(cache.key(case, dtype, precision, gradient_of), folder)) is not None:
+    if (cached := cache.find(cache.key(case, dtype, precision, gradient_of, output), folder)) is not None:
         return cached
     started = time.perf_counter()
-    references: dict[str | None, Reference]
+    references: dict[tuple[str | None, str], Reference]
     if gradient_of is None:
-        references = {None: _evaluate(case, dtype, operands, precision)}
+        outputs = _evaluate(case, dtype, operands, precision)
+        references = {(None, label): value for label, value in outputs.items()}
         if case.config.expect is not None and case.config.expect.value is not None:
-            _check_literal(case, dtype, references[None])
+            _check_literal(case, dtype, outputs[RESULT])
     else:  # a check needs those of all operands
         assert precision is not None
-        references = dict(_gradients(case, dtype, operands, precision).items())
-    by_key = {cache.key(case, dtype, precision, name): value for name, value in references.items()}
+        references = {(name, RESULT): value for name, value in _gradients(case, dtype, operands, precision).items()}
+    by_key = {cache.key(case, dtype, precision, *names): value for names, value in references.items()}
     cache.store(by_key, time.perf_counter() - started, folder)
-    return references[gradient_of]
+    return references[gradient_of, output]
 
 
-def _evaluate(case: Case, dtype: DType, operands: Mapping[str, Array], precision: Precision | None) -> Reference:
+def _evaluate(
+    case: Case, dtype: DType, operands: Mapping[str, Array], precision: Precision | None
+) -> dict[str, Reference]:
+    """The reference of each output, by its label."""
     random = inputs.has_random_terms(case)
     if isinstance(case.config, EinsumConfig):
-        return einsum.reference(case.config, dtype, list(operands.values()), precision, random)
+        return {RESULT: einsum.reference(case.config, dtype, list(operands.values()), precision, random)}
     assert isinstance(case.config, AttentionConfig)
     if precision is None:
         raise CaseError("dtype", f"attention is not defined for {dtype.name}")
-    return attention.reference(case.config, dtype, operands, precision, random)
+    return attention.references(case.config, dtype, operands, precision, random)
 
 
 def _gradients(case: Case, dtype: DType, operands: Mapping[str, Array], precision: Precision) -> dict[str, Reference]:
@@ -89,7 +95,7 @@ def _check_literal(case: Case, dtype: DType, computed: Reference) -> None:
     if dtype.inexact:
         if dtype != dtype.widest:
             wide = inputs.operands(case, dtype.widest.name)
-            computed = _evaluate(case, dtype.widest, wide, declared_precision(dtype.widest))
+            computed = _evaluate(case, dtype.widest, wide, declared_precision(dtype.widest))[RESULT]
         stated, value = components(stated), to_float64(computed.value)
     else:
         value = np.asarray(computed.value).astype(object)

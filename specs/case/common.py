@@ -36,6 +36,7 @@ RECIPES = {
     "ramp": "scores that make each query select the first or the last key visible to it",
     "equal": "equal scores, with values that are 1 or -1",
 }
+RESULT = "result"  # the label of the output that every computation has
 Memory = Literal["contiguous", "transposed", "strided"]
 Probe = Literal["multiply", "accumulate", "rounding", "subnormals", "repeatable"]
 
@@ -128,6 +129,11 @@ class Common(Model):
     def probe_design(self) -> Probe | None:
         """The probe for which operands are designed; None if they follow `data`."""
         return None if self.probe == "repeatable" else self.probe
+
+    @property
+    def output_labels(self) -> tuple[str, ...]:
+        """Names of all outputs of the computation."""
+        return (RESULT,)
 
     @property
     def expected_error(self) -> ErrorClass | None:

@@ -19,6 +19,7 @@ from specs.arithmetic.double_double import DoubleDouble
 from specs.arithmetic.formats import DType
 from specs.arithmetic.precision import Precision
 from specs.case.case import Case
+from specs.case.common import RESULT
 from specs.reference import disk
 from specs.reference.encoding import decode, encode
 from specs.reference.reference import Reference
@@ -33,10 +34,10 @@ SPECS = Path(__file__).resolve().parents[1]
 _memory: LRUCache[str, Reference] = LRUCache(MEMORY_BYTES, getsizeof=lambda reference: _bytes(reference))
 
 
-def key(case: Case, dtype: DType, precision: Precision | None, gradient_of: str | None) -> str:
-    """The cache key of the reference of a case's result, or of the gradient of one operand."""
-    formats = repr(precision and precision.as_json())
-    parts = (_statement(case), dtype.name, formats, repr(gradient_of), source_digest(SPECS), np.__version__)
+def key(case: Case, dtype: DType, precision: Precision | None, gradient_of: str | None, output: str = RESULT) -> str:
+    """The cache key of the reference of one of a case's outputs, or of the gradient of one operand."""
+    formats, what = repr(precision and precision.as_json()), repr((gradient_of, output))
+    parts = (_statement(case), dtype.name, formats, what, source_digest(SPECS), np.__version__)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

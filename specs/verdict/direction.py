@@ -14,10 +14,10 @@ from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import Precision
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
+from specs.case.common import RESULT
 from specs.inputs import designed, inputs
 from specs.verdict.check import Check
 
-RESULT = "result"
 COTANGENT = "cotangent"
 
 
@@ -27,6 +27,7 @@ class BackendProtocol(Protocol):
     def unsupported(self, check: Check) -> str | None: ...
     def precision(self, check: Check) -> Precision: ...
     def run(self, check: Check, operands: Mapping[str, Array]) -> Array: ...
+    def outputs(self, check: Check, operands: Mapping[str, Array]) -> Mapping[str, Array]: ...
     def gradient(self, check: Check, operands: Mapping[str, Array], cotangent: Array) -> Mapping[str, Array]: ...
 
 
@@ -34,7 +35,7 @@ class BackendProtocol(Protocol):
 class Output:
     """One array that a check must return.
 
-    label        `result`, or the name of the operand whose gradient it is
+    label        `result` or the name of another output, or of the operand whose gradient it is
     case         the case that is computed: the check's own, or the same case with a designed recipe of inputs
     gradient_of  the operand whose gradient it is; None for a result
     recipe       the designed recipe of its inputs; None for the case's own inputs
@@ -50,7 +51,8 @@ class Output:
         """The name of this output in a reason; "" for the case's own result."""
         if self.gradient_of is not None:
             return f"gradient of {self.gradient_of}"
-        return f"on {self.recipe} inputs" if self.recipe else ""
+        label = "" if self.label == RESULT else self.label
+        return f"{label} on {self.recipe} inputs".strip() if self.recipe else label
 
 
 class DesignedError(Exception):
@@ -95,22 +97,28 @@ class Forward(Direction):
         return dict(inputs.operands(case, dtype))
 
     def call(self, backend: BackendProtocol, check: Check, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
-        return {RESULT: backend.run(check, arrays)}
+        if check.case.config.output_labels == (RESULT,):
+            return {RESULT: backend.run(check, arrays)}
+        return backend.outputs(check, arrays)
 
     def outputs(self, check: Check) -> list[Output]:
         recipes = designed.applicable_recipes(check.case, check.dtype)
-        own_result = Output(RESULT, check.case)
-        return [own_result, *(Output(RESULT, designed.with_recipe(check.case, name), recipe=name) for name in recipes)]
+        labels = check.case.config.output_labels
+        own = [Output(label, check.case) for label in labels]
+        designed_cases = {name: designed.with_recipe(check.case, name) for name in recipes}
+        return [*own, *(Output(label, case, recipe=name) for name, case in designed_cases.items() for label in labels)]
 
     def run(self, backend: BackendProtocol, check: Check, outputs: list[Output]) -> dict[Output, Array]:
-        results = {}
-        for output in outputs:
+        results: dict[Output, Array] = {}
+        for case, recipe in dict.fromkeys((output.case, output.recipe) for output in outputs):
             try:
-                results[output] = self.call(backend, check, self.arrays(output.case, check.dtype))[RESULT]
+                returned = self.call(backend, check, self.arrays(case, check.dtype))
             except Exception as error:
-                if output.recipe is None or is_out_of_memory(error):
+                if recipe is None or is_out_of_memory(error):
                     raise
-                raise DesignedError(f"{output.description} {summarize_exception(error)}") from error
+                raise DesignedError(f"on {recipe} inputs {summarize_exception(error)}") from error
+            own = [output for output in outputs if output.case is case]
+            results |= {output: returned[output.label] for output in own if output.label in returned}
         return results
 
 

@@ -14,6 +14,7 @@ from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import Precision, declared_precision
 from specs.bound.bound import reference
 from specs.case.case import Config
+from specs.case.common import RESULT
 from specs.inputs import inputs, memory
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
@@ -108,8 +109,9 @@ class Trial:
         operands = inputs.operands(case, check.dtype)
         if config is not None:
             case = replace(case, config=config)
+        dtype, label = dtype or check.dtype, RESULT if output.gradient_of else output.label
         expected = reference(
-            case, dtype or check.dtype, operands, precision or self.precision, self.work, output.gradient_of
+            case, dtype, operands, precision or self.precision, self.work, output.gradient_of, label
         )
         return replace(expected, facts=expected.facts | {"data": output.recipe}) if output.recipe else expected
 

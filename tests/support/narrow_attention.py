@@ -12,7 +12,7 @@ import numpy as np
 
 from specs.arithmetic.formats import DTYPES, Array, Format, round_to
 from specs.arithmetic.precision import Precision, declared_precision
-from specs.bound.attention import reference
+from specs.bound.attention import references
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.layout import to_heads, to_layout
@@ -294,7 +294,7 @@ def make_case(name: str, seed: int = 0, **changes: Any) -> tuple[AttentionConfig
 def reference_of(case: Case, p: Precision, dtype: str) -> Reference:
     assert isinstance(case.config, AttentionConfig)
     random = inputs.has_random_terms(case)
-    return reference(case.config, DTYPES[dtype], inputs.operands(case, dtype), p, random)
+    return references(case.config, DTYPES[dtype], inputs.operands(case, dtype), p, random)["result"]
 
 
 def error_ratio_of(case: Case, dtype: str, formats: Mapping[str, str | bool], options: Mapping[str, Any]) -> float:
