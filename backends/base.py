@@ -32,7 +32,6 @@ from specs.case.common import RESULT
 from specs.case.einsum import EinsumConfig
 from specs.inputs.inputs import differentiable
 from specs.verdict.check import Check
-from specs.verdict.direction import DIRECTIONS
 from specs.verdict.place import Place
 
 Computation = Callable[[Operands], Tensor]  # operands by name → result, or a mapping of outputs by label
@@ -95,7 +94,7 @@ class Backend(ABC):
     cheap_modes      modes in which a check costs little more than its comparison: standard runs all of them
     costs            of a check by mode and direction, relative to the cheapest; measured (docs/performance.md)
     declarations     precision table: the rows that apply override, in order, what the dtype promises
-    differentiates   whether it can compute gradients; if so, `pullback` is overridden
+    directions       what it can compute (`specs.verdict.direction`); with `grad`, `pullback` is overridden
     variables        for an implementation the environment variables that it needs, with their values
     conjugates       whether its gradient of complex numbers is that for steepest descent, the conjugate of what the
                      project uses, the transpose of the derivative (`specs.reference.einsum_gradient`)
@@ -117,7 +116,7 @@ class Backend(ABC):
     cheap_modes: ClassVar[frozenset[str]] = frozenset({"eager"})
     costs: ClassVar[Mapping[tuple[str, str], float]] = {}
     declarations: ClassVar[tuple[Declaration, ...]] = ()
-    differentiates: ClassVar[bool] = False
+    directions: ClassVar[tuple[str, ...]] = ("forward",)
     conjugates: ClassVar[bool] = False
     variables: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     dialect: ClassVar[Dialect | None] = None
@@ -173,7 +172,7 @@ class Backend(ABC):
             device=device,
             implementations={kind: cls.implementations_on(kind, device) for kind in cls.implementations},
             modes=cls.default_modes,
-            directions=tuple(DIRECTIONS) if cls.differentiates else ("forward",),
+            directions=cls.directions,
             on_request=cls.on_request,
             distinct=cls.is_distinct,
             usual_mode=cls.usual_mode,

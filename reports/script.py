@@ -20,7 +20,6 @@ from specs.case.problems import CaseFileError
 from specs.inputs import designed
 from specs.verdict.aggregate import TOGETHER
 from specs.verdict.check import Check
-from specs.verdict.direction import DIRECTIONS
 from specs.verdict.explain import format_fields
 from specs.verdict.place import Place, iter_checks
 
@@ -111,7 +110,7 @@ def find_check(id: str, root: Path) -> Check:
     except (OSError, CaseFileError) as error:
         raise ScriptError(f"{id}: its cases cannot be read: {error}") from error
     declared = registry.load_class(place_parts[0])
-    place = Place(place_parts[0], place_parts[1], dict(declared.implementations), declared.modes, tuple(DIRECTIONS))
+    place = Place(place_parts[0], place_parts[1], dict(declared.implementations), declared.modes, declared.directions)
     match = next((check for case in cases for check in iter_checks(case, [place]) if check.name == name), None)
     if match is None:
         elsewhere = "-keras" in name and place_parts[0] != host()

@@ -24,7 +24,7 @@ from specs.verdict.check import Check
 class Backward(Numpy):
     """Backpropagation by hand; tensors are bhsd, with a key and a value head for each query head."""
 
-    differentiates = True
+    directions = ("forward", "grad")
 
     def gradient(self, check: Check, operands: Mapping[str, Array], cotangent: Array) -> dict[str, Array]:
         c, group = check.case.config, 1

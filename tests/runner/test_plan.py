@@ -29,7 +29,7 @@ def test_selection(project: Project, arguments: list[str], expected: list[str]) 
 
 
 VARYING = """
-    differentiates = True
+    directions = ("forward", "grad")
 
     def pullback(self, computation, variables, mode):
         # An einsum is linear in each operand: the gradient is what each unit vector contributes
