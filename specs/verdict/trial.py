@@ -110,9 +110,7 @@ class Trial:
         if config is not None:
             case = replace(case, config=config)
         dtype, label = dtype or check.dtype, RESULT if output.gradient_of else output.label
-        expected = reference(
-            case, dtype, operands, precision or self.precision, self.work, output.gradient_of, label
-        )
+        expected = reference(case, dtype, operands, precision or self.precision, self.work, output.gradient_of, label)
         return replace(expected, facts=expected.facts | {"data": output.recipe}) if output.recipe else expected
 
     def compare_outputs(self, returned: Returned) -> TrialComparison:
