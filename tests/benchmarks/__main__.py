@@ -1,78 +1,85 @@
-"""What judging costs: the time of checks with everything the suite does, over that of the framework calls alone.
+"""What a session costs: tables in Markdown, measured on this machine.
 
-    python -m tests.benchmarks [--backend NAME ...] [--rounds N] [FILE or folder ...]
+    python -m tests.benchmarks [--part PART ...] [--backend NAME ...] [--tier NAME] [--shard I/N] [FILE or folder ...]
+    python -m tests.benchmarks --part where RUN
 
-Both loops run the same checks, in the same order, in one process, in turns; a row is the median over the rounds.  The
-first pass, with imports, references and first compilations, is not counted.  A ratio of 1 would be no overhead at all.
+The sessions run as processes of their own, in a temporary folder with caches of its own.  Parts share sessions.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from contextlib import suppress
-from dataclasses import replace
+import os
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from backends.base import Backend
 from backends.discovery import registry
-from specs.case.loading import discover, load
-from specs.inputs import inputs
-from specs.verdict.check import Check
-from specs.verdict.place import iter_checks
-from specs.verdict.verdict import judge
-from tests.support import ROOT
+from runner.tiers import DEFAULT, TIERS
+from tests.benchmarks.growth import print_growth
+from tests.benchmarks.memory import print_memory
+from tests.benchmarks.peers import print_peers
+from tests.benchmarks.ratio import print_ratios
+from tests.benchmarks.session import Settings, run_selection
+from tests.benchmarks.start import print_collection, print_start
+from tests.benchmarks.where import print_seconds
 
-TYPICAL = ["cases/einsum/products.yaml", "cases/attention/lengths.yaml"]
+SIZES = (1_000, 10_000, 50_000)
 
-
-def runnable(backend: Backend, files: list[Path]) -> list[Check]:
-    """The checks of the backend's default modes that compute something, on its first device."""
-    device = backend.devices()[0]
-    place = replace(backend.place(device), directions=("forward",))
-    found = [check for file in files for case in load(file, ROOT) for check in iter_checks(case, [place])]
-    return [check for check in found if check.case.config.expected_error is None and not backend.unsupported(check)]
-
-
-def bare(backend: Backend, chosen: list[Check]) -> float:
-    """Seconds for the framework calls alone."""
-    started = time.perf_counter()
-    for check in chosen:
-        operands = inputs.operands(check.case, check.dtype)
-        with suppress(Exception):  # a refusal, such as a recorded deviation, takes its time too
-            backend.run(check, operands)
-    return time.perf_counter() - started
-
-
-def judged(backend: Backend, chosen: list[Check]) -> float:
-    """Seconds for whole verdicts."""
-    deviations = registry.deviations(backend.name)
-    started = time.perf_counter()
-    for check in chosen:
-        judge(check, backend, check.name, str(check.case.file), deviations)
-    return time.perf_counter() - started
+PARTS: Mapping[str, Callable[[Settings], None]] = {
+    "ratio": print_ratios,
+    "collection": print_collection,
+    "memory": print_memory,
+    "start": print_start,
+    "growth": print_growth,
+    "peers": print_peers,
+    "where": lambda settings: print_seconds(run_selection(settings, settings.backends, settings.processes).run.folder),
+}
+HELP = """\
+ratio       wall and CPU time of a session over those of a loop that makes the same framework calls
+collection  seconds for 10,000 checks in each worker
+memory      peak, and growth for each check, of one process
+start       time to the first result, cold and with a warm inventory
+growth      cost of sessions of --sizes checks
+peers       tests for each CPU second, next to other suites
+where       seconds by backend, kind, mode and direction, of the run in the folder given, or of a new one
+"""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("paths", nargs="*", type=Path, help=f"case files (default: {' '.join(TYPICAL)})")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", nargs="*", help="case files or folders (default: all); for `where` also a run")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this part (default: all); repeatable")
     parser.add_argument("--backend", action="append", choices=registry.names(), help="only this one; repeatable")
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default: 5)")
+    parser.add_argument("--tier", choices=TIERS, default=DEFAULT, help=f"of the sessions (default: {DEFAULT})")
+    parser.add_argument("--shard", metavar="I/N", help="only this share of the checks")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="workers (default: one per core)")
+    parser.add_argument("--warm", action="store_true", help="ratio, memory, peers: with the caches of a session before")
+    parser.add_argument("--rounds", type=int, default=1, help="ratio: sessions of which the median is printed")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="growth: numbers of checks")
     options = parser.parse_args()
-    files = discover(options.paths or [ROOT / path for path in TYPICAL], ROOT)
-    print(f"{'backend':<12} {'checks':>6} {'bare ms':>8} {'judged ms':>9} {'ratio':>6}   (per check)")
-    for name in options.backend or registry.names():
-        backend = registry.get(name)
-        chosen = runnable(backend, files)
-        if not chosen:
-            print(f"{name:<12} {'none':>6}")
-            continue
-        judged(backend, chosen)
-        pairs = [(bare(backend, chosen), judged(backend, chosen)) for _ in range(options.rounds)]
-        alone, whole = (statistics.median(times) for times in zip(*pairs, strict=True))
-        each = 1000 / len(chosen)
-        print(f"{name:<12} {len(chosen):>6} {alone * each:>8.2f} {whole * each:>9.2f} {whole / alone:>6.2f}")
+    parts = options.part or list(PARTS)
+    if parts == ["where"] and len(options.paths) == 1 and (Path(options.paths[0]) / "records.jsonl").exists():
+        print_seconds(Path(options.paths[0]))
+        return
+    with tempfile.TemporaryDirectory() as work:
+        settings = Settings(
+            paths=tuple(options.paths),
+            tier=options.tier,
+            shard=options.shard,
+            backends=tuple(options.backend or registry.names()),
+            processes=options.processes,
+            warm=options.warm,
+            rounds=options.rounds,
+            sizes=tuple(options.sizes),
+            work=Path(work),
+        )
+        for part in parts:
+            PARTS[part](settings)
 
 
 if __name__ == "__main__":
