@@ -184,6 +184,9 @@ class Jax(KerasHost):
             self.jax.config.update("jax_compilation_cache_dir", str(subfolder))
             self.jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
             self.jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+            if hasattr(self.jax.config, "jax_persistent_cache_enable_xla_caches"):
+                # XLA's own caches are for GPUs, and their path would be part of every key: none of a moved folder fits
+                self.jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
     def from_numpy(self, array: Array, device: str) -> Tensor:
         copy = np.array(array)  # because on the CPU device_put often shares the memory of an array
