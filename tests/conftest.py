@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.support.project import fakes, project  # noqa: F401  fixtures
+from tests.support.project import fakes, prepared, project  # noqa: F401  fixtures
 
 # `pytest` without a path loads this file too, also where only the packages for the cases are installed
 if find_spec("hypothesis"):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from specs.case.loading import load
 from tests.support import ROOT
+from tests.support.prepared import Prepared
 
 # NumPy, but wrong, refusing, aborting or hanging for some equations; its attention is correct
 ADAPTER = """
@@ -53,8 +55,8 @@ REFUSALS = """\
 class Project:
     """A project with the suite's own conftest.py."""
 
-    def __init__(self, pytester: pytest.Pytester) -> None:
-        self.pytester, self.path = pytester, pytester.path
+    def __init__(self, path: Path, prepared: Prepared) -> None:
+        self.path, self.prepared = path, prepared
         for name in ("conftest.py", "pyproject.toml"):
             shutil.copy(ROOT / name, self.path)
         (self.path / "cases").mkdir()
@@ -67,7 +69,7 @@ class Project:
         deviations = numpy_deviations + (REFUSALS if "refusing" in body else "")
         (self.path / "deviations" / "planted.yaml").write_text(deviations)
         options = ["--adapter=planted.py", "--backend=planted", "--implementation=einsum"]
-        return self.pytester.runpytest_subprocess(*options, *arguments)
+        return self.prepared.pytest(self.path, *options, *arguments)
 
     def findings(self) -> dict[str, str]:
         folder = self.path / ".conformance" / "fuzz"
@@ -75,10 +77,11 @@ class Project:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, pytester.path))))
+def project(tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, tmp_path))))
     monkeypatch.setenv("COLUMNS", "150")
-    return Project(pytester)
+    return Project(tmp_path, prepared)
 
 
 FLOATS = ("--fuzz=30", "--dtype=float32", "--dtype=float64")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from reports.__main__ import main
 from reports.read import read
 from tests.support import ROOT
+from tests.support.prepared import Prepared
 
 PRODUCTS = """\
 kind: einsum
@@ -40,8 +42,8 @@ IMPRECISE = "result + 8000 * np.finfo(result.dtype).eps"  # 9,629 of these are t
 class Project:
     """A project with one case file, in which sessions run as a user runs them."""
 
-    def __init__(self, pytester: pytest.Pytester) -> None:
-        self.pytester, self.path = pytester, pytester.path
+    def __init__(self, path: Path, prepared: Prepared) -> None:
+        self.path, self.prepared = path, prepared
         for name in ("conftest.py", "pyproject.toml"):
             shutil.copy(ROOT / name, self.path)
         (self.path / "cases").mkdir()
@@ -53,17 +55,18 @@ class Project:
         if result:
             (self.path / "changing.py").write_text(ADAPTER.format(result=result))
             options = ["--adapter=changing.py", "--backend=changing"]
-        return self.pytester.runpytest_subprocess("-p", "no:hypothesispytest", *options, *arguments)
+        return self.prepared.pytest(self.path, "-p", "no:hypothesispytest", *options, *arguments)
 
     def ids(self, folder: str) -> list[str]:
         return [record["id"] for record in read(self.path / folder).records()]
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(pytester.path)]))
+def project(tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(tmp_path)]))
     monkeypatch.setenv("COLUMNS", "120")
-    return Project(pytester)
+    return Project(tmp_path, prepared)
 
 
 def test_shards_are_disjoint_and_their_union_is_the_whole(project: Project) -> None:

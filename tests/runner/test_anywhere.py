@@ -3,7 +3,7 @@
 import os
 import shlex
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,10 @@ import conftest
 from reports.read import read
 from runner.__main__ import PLUGINS
 from tests.support import ROOT
+from tests.support.prepared import PLAIN, Prepared
 from tests.support.project import BROKEN, PRODUCTS
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -26,22 +29,26 @@ def folder(tmp_path: Path, fakes: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, fakes: Path, *arguments: str, module: str = "runner") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", module, *arguments]
-    variables = os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, fakes))),
-        "IMPORTED": str(folder / "imported"),
-        "COLUMNS": "120",
-    }
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+@pytest.fixture
+def run(fakes: Path, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Calls `python -m runner`, or another module, in a folder."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, fakes))))
+    monkeypatch.setenv("IMPORTED", str(tmp_path / "imported"))
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run_in(folder: Path, *arguments: str, module: str = "runner") -> subprocess.CompletedProcess[str]:
+        plain = [PLAIN] if module == "runner" else []
+        return prepared.run(module, folder, *plain, *arguments)
+
+    return run_in
 
 
 MINE = ("--adapter=mine.py", "--backend=right", "--mode=eager", "-q")
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
-def test_a_folder_is_run_where_it_stands(folder: Path, fakes: Path, workers: tuple[str, ...]) -> None:
-    ended = run(folder, fakes, "ours", *MINE, *workers)
+def test_a_folder_is_run_where_it_stands(folder: Path, run: Run, workers: tuple[str, ...]) -> None:
+    ended = run(folder, "ours", *MINE, *workers)
     assert ended.returncode == pytest.ExitCode.OK, ended.stdout + ended.stderr
     assert "4 passed" in ended.stdout
     assert "warning" not in ended.stdout
@@ -50,47 +57,47 @@ def test_a_folder_is_run_where_it_stands(folder: Path, fakes: Path, workers: tup
     assert {record["case"] for record in records} >= {"ours/products::product", "ours/products::transpose"}
 
 
-def test_a_check_is_run_again_with_the_command_of_its_record(folder: Path, fakes: Path) -> None:
-    run(folder, fakes, "ours/products.yaml::product", *MINE)
+def test_a_check_is_run_again_with_the_command_of_its_record(folder: Path, run: Run) -> None:
+    run(folder, "ours/products.yaml::product", *MINE)
     (record,) = read(folder / ".conformance").records()
     program, _, rest = record["again"].partition(" 'ours/")
     assert program == "python -m runner"
     assert rest == "products.yaml::product[right-cpu-einsum-eager-float64]' --adapter=mine.py"
 
 
-def test_files_elsewhere_keep_their_paths(folder: Path, fakes: Path) -> None:
+def test_files_elsewhere_keep_their_paths(folder: Path, run: Run) -> None:
     (folder / "theirs").mkdir()
     (folder / "theirs" / "products.yaml").write_text(PRODUCTS)
     (folder / "here").mkdir()
     files = [str(folder / name / "products.yaml") for name in ("ours", "theirs")]
     adapter = ("--adapter=../mine.py", *MINE[1:])
-    ended = run(folder / "here", fakes, *(f"{file}::product" for file in files), *adapter)
+    ended = run(folder / "here", *(f"{file}::product" for file in files), *adapter)
     assert "2 passed" in ended.stdout, ended.stdout + ended.stderr
     records = list(read(folder / "here" / ".conformance").records())
     assert {record["file"] for record in records} == {"ours/products.yaml", "theirs/products.yaml"}
     again = shlex.split(records[0]["again"])
     assert again[:4] == ["python", "-m", "runner", f"../{records[0]['id']}"]
-    assert "1 passed" in run(folder / "here", fakes, *again[3:], "--backend=right", "-q").stdout
+    assert "1 passed" in run(folder / "here", *again[3:], "--backend=right", "-q").stdout
 
 
-def test_a_program_is_of_the_case_in_the_present_folder(folder: Path, fakes: Path) -> None:
+def test_a_program_is_of_the_case_in_the_present_folder(folder: Path, run: Run) -> None:
     (folder / "cases" / "einsum").mkdir(parents=True)
     own = PRODUCTS.replace("ij,jk->ik", "ij,kj->ik").replace("[[2, 3], [3, 4]]", "[[2, 3], [4, 3]]")
     (folder / "cases" / "einsum" / "products.yaml").write_text(own)
     id = "cases/einsum/products.yaml::product[numpy-cpu-einsum-eager-float64]"
-    assert "ij,kj->ik" in run(folder, fakes, "script", id, module="reports").stdout
+    assert "ij,kj->ik" in run(folder, "script", id, module="reports").stdout
 
 
-def test_a_file_that_cannot_be_used_is_told_with_its_place(folder: Path, fakes: Path) -> None:
-    ended = run(folder, fakes, "elsewhere.yaml", *MINE)
+def test_a_file_that_cannot_be_used_is_told_with_its_place(folder: Path, run: Run) -> None:
+    ended = run(folder, "elsewhere.yaml", *MINE)
     assert ended.returncode == pytest.ExitCode.TESTS_FAILED
     assert "elsewhere.yaml:3:13: " in ended.stdout
 
 
-def test_below_the_project_it_is_the_projects_own_session(fakes: Path, tmp_path: Path) -> None:
+def test_below_the_project_it_is_the_projects_own_session(run: Run) -> None:
     check = "einsum/products.yaml::matrix_product"
     options = ("--backend=numpy", "--dtype=float32", "--collect-only", "-q", "-p", "no:cacheprovider")
-    ended = run(ROOT / "cases", fakes, check, *options)
+    ended = run(ROOT / "cases", check, *options)
     assert "cases/einsum/products.yaml::matrix_product[numpy-cpu-einsum-eager-float32]" in ended.stdout, ended.stderr
 
 

@@ -30,7 +30,7 @@ def test_a_failure_says_what_where_and_how_to_run_it_again(project: Project) -> 
     assert "NotPassed" not in result.stdout.str()
     (command,) = re.findall(r"^ +again +(pytest .*)$", result.stdout.str(), re.MULTILINE)
     quicker = ["--backend=wrong"]  # else the real frameworks would be looked for too
-    again = project.pytester.runpytest_subprocess(*shlex.split(command)[1:], *quicker)
+    again = project.prepared.pytest(project.path, *shlex.split(command)[1:], *quicker)
     again.assert_outcomes(failed=1)
     assert list(project.records()) == ids("product", backend="wrong", mode="jit")
 

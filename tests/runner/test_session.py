@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import xml.etree.ElementTree as ElementTree
 
@@ -81,10 +83,8 @@ def test_a_session_that_stops_early_is_not_complete(project: Project, workers: s
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_killed_session_keeps_its_records(project: Project, workers: str) -> None:
     project.write("cases/more.yaml", PRODUCTS.replace("{i: 1}", ", ".join(f"{{i: {size}}}" for size in range(17, 77))))
-    arguments = project.arguments("slow", "-n", workers)
-    process = project.pytester.popen(
-        [*project.pytester._getpytestargs(), *arguments], start_new_session=True, stdout=None, stderr=None
-    )
+    command = [sys.executable, "-m", "pytest", *project.arguments("slow", "-n", workers)]
+    process = subprocess.Popen(command, start_new_session=True)
     records = project.path / ".conformance" / "records.jsonl"
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and not (records.exists() and records.read_text().count("\n") >= 3):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from reports.read import read
 from tests.support import ROOT
+from tests.support.prepared import Prepared
 
 ADAPTER = """
 import itertools, os, signal, time
@@ -123,8 +125,8 @@ FAKES = (*BODIES, *STARTS, "homeless")
 class Project:
     """A project with the suite's own conftest.py, in which sessions run as a user would run them."""
 
-    def __init__(self, pytester: pytest.Pytester, fakes: Path) -> None:
-        self.pytester, self.path, self.fakes = pytester, pytester.path, fakes
+    def __init__(self, path: Path, fakes: Path, prepared: Prepared) -> None:
+        self.path, self.fakes, self.prepared = path, fakes, prepared
         self.imported = self.path / "imported"  # exists as soon as a process has imported the fakes' framework
         for name in ("conftest.py", "pyproject.toml"):
             shutil.copy(ROOT / name, self.path)
@@ -145,7 +147,7 @@ class Project:
         return [*options, *arguments]
 
     def run(self, names: str, *arguments: str) -> pytest.RunResult:
-        return self.pytester.runpytest_subprocess(*self.arguments(names, *arguments))
+        return self.prepared.pytest(self.path, *self.arguments(names, *arguments))
 
     def collected(self, names: str, *arguments: str) -> list[str]:
         result = self.run(names, "--collect-only", "-q", *arguments)
@@ -185,12 +187,24 @@ def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def prepared() -> Iterator[Prepared]:
+    program = Prepared()
+    yield program
+    program.close()
+
+
 @pytest.fixture
-def project(pytester: pytest.Pytester, fakes: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    project = Project(pytester, fakes)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, fakes, pytester.path))))
+def project(fakes: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A new project, in the folder of the one before: what the fakes support is kept by the paths of case files."""
+    folder = fakes.parent / f"{fakes.name}-project" / "project"
+    folder.mkdir(parents=True)
+    project = Project(folder, fakes, prepared)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, fakes, folder))))
     monkeypatch.setenv("IMPORTED", str(project.imported))
     monkeypatch.setenv("COLUMNS", "120")
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):  # of a CI that runs these tests
         monkeypatch.delenv(name, raising=False)
-    return project
+    yield project
+    shutil.rmtree(folder.parent)
