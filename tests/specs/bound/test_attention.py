@@ -11,6 +11,7 @@ def test_correct_attention_stays_within_the_bound_however_it_is_written(name: st
     dtype, formats = PRECISIONS[precision]
     ratios = {}
     for seed in range(2):
+        case = make_case(name, seed)[1]
         for formulation, options in FORMULATIONS.items():
-            ratios[formulation, seed] = error_ratio_of(make_case(name, seed)[1], dtype, formats, options)
+            ratios[formulation, seed] = error_ratio_of(case, dtype, formats, options)
     assert max(ratios.values()) <= 1, ratios

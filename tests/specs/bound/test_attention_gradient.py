@@ -15,7 +15,7 @@ from specs.inputs import inputs
 from specs.reference.reference import Reference
 from tests.support.checks import case_of
 from tests.support.narrow_arithmetic import worst_ratio
-from tests.support.narrow_attention import BASE, CONFIGS, PRECISIONS, make_case
+from tests.support.narrow_attention import BASE, CONFIGS, PRECISIONS, few, make_case
 from tests.support.narrow_attention_gradient import SimulatedAttentionGradient
 
 FORMULATIONS: dict[str, dict[str, Any]] = {
@@ -39,18 +39,21 @@ SIMULATED = {
 }
 
 
+operands_of, cotangent_of = few(inputs.operands), few(inputs.cotangent)
+
+
+@few
 def reference_of(case: Case, p: Precision, dtype: str, random: bool | None = None) -> dict[str, Reference]:
     assert isinstance(case.config, AttentionConfig)
     random = inputs.has_random_terms(case) if random is None else random
-    operands, cotangent = inputs.operands(case, dtype), inputs.cotangent(case, dtype)
-    return references(case.config, DTYPES[dtype], operands, cotangent, p, random)
+    return references(case.config, DTYPES[dtype], operands_of(case, dtype), cotangent_of(case, dtype), p, random)
 
 
 def compute(case: Case, p: Precision, dtype: str, options: Mapping[str, Any]) -> dict[str, Array]:
     assert isinstance(case.config, AttentionConfig)
     with np.errstate(all="ignore"):
         return SimulatedAttentionGradient(p, **options).gradients(
-            case.config, inputs.operands(case, dtype), inputs.cotangent(case, dtype)
+            case.config, operands_of(case, dtype), cotangent_of(case, dtype)
         )
 
 

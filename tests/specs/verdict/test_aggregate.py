@@ -18,7 +18,7 @@ from specs.verdict.aggregate import MIN_INDEPENDENT, aggregate
 from specs.verdict.comparison import compare
 from specs.verdict.diagnosis import diagnose
 from tests.support.narrow_arithmetic import ORDERS, PRECISIONS, Simulated, normal
-from tests.support.narrow_attention import CONFIGS, SimulatedAttention, make_case, reference_of
+from tests.support.narrow_attention import CONFIGS, SimulatedAttention, make_case, operands_of, reference_of
 from tests.support.narrow_attention import PRECISIONS as ATTENTION_PRECISIONS
 from tests.support.narrow_attention_gradient import SimulatedAttentionGradient
 
@@ -88,7 +88,7 @@ def test_correct_attention_is_never_flagged(name: str, precision_name: str) -> N
         precision = declared_precision(DTYPES[dtype], **formats)
         precision = precision.replace(intermediate=precision.accumulate.name) if variant.get("fused") else precision
         with np.errstate(all="ignore"):
-            output = SimulatedAttention(precision, **variant).attend(config, inputs.operands(case, dtype))
+            output = SimulatedAttention(precision, **variant).attend(config, operands_of(case, dtype))
             assert compare(cast(output, DTYPES[dtype]), reference_of(case, precision, dtype)).problem == ""
 
 
