@@ -55,8 +55,7 @@ class Progress:
         now = time.monotonic()
         if now - self.last >= INTERVAL and self.left and self.terminal:
             self.last = now
-            self.terminal.ensure_newline()
-            self.terminal.write_line(self.line(now - self.started))
+            self.terminal.write(f"\n{self.line(now - self.started)}\n")  # in the middle of a line of dots
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:

@@ -17,10 +17,8 @@ class Terminal:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def ensure_newline(self) -> None: ...
-
-    def write_line(self, line: str) -> None:
-        self.lines.append(line)
+    def write(self, text: str) -> None:
+        self.lines.append(text.strip())
 
 
 @pytest.fixture
