@@ -11,6 +11,8 @@ import hashlib
 import itertools
 from collections.abc import Callable, Collection, Iterable, Set
 
+from specs.case.attention import AttentionConfig
+from specs.case.features import features
 from specs.verdict.check import Check
 
 Item = tuple[str, ...]  # one value, or a pair of them, each with the name of its axis
@@ -33,6 +35,15 @@ def pairs(check: Check) -> frozenset[Item]:
         ("direction", check.direction),
     ]
     return frozenset((*first, *second) for first, second in itertools.combinations(axes, 2))
+
+
+def kinds(check: Check) -> frozenset[Item]:
+    """What the suite shows at a place: which values of all four axes meet, and which features an implementation has."""
+    implementation, direction = check.implementation, check.direction
+    config = check.case.config
+    named = features(config) if isinstance(config, AttentionConfig) else frozenset[str]()
+    together = (check.case.kind, implementation, check.mode, check.dtype, direction)
+    return frozenset([together, *(("feature", name, implementation, direction) for name in named)])
 
 
 def cover(candidates: Collection[Check], items: Items, covered: Iterable[Item], cost: Cost) -> list[Check]:

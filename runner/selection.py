@@ -63,8 +63,7 @@ def select(
         if tier == "smoke":
             chosen.update(tiers.smoke(files.values(), place, supported))
         else:
-            for cases in files.values():
-                chosen.update(tiers.standard(cases, place, supported, deviations(place.backend)))
+            chosen.update(tiers.standard(files.values(), place, supported, deviations(place.backend)))
     masks = {
         file: {
             case.name: sum((check in chosen) << index for index, check in enumerate(iter_checks(case, places)))

@@ -5,8 +5,9 @@
               dtype; of the rest a covering design (`runner.covering`); probes, and what a deviation is recorded for
     smoke     of each implementation a handful, to see that it works at all
 
-Which checks of a case are in standard depends on the case, the place and the cases above it in its file, so appending a
-case changes no other's.  What is unsupported covers nothing.
+Which checks of a case are in standard depends on the case, the place and the cases above it: those in its file for the
+pairs of values, and those in all files of the session for what the whole suite must show once (`covering.kinds`).  So
+appending a case to a file changes no other's in that file.  What is unsupported covers nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
-from runner.covering import Item, Items, cover, pairs, values
+from runner.covering import Item, Items, cover, kinds, pairs, values
 from specs.case.case import Case
 from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry, describe, matches
@@ -31,19 +32,22 @@ Supported = Callable[[Check], bool]
 
 
 def standard(
-    cases: Sequence[Case], place: Place, supported: Supported, deviations: Sequence[DeviationEntry]
+    files: Iterable[Sequence[Case]], place: Place, supported: Supported, deviations: Sequence[DeviationEntry]
 ) -> Iterator[Check]:
-    """The checks of one file at one place; `deviations` are those of its backend."""
-    met: set[Item] = set()  # pairs of values in the cases above
-    for case in cases:
-        recorded = is_recorded(case, deviations)
-        candidates = list(iter_checks(case, [place]))
-        able = [check for check in candidates if supported(check)]
-        chosen = [check for check in candidates if always(check, place) or recorded(check)]
-        for items, above in ((values, frozenset()), (pairs, met)):
-            chosen += cover(able, items, above | _all(items, filter(supported, chosen)), place.cost)
-        met |= _all(pairs, filter(supported, chosen))
-        yield from chosen
+    """The checks of some files at one place; `deviations` are those of its backend."""
+    possible: set[Item] = set()  # what some case above can show, in whichever file
+    for cases in files:
+        met: set[Item] = set()  # pairs of values in the cases above, in the same file
+        for case in cases:
+            recorded = is_recorded(case, deviations)
+            candidates = list(iter_checks(case, [place]))
+            able = [check for check in candidates if supported(check)]
+            chosen = [check for check in candidates if always(check, place) or recorded(check)]
+            for items, above in ((values, frozenset()), (pairs, met), (kinds, possible)):
+                chosen += cover(able, items, above | _all(items, filter(supported, chosen)), place.cost)
+            met |= _all(pairs, filter(supported, chosen))
+            possible |= _all(kinds, able)
+            yield from chosen
 
 
 def always(check: Check, place: Place) -> bool:

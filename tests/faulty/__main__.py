@@ -1,7 +1,9 @@
-"""Which checks catch which fault, and how the suite's verdict compares with other policies.
+"""Which faults a tier catches, which checks catch them, and how the suite's verdict compares with other policies.
 
-python -m tests.faulty [--all] [FAULT ...]      each fault with the checks that catch it; exit code 1 if one misses it
-python -m tests.faulty --correct N              false alarms on right backends, with N sets of inputs for each check
+python -m tests.faulty [--tier TIER] [--all] [FAULT ...]  fault × caught, by the checks of a tier (default: standard);
+                                                          exit code 1 if it misses one that full catches
+python -m tests.faulty --named [--all] [FAULT ...]        each fault with the checks that it names; 1 if one misses it
+python -m tests.faulty --correct N                        false alarms on right backends, N sets of inputs each
 """
 
 from __future__ import annotations
@@ -13,10 +15,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from runner.tiers import DEFAULT, TIERS, Tier
 from tests.faulty.detection import OURS, Count, count_refusals_of_correct_backends, count_refusals_of_faults
 from tests.faulty.fault import Fault, run_named_checks
 from tests.faulty.faults import FAULTS
+from tests.faulty.planting import Planting, make_planting
+from tests.faulty.plantings import PLANTINGS
 from tests.faulty.policies import POLICIES
+from tests.faulty.tier_detection import detect
 
 COLUMNS = (OURS, *POLICIES)
 
@@ -24,7 +30,9 @@ COLUMNS = (OURS, *POLICIES)
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faulty", description="Which checks catch which fault.")
     parser.add_argument("faults", nargs="*", metavar="FAULT", help="only these (default: all)")
-    parser.add_argument("--all", action="store_true", help="try every check that NumPy has, not only those named")
+    parser.add_argument("--tier", choices=TIERS, default=DEFAULT, help="whose checks are to catch them (%(default)s)")
+    parser.add_argument("--named", action="store_true", help="the checks that a fault names, and other policies")
+    parser.add_argument("--all", action="store_true", help="count all checks that catch it, instead of finding one")
     parser.add_argument("--correct", type=int, metavar="N", help="count false alarms instead: N inputs for each check")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
     options = parser.parse_args(arguments)
@@ -33,11 +41,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.correct:
         return print_false_alarms(options.correct, options.jobs)
     faults = [fault for fault in FAULTS if not options.faults or fault.name in options.faults]
+    if not options.named:
+        plantings = [make_planting(fault, "numpy * * * *") for fault in faults]
+        plantings += [planting for planting in PLANTINGS if planting.fault in faults]
+        return print_detections(plantings, options.tier, options.all)
     missed = sum(print_named_checks(fault) for fault in faults)
     print()
     counts = count_refusals_of_faults([fault.name for fault in faults], options.all, options.jobs)
     print_table(counts, "refused, of the trials it changes")
     print(f"{len(faults)} faults, {sum(len(fault.caught_by) for fault in faults)} named checks, {missed} missed")
+    return 1 if missed else 0
+
+
+def print_detections(plantings: Sequence[Planting], tier: Tier, all_checks: bool) -> int:
+    """Print for each planted fault whether a tier catches it; return 1 if it misses one that full catches."""
+    caught = missed = 0
+    print(f"{'fault':<40}{'backend, implementation, mode, dtype, direction':<54}{tier:<8}{'checks':>8}  first")
+    for planting in plantings:
+        found = detect(planting, tier, all_checks)
+        verdict = "caught" if found.caught_by else "MISSED" if found.missed else "-"
+        first = found.caught_by[0] if found.caught_by else found.left_out
+        row = f"{planting.fault.name:<40}{planting.describe_place():<54}{verdict:<8}"
+        print(f"{row}{len(found.caught_by):>4}/{found.ran:<3}  {first.name if first else ''}", flush=True)
+        caught += bool(found.caught_by)
+        missed += found.missed
+    undetectable = len(plantings) - caught - missed
+    print(f"{caught} of {len(plantings)} faults caught by {tier}, {missed} only by full, {undetectable} by neither")
     return 1 if missed else 0
 
 

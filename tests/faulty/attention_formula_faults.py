@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from backends.attention.by_hand import ByHand
-from backends.numpy import Numpy, softmax
+from backends.numpy import Numpy
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
@@ -68,10 +68,12 @@ class NoMaximum(Numpy):
         "seeds/seed_004::module[matmul-float32]",
     ],
 )
-class SoftmaxOverQueries(Numpy):
+class SoftmaxOverQueries(ByHand):
     """Seed 003's first attempt: the softmax runs over the queries instead of the keys."""
 
-    primitives = replace(Numpy.primitives, softmax=lambda x, axis: softmax(x, -2 if axis == -1 else -1))
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        over_queries = replace(primitives, softmax=lambda x, axis: primitives.softmax(x, -2 if axis == -1 else -1))
+        super().__init__(over_queries, config)
 
 
 # Scale, softcap, bias -------------------------------------------------------------------------------------------------
@@ -194,7 +196,8 @@ class SoftcapAfterMask(Misread):
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         if (cap := config.softcap) is not None:
-            primitives = replace(primitives, softmax=lambda x, axis: softmax(cap * np.tanh(x / cap), axis))
+            softmax, tanh = primitives.softmax, primitives.tanh
+            primitives = replace(primitives, softmax=lambda x, axis: softmax(cap * tanh(x / cap), axis))
         super().__init__(primitives, config)
 
     @staticmethod

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
-
 from backends.attention.by_hand import ByHand
-from backends.numpy import Numpy
-from backends.parts.primitives import Operands, Tensor
+from backends.parts.primitives import Operands, Primitives, Tensor
+from specs.case.attention import AttentionConfig
 from tests.faulty.fault import fault
 
 
@@ -24,10 +22,12 @@ from tests.faulty.fault import fault
         "attention/causal::grouped[matmul-float32]",
     ],
 )
-class SharedHeadsInterleaved(Numpy):
+class SharedHeadsInterleaved(ByHand):
     """Grouped heads repeated a b a b (np.tile, torch.Tensor.repeat) where a a b b is meant (repeat_interleave)."""
 
-    primitives = replace(Numpy.primitives, repeat=lambda x, times, axis: np.concatenate([x] * times, axis=axis))
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        tile = replace(primitives, repeat=lambda x, times, axis: primitives.concat([x] * times, axis))
+        super().__init__(tile, config)
 
 
 @fault(

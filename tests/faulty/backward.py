@@ -60,8 +60,13 @@ class Backward(Numpy):
 
     # Steps; a fault replaces one of them ----------------------------------------------------------------------------
 
+    @staticmethod
+    def misread(config: AttentionConfig) -> dict[str, Any]:
+        """The fields of which the way back has another idea than the way forward, with their wrong values."""
+        return {}
+
     def allowed(self, c: AttentionConfig, operands: Mapping[str, Array]) -> Array:
-        return allowed_keys(c, operands)
+        return allowed_keys(c.model_copy(update=self.misread(c)), operands)
 
     def weights(self, c: AttentionConfig, scores: Array, allowed: Array) -> Array:
         if c.fully_masked == "mean":

@@ -13,7 +13,7 @@ from backends.parts.contraction import Contraction
 from specs.arithmetic.formats import Array
 from specs.case.einsum import EinsumConfig
 from tests.faulty.fault import fault
-from tests.faulty.wrong import CustomEinsum, Einsum
+from tests.faulty.wrong import CustomEinsum, Einsum, cast, name_dtype
 
 
 @fault(
@@ -31,11 +31,11 @@ class PromotedInTheNarrower(CustomEinsum):
     """Operands of two floating dtypes are converted to the narrower one, and the result to the wider."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        dtypes = {x.dtype for x in operands}
-        if len(dtypes) == 1 or any(dtype.kind != "f" for dtype in dtypes):
+        dtypes = {name_dtype(x) for x in operands}
+        if len(dtypes) == 1 or not dtypes <= {"float16", "float32", "float64"}:
             return einsum(equation, *operands)
-        narrowest = min(dtypes, key=lambda dtype: dtype.itemsize)
-        return einsum(equation, *(x.astype(narrowest) for x in operands)).astype(np.result_type(*dtypes))
+        narrowest, *_, widest = sorted(dtypes)
+        return cast(einsum(equation, *(cast(x, narrowest) for x in operands)), widest)
 
 
 @fault(
@@ -57,9 +57,11 @@ class AskedForAtTheEnd(CustomEinsum):
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
         options = dict(getattr(einsum, "keywords", {}))
-        dtype = options.pop("dtype", None)
+        asked_for = options.pop("dtype", None) or options.pop("preferred_element_type", None)  # NumPy's, JAX's name
+        if asked_for is None:
+            return einsum(equation, *operands)
         options.pop("casting", None)
-        return np.asarray(np.einsum(equation, *operands, **options)).astype(dtype or np.result_type(*operands))
+        return cast(einsum.func(equation, *operands, **options), np.dtype(asked_for).name)  # type: ignore[attr-defined]
 
 
 class CustomEinsumCall(Numpy):

@@ -8,7 +8,7 @@ from backends.numpy import Numpy
 from specs.arithmetic.formats import Array
 from specs.case.equation import ELLIPSIS, Term, bind, parse
 from tests.faulty.fault import fault
-from tests.faulty.wrong import CustomEinsum, Einsum, LongestSum, format_equation, make_explicit
+from tests.faulty.wrong import CustomEinsum, Einsum, LongestSum, cast, format_equation, make_explicit, name_dtype
 
 # Terms ----------------------------------------------------------------------------------------------------------------
 
@@ -135,11 +135,11 @@ class LeftFactorConjugated(CustomEinsum):
 class OutputDtypeWidened(CustomEinsum):
     """The wider type in which sums are held is returned, as np.sum does with small integers."""
 
-    wider = {"float16": np.float32, "float32": np.float64, "int32": np.int64}
+    wider = {"float16": "float32", "float32": "float64", "int32": "int64"}
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
         result = einsum(equation, *operands)
-        return result.astype(self.wider.get(result.dtype.name, result.dtype))
+        return cast(result, self.wider.get(name_dtype(result), name_dtype(result)))
 
 
 @fault(
@@ -157,7 +157,7 @@ class OutputTransposed(CustomEinsum):
     """The product is computed as its transpose, B'A', and the transposition of the result is forgotten."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        result = np.asarray(einsum(equation, *operands))
+        result = einsum(equation, *operands)
         return result.swapaxes(-1, -2) if result.ndim > 1 and len(operands) > 1 else result
 
 
@@ -195,7 +195,8 @@ class ScalarWithAnAxis(CustomEinsum):
     """A full contraction has shape (1,), as a kernel that writes into a buffer leaves it."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        return np.atleast_1d(einsum(equation, *operands))
+        result = einsum(equation, *operands)
+        return result if len(result.shape) else result[None]
 
 
 @fault(

@@ -50,12 +50,16 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """One mistake, the backend that makes it, and the checks that must find it, each with the finding it must make."""
+    """One mistake, the backend that makes it, and the checks that must find it, each with the finding it must make.
+
+    step  the steps of attention that are wrong, where the fault consists of these
+    """
 
     name: str
     mistake: str
     backend: type[Numpy]
     caught_by: Mapping[str, Finding]
+    step: type[ByHand] | None = None
 
 
 FAULTS: list[Fault] = []
@@ -73,7 +77,8 @@ def fault(name: str, **checks_by_finding: Sequence[str]) -> Callable[[FaultyClas
         caught_by = {
             check: Finding[finding.upper()] for finding, checks in checks_by_finding.items() for check in checks
         }
-        FAULTS.append(Fault(name, " ".join((cls.__doc__ or "").split()), backend, caught_by))
+        step = None if issubclass(cls, Numpy) else cls
+        FAULTS.append(Fault(name, " ".join((cls.__doc__ or "").split()), backend, caught_by, step))
         return cls
 
     return record

@@ -10,7 +10,6 @@ import numpy as np
 
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
-from specs.case.visibility import allowed_keys
 from specs.reference.attention import apply_rotary
 from tests.faulty.backward import Backward
 from tests.faulty.fault import fault
@@ -46,7 +45,7 @@ class CotangentIgnored(Backward):
     """The gradient is that of the sum of the output, whatever the cotangent."""
 
     def receive(self, cotangent: Array) -> Array:
-        return np.ones_like(cotangent)
+        return cotangent * 0 + 1
 
 
 @fault(
@@ -126,8 +125,9 @@ class WeightsInBfloat16(Backward):
 class LeaksThroughMask(Backward):
     """Weights are computed anew for the gradient, without the mask."""
 
-    def allowed(self, c: AttentionConfig, operands: Mapping[str, Array]) -> Array:
-        return np.ones_like(allowed_keys(c, operands))
+    @staticmethod
+    def misread(config: AttentionConfig) -> dict[str, Any]:
+        return {"causal": "none", "window": None, "kv_lengths": None, "mask": None}
 
     def grad_scores(self, c: AttentionConfig, weights: Array, d_weights: Array, allowed: Array) -> Array:
         return super().grad_scores(c, weights, d_weights, np.ones_like(allowed))
@@ -143,8 +143,9 @@ class LeaksThroughMask(Backward):
 class AlignedTopLeft(Backward):
     """The backward pass aligns its causal mask at the first query, the forward pass at the last."""
 
-    def allowed(self, c: AttentionConfig, operands: Mapping[str, Array]) -> Array:
-        return allowed_keys(c.model_copy(update={"causal": "top_left"}), operands)
+    @staticmethod
+    def misread(config: AttentionConfig) -> dict[str, Any]:
+        return {"causal": "top_left"} if config.causal == "bottom_right" else {}
 
 
 @fault(
@@ -186,8 +187,8 @@ class MaskedRowMovesNoValue(Backward):
 class ScaleMissingForKeys(Backward):
     """dK is not multiplied by the scale."""
 
-    def grad_keys(self, c: AttentionConfig, d_biased: Array, query: Array) -> Array:
-        return np.asarray(d_biased.swapaxes(-1, -2) @ query)
+    def finish(self, c: AttentionConfig, gradients: dict[str, Any]) -> dict[str, Array]:
+        return gradients | {"key": gradients["key"] / c.score_scale}
 
 
 @fault("scale_at_weights_missing_in_gradient", values=["attention/scale::after_softmax[einsum-float32-grad]"])

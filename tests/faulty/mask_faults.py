@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from backends.attention.by_hand import ByHand
-from backends.numpy import Numpy, softmax
-from backends.parts.primitives import Operands, Tensor
+from backends.numpy import Numpy
+from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from specs.case.visibility import Pairs
@@ -59,6 +59,7 @@ class AdditiveMaskMultiplied(ByHand):
         if factor is None:
             return super().attend(query, key, value, operands)
         unmasked = self.config.model_copy(update={"mask": None})
+        softmax = self.ops.softmax
         multiplied = replace(self.ops, softmax=lambda x, axis: softmax(x * self.align_to_scores(factor), axis))
         return type(self)(multiplied, unmasked).attend(query, key, value, operands)
 
@@ -72,10 +73,11 @@ class AdditiveMaskMultiplied(ByHand):
         "attention/masks::lengths[matmul-float16]",
     ],
 )
-class HiddenScoresAreZero(Numpy):
+class HiddenScoresAreZero(ByHand):
     """A mask of ones and zeros is multiplied with the scores: a masked key keeps exp(0), which may be the largest."""
 
-    primitives = replace(Numpy.primitives, where=lambda condition, x, y: np.where(condition, x, x.dtype.type(0)))
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        super().__init__(replace(primitives, where=lambda condition, x, y: primitives.where(condition, x, 0.0)), config)
 
 
 @fault(
@@ -100,7 +102,7 @@ class MaskedAfterSoftmax(ByHand):
         self, weights: Tensor, value: Tensor, relative: Tensor | None, value_mask: Tensor | None
     ) -> Tensor:
         if self.visible_keys is not None:
-            weights = self.ops.where(self.align_to_scores(self.visible_keys), weights, weights.dtype.type(0))
+            weights = self.ops.where(self.align_to_scores(self.visible_keys), weights, 0.0)
         return super().weighted_sum(weights, value, relative, value_mask)
 
 

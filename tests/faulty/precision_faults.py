@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from ml_dtypes import bfloat16
 
-from backends.numpy import Numpy, softmax
+from backends.attention.by_hand import ByHand
+from backends.numpy import Numpy
+from backends.parts.primitives import Primitives, Tensor
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from tests.faulty.fault import fault
-from tests.faulty.wrong import CustomEinsum, Einsum, LongestSum, Misread
+from tests.faulty.wrong import CustomEinsum, Einsum, LongestSum, Misread, cast, name_dtype
 
 # Operands -------------------------------------------------------------------------------------------------------------
 
@@ -24,7 +26,7 @@ class NarrowFloat32(CustomEinsum):
     narrow: Callable[[Array], Array]
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        return einsum(equation, *(type(self).narrow(x) if x.dtype == np.float32 else x for x in operands))
+        return einsum(equation, *(type(self).narrow(x) if name_dtype(x) == "float32" else x for x in operands))
 
 
 @fault(
@@ -44,7 +46,7 @@ class NarrowFloat32(CustomEinsum):
 class Bfloat16BehindFloat32(NarrowFloat32):
     """Products in bfloat16 behind a float32 interface: TPUs by default, and fast-math settings of CPUs and GPUs."""
 
-    narrow = staticmethod(lambda x: x.astype(bfloat16).astype(np.float32))
+    narrow = staticmethod(lambda x: cast(cast(x, "bfloat16"), "float32"))
 
 
 @fault(
@@ -80,8 +82,9 @@ class Float64ThroughFloat32(CustomEinsum):
     """float64 computed in float32 and cast back: JAX without x64, or an unintended cast."""
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        narrow_operands = (x.astype(np.float32) if x.dtype == np.float64 else x for x in operands)
-        return einsum(equation, *narrow_operands).astype(np.result_type(*operands))
+        if any(name_dtype(x) != "float64" for x in operands):
+            return einsum(equation, *operands)
+        return cast(einsum(equation, *(cast(x, "float32") for x in operands)), "float64")
 
 
 @fault(
@@ -165,13 +168,13 @@ class Float16SumsBehindFloat16(Float16Sums):
 class IntegersThroughFloat32(CustomEinsum):
     """Integers multiplied as float32, because the fast matrix product has no integers: odd results from 2**24 on."""
 
-    through: type[np.floating] = np.float32
+    through = "float32"
 
     def contract(self, einsum: Einsum, equation: str, *operands: Array) -> Array:
-        dtype = np.result_type(*operands)
-        if dtype.kind not in "iu":
+        dtype = name_dtype(operands[0])
+        if "int" not in dtype:
             return einsum(equation, *operands)
-        return einsum(equation, *(x.astype(self.through) for x in operands)).astype(dtype)
+        return cast(einsum(equation, *(cast(x, self.through) for x in operands)), dtype)
 
 
 @fault(
@@ -184,7 +187,7 @@ class IntegersThroughFloat32(CustomEinsum):
 class IntegersThroughFloat64(IntegersThroughFloat32):
     """The same with float64, which hides it until results pass 2**53."""
 
-    through = np.float64
+    through = "float64"
 
 
 @fault(
@@ -216,10 +219,14 @@ class SubnormalsFlushed(CustomEinsum):
         "seeds/seed_003::values_only[einsum-float32]",
     ],
 )
-class WeightsInBfloat16(Numpy):
+class WeightsInBfloat16(ByHand):
     """Weights are rounded to bfloat16 before they multiply the values: fused kernels written for 16 bits."""
 
-    primitives = replace(Numpy.primitives, softmax=lambda x, axis: softmax(x, axis).astype(bfloat16).astype(x.dtype))
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        def softmax(x: Tensor, axis: int) -> Tensor:
+            return cast(cast(primitives.softmax(x, axis), "bfloat16"), name_dtype(x))
+
+        super().__init__(replace(primitives, softmax=softmax), config)
 
 
 @fault(

@@ -47,7 +47,7 @@ class ScoresSquared(ByHand):
     """The products are squared, as kernels of linear attention do it."""
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
-        super().__init__(replace(primitives, softmax=lambda x, axis: softmax(x * np.abs(x), axis)), config)
+        super().__init__(replace(primitives, softmax=lambda x, axis: primitives.softmax(x * abs(x), axis)), config)
 
 
 @fault(
@@ -63,7 +63,7 @@ class SoftcapNotMultipliedBack(ByHand):
 
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         cap = config.softcap or 1.0
-        super().__init__(replace(primitives, tanh=lambda x: np.tanh(x) / x.dtype.type(cap)), config)
+        super().__init__(replace(primitives, tanh=lambda x: primitives.tanh(x) / cap), config)
 
 
 @fault(
@@ -81,7 +81,7 @@ class SoftcapBeforeBias(ByHand):
         c = self.config
         if c.softcap is None or c.bias is None:
             return super().attend(query, key, value, operands)
-        bias = self.align_to_scores(operands["bias"])
+        bias, softmax = self.align_to_scores(operands["bias"]), self.ops.softmax
         ops_with_late_bias = replace(self.ops, softmax=lambda x, axis: softmax(x + bias, axis))
         return type(self)(ops_with_late_bias, c.model_copy(update={"bias": None})).attend(query, key, value, operands)
 

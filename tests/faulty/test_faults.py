@@ -107,7 +107,7 @@ def test_the_command_fails_where_a_check_misses_its_fault(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "FAULTS", [replace(FAULTS[0], backend=Numpy)])
-    assert command.main([]) == 1
+    assert command.main(["--named"]) == 1
     assert "MISSED" in capsys.readouterr().out
 
 

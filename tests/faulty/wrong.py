@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import string
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from backends.base import Computation
 from backends.numpy import EINSUMS, Numpy, dtype_arguments
 from backends.parts.contraction import Contraction
 from backends.parts.primitives import Primitives
-from specs.arithmetic.formats import Array
+from specs.arithmetic.formats import DTYPES, Array
 from specs.case.attention import AttentionConfig
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import ELLIPSIS, Term, bind, parse
@@ -78,6 +79,19 @@ def make_backend(step: type[ByHand]) -> type[Numpy]:
         for name, formulation in Numpy.formulations.items()
     }
     return type(step.__name__, (Numpy,), {"formulations": formulations, "__doc__": step.__doc__})
+
+
+def name_dtype(x: Any) -> str:
+    """The dtype of a tensor of any framework."""
+    return str(getattr(x.dtype, "name", x.dtype)).removeprefix("torch.")
+
+
+def cast(x: Any, dtype: str) -> Any:
+    """A tensor of any framework in another dtype."""
+    if hasattr(x, "astype"):  # NumPy, JAX
+        return x.astype(DTYPES[dtype].numpy)
+    framework = importlib.import_module(type(x).__module__.partition(".")[0])
+    return x.to(getattr(framework, dtype)) if hasattr(x, "to") else framework.cast(x, dtype)
 
 
 def make_explicit(equation: str, operands: tuple[Array, ...]) -> tuple[list[Term], Term, Iterator[str]]:

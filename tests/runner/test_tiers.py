@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.covering import pairs, values
+from runner.covering import kinds, pairs, values
 from runner.tiers import SMOKE_CASES, smoke, standard
 from specs.case.case import Case
 from specs.verdict.check import Check
@@ -35,7 +35,7 @@ def supported(check: Check) -> bool:
 
 
 def select(cases: Sequence[Case], place: Place = PLACE, deviations: Sequence[DeviationEntry] = ()) -> list[Check]:
-    return list(standard(cases, place, supported, deviations))
+    return list(standard([cases], place, supported, deviations))
 
 
 def candidates(cases: Sequence[Case]) -> Iterator[Check]:
@@ -65,6 +65,23 @@ def test_every_case_has_each_implementation_mode_and_direction() -> None:
 def test_every_file_has_each_pair() -> None:
     chosen = filter(supported, select(FILE))
     assert set().union(*map(pairs, chosen)) == set().union(*map(pairs, candidates(FILE)))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_the_suite_has_each_combination_of_all_four_values(dtype: str) -> None:
+    """Also of a dtype that a single case has, in a file in which every pair was met before."""
+    last = attention_case("attention/file::last", name="last", dtypes=[dtype])
+    files = [FILE, [*FILE[:2], last]]
+    chosen = set(standard(files, PLACE, supported, ()))
+    possible = [check for cases in files for check in candidates(cases)]
+    assert set().union(*map(kinds, filter(supported, chosen))) == set().union(*map(kinds, possible))
+
+
+def test_a_feature_is_shown_by_each_implementation_forward_and_backward() -> None:
+    capped = attention_case("attention/file::capped", name="capped", softcap=2.0)
+    chosen = [check for check in standard([FILE, [*FILE, capped]], PLACE, supported, ()) if check.case is capped]
+    shown = {(check.implementation, check.direction) for check in filter(supported, chosen)}
+    assert shown == {(check.implementation, check.direction) for check in candidates([capped])}
 
 
 def test_what_is_unsupported_covers_nothing() -> None:
