@@ -38,12 +38,22 @@ def pairs(check: Check) -> frozenset[Item]:
 
 
 def kinds(check: Check) -> frozenset[Item]:
-    """What the suite shows at a place: which values of all four axes meet, and which features an implementation has."""
-    implementation, direction = check.implementation, check.direction
+    """What the suite shows at a place: which values of all four axes meet, and what features an implementation has."""
+    together = (check.case.kind, check.implementation, check.mode, check.dtype, check.direction)
+    return frozenset(
+        [together, *(("feature", name, check.implementation, check.direction) for name in _features(check))]
+    )
+
+
+def features_in_modes(check: Check) -> frozenset[Item]:
+    """What the suite shows of checks that are not dear: what features an implementation has in which mode."""
+    axes = (check.implementation, check.mode, check.direction)
+    return frozenset(("feature", name, *axes) for name in _features(check))
+
+
+def _features(check: Check) -> frozenset[str]:
     config = check.case.config
-    named = features(config) if isinstance(config, AttentionConfig) else frozenset[str]()
-    together = (check.case.kind, implementation, check.mode, check.dtype, direction)
-    return frozenset([together, *(("feature", name, implementation, direction) for name in named)])
+    return features(config) if isinstance(config, AttentionConfig) else frozenset()
 
 
 def cover(candidates: Collection[Check], items: Items, covered: Iterable[Item], cost: Cost) -> list[Check]:

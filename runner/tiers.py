@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
-from runner.covering import Item, Items, cover, kinds, pairs, values
+from runner.covering import Item, Items, cover, features_in_modes, kinds, pairs, values
 from specs.case.case import Case
 from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry, describe, matches
@@ -26,6 +26,7 @@ Tier = Literal["smoke", "standard", "full"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 DEFAULT: Tier = "standard"
 
+DEAR = 6.0  # times the cost of the cheapest check: too much to show every feature in every mode
 SMOKE_CASES = 3  # of each implementation, each from another file
 
 Supported = Callable[[Check], bool]
@@ -43,10 +44,16 @@ def standard(
             candidates = list(iter_checks(case, [place]))
             able = [check for check in candidates if supported(check)]
             chosen = [check for check in candidates if always(check, place) or recorded(check)]
-            for items, above in ((values, frozenset()), (pairs, met), (kinds, possible)):
-                chosen += cover(able, items, above | _all(items, filter(supported, chosen)), place.cost)
+            not_dear = [check for check in able if place.cost(check) < DEAR]
+            for items, of, above in (
+                (values, able, frozenset()),
+                (pairs, able, met),
+                (kinds, able, possible),
+                (features_in_modes, not_dear, possible),
+            ):
+                chosen += cover(of, items, above | _all(items, filter(supported, chosen)), place.cost)
             met |= _all(pairs, filter(supported, chosen))
-            possible |= _all(kinds, able)
+            possible |= _all(kinds, able) | _all(features_in_modes, not_dear)
             yield from chosen
 
 
