@@ -141,13 +141,13 @@ class Jax(KerasHost):
         """Less where programs are shared.
 
         An eager einsum is the program of its jit.  Eager attention compiles each operation for each shape and dtype: in
-        one dtype most cases find these compiled.
+        one dtype most handwritten ones find these compiled.
         """
         if (check.mode, check.direction) != ("eager", "forward"):
             return super().cost(check)
         if check.case.kind == "einsum":
             return 0.2
-        return 0.5 if check.dtype == "float32" else super().cost(check)
+        return 0.5 if check.dtype == "float32" and cls.is_handwritten(check) else super().cost(check)
 
     def devices(self) -> list[str]:
         return sorted(self.devices_by_name)
