@@ -66,10 +66,14 @@ class Trial:
         """The declared precision; None for exact dtypes."""
         return self.backend.precision(self.check) if DTYPES[self.check.dtype].inexact else None
 
-    def run(self) -> tuple[Outcome, float]:
-        """Run the check: the outcome, and the seconds that the backend took; inputs are generated before."""
+    def make_inputs(self) -> None:
+        """Generate the operands of every output, so that running the check finds them."""
         for output in self.outputs:
             inputs.operands(output.case, self.check.dtype)
+
+    def run(self) -> tuple[Outcome, float]:
+        """Run the check: the outcome, and the seconds that the backend took; inputs are generated before."""
+        self.make_inputs()
         outcome: Outcome
         started = time.perf_counter()
         try:
@@ -92,26 +96,20 @@ class Trial:
         dtype: str | None = None,
     ) -> Reference:
         """The reference of an output; by default for the declared precision, the case's config, the check's dtype."""
-        if precision is not None or config is not None or dtype is not None:
-            return self._evaluate(output, precision, config, dtype)
-        if output not in self._references:
-            self._references[output] = self._evaluate(output)
-        return self._references[output]
-
-    def _evaluate(
-        self,
-        output: Output,
-        precision: Precision | None = None,
-        config: Config | None = None,
-        dtype: str | None = None,
-    ) -> Reference:
+        is_default = precision is None and config is None and dtype is None
+        if is_default and output in self._references:
+            return self._references[output]
         check, case = self.check, output.case
         operands = inputs.operands(case, check.dtype)
         if config is not None:
             case = replace(case, config=config)
         dtype, label = dtype or check.dtype, RESULT if output.gradient_of else output.label
         expected = reference(case, dtype, operands, precision or self.precision, self.work, output.gradient_of, label)
-        return replace(expected, facts=expected.facts | {"data": output.recipe}) if output.recipe else expected
+        if output.recipe:
+            expected = replace(expected, facts=expected.facts | {"data": output.recipe})
+        if is_default:
+            self._references[output] = expected
+        return expected
 
     def compare_outputs(self, returned: Returned) -> TrialComparison:
         """Compare every output with its reference."""

@@ -20,7 +20,6 @@ from typing import Any
 from backends.base import Backend
 from backends.discovery import registry
 from specs.case.loading import load
-from specs.inputs import inputs
 from specs.verdict.check import Check
 from specs.verdict.trial import Returned, Trial
 from tests.benchmarks.probe import Memory
@@ -117,8 +116,7 @@ def _work(checks: list[Check], shares: Shares, index: int, compiled: Path, resul
         check = checks[number]
         trial = Trial(check, backend(check.backend), None)
         started = time.process_time()
-        for output in trial.outputs:
-            inputs.operands(output.case, check.dtype)
+        trial.make_inputs()
         seconds += time.process_time() - started
         outcome, _ = trial.run()
         if check.case.config.probe == "repeatable" and isinstance(outcome, Returned):
