@@ -7,7 +7,6 @@ this session is; the longer a check took, the larger its part of the work.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from reports.stream import replace_text
 
 INTERVAL = 60.0  # seconds between two lines
 LONGEST = 100_000  # durations that are kept, the latest
@@ -62,9 +63,7 @@ class Progress:
         if self.file and self.durations:
             kept = dict(list({**self.earlier, **self.durations}.items())[-LONGEST:])
             with suppress(OSError):  # a full disk costs an estimate, not the run
-                unfinished = self.file.with_name(f"{self.file.name}.{os.getpid()}")
-                unfinished.write_text(json.dumps(kept), encoding="utf-8")
-                unfinished.replace(self.file)
+                replace_text(self.file, json.dumps(kept))
 
     def line(self, elapsed: float) -> str:
         """`12345 of 29559 checks after 3 min 20 s, about 5 min left`."""

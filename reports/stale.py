@@ -8,14 +8,12 @@ names a case which no longer exists is useless too.  Both kinds of entry are sta
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from specs.case.loading import discover, load
-from specs.case.problems import CaseFileError
+from specs.case.loading import discover, load_usable
 from specs.verdict.deviation import DeviationEntry, Observation, matches
 
 
@@ -88,11 +86,8 @@ def _could_show(observed: Observation, record: Mapping[str, Any]) -> bool:
 
 def _case_ids(root: Path) -> set[str]:
     """Of all cases of the project, whether any of their checks ran or not."""
-    ids: set[str] = set()
-    for file in discover([root / "cases"], root):
-        with suppress(CaseFileError):  # reported where it was collected
-            ids.update(case.id for case in load(file, root))
-    return ids
+    files = discover([root / "cases"], root)
+    return {case.id for _, cases in load_usable(files, root) for case in cases}
 
 
 def _is_whole(config: pytest.Config) -> bool:

@@ -114,11 +114,15 @@ class Stream:
         return self.files
 
     def _describe(self) -> None:
-        """Replace `run.json` atomically: a concurrent reader gets either the old file or the new one."""
         self.run["verdicts"] = dict(self.verdicts)
-        unfinished = self.folder / f".{RUN}.{os.getpid()}"
-        unfinished.write_text(json.dumps(to_plain(self.run), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(self.folder / RUN)
+        replace_text(self.folder / RUN, json.dumps(to_plain(self.run), ensure_ascii=False, indent=1) + "\n")
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a file in one step: a reader gets what was there before, or all of the new text."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(file)
 
 
 def to_json_line(data: Mapping[str, Any]) -> str:

@@ -96,10 +96,8 @@ def _resolve(config: pytest.Config, arguments: Iterable[str]) -> list[Path]:
 
 def _named_cases(file: Path, config: pytest.Config) -> set[str]:
     """The cases of a file that are named on the command line, alone or in the id of a check: these run in full."""
-    named = (argument.partition("::") for argument in config.args)
-    return {
-        name.partition("[")[0] for path, _, name in named if (config.invocation_params.dir / path).resolve() == file
-    }
+    names = (argument.partition("::")[2] for argument in config.args)
+    return {name.partition("[")[0] for name, path in zip(names, _named(config), strict=True) if path == file}
 
 
 def _holds_cases(file: Path, config: pytest.Config) -> bool:

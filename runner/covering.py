@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Collection, Iterable, Set
+from functools import lru_cache
 
 from specs.case.attention import AttentionConfig
+from specs.case.case import Case
 from specs.case.features import features
 from specs.verdict.check import Check
 
@@ -41,19 +43,19 @@ def kinds(check: Check) -> frozenset[Item]:
     """What the suite shows at a place: which values of all four axes meet, and what features an implementation has."""
     together = (check.case.kind, check.implementation, check.mode, check.dtype, check.direction)
     return frozenset(
-        [together, *(("feature", name, check.implementation, check.direction) for name in _features(check))]
+        [together, *(("feature", name, check.implementation, check.direction) for name in _features(check.case))]
     )
 
 
 def features_in_modes(check: Check) -> frozenset[Item]:
     """What the suite shows of checks that are not dear: what features an implementation has in which mode."""
     axes = (check.implementation, check.mode, check.direction)
-    return frozenset(("feature", name, *axes) for name in _features(check))
+    return frozenset(("feature", name, *axes) for name in _features(check.case))
 
 
-def _features(check: Check) -> frozenset[str]:
-    config = check.case.config
-    return features(config) if isinstance(config, AttentionConfig) else frozenset()
+@lru_cache(maxsize=1)  # the checks of a case are looked at in a row
+def _features(case: Case) -> frozenset[str]:
+    return features(case.config) if isinstance(case.config, AttentionConfig) else frozenset()
 
 
 def cover(candidates: Collection[Check], items: Items, covered: Iterable[Item], cost: Cost) -> list[Check]:

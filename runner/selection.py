@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from runner import tiers
-from runner.tiers import Tier
+from runner.tiers import Supported, Tier
 from specs.case.case import Case
 from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry
 from specs.verdict.place import Place, iter_checks
 
-Supported = Callable[[Check], bool]
 Support = Mapping[str, Mapping[str, Sequence[str]]]  # backend → case file → names of the checks that it lacks
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,7 @@ from runner.options import EARLIER, NARROWING, adapters, refuse_unknown
 from runner.plan import PLAN, cache_folder, narrow, narrowed_places, plan, recorded_deviations
 from runner.program import home
 from runner.selection import Selection, read_support, select, supported_by
-from specs.case.loading import load
-from specs.case.problems import CaseFileError
+from specs.case.loading import load_usable
 
 FINDINGS = pytest.StashKey[dict[str, Finding]]()
 UNMET = pytest.StashKey[dict[str, str]]()  # backends that had to run and cannot, with the reason
@@ -50,7 +48,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         selection = Selection.from_json(stated["selection"])
     elif option.fuzz or asks_for_cases(config):
         names = [name for name in known if not option.backend or name in required]
-        files = selected_files(config)
+        files = [] if fuzzing.runs_only_examples(config) else selected_files(config)
         findings = _examine(config, names, files)
         selection = _select(config, findings, files)
     else:
@@ -92,10 +90,8 @@ def _terminal(config: pytest.Config) -> pytest.TerminalReporter | None:
 
 def _select(config: pytest.Config, findings: Mapping[str, Finding], files: Sequence[Path]) -> Selection:
     """The checks of the session's tier."""
-    option, cases = config.option, {}
-    for file in files:
-        with suppress(CaseFileError):  # reported where it is collected
-            cases[relative(file, config.rootpath)] = load(file, config.rootpath)
+    option, root = config.option, config.rootpath
+    cases = {relative(file, root): cases for file, cases in load_usable(files, root)}
     try:
         tables = [{name: finding.lacking for name, finding in findings.items()}, *map(read_support, option.support)]
     except ValueError as error:

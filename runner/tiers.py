@@ -66,7 +66,12 @@ def always(check: Check, place: Place) -> bool:
 def is_recorded(case: Case, deviations: Iterable[DeviationEntry]) -> Callable[[Check], bool]:
     """Whether a deviation is recorded for a check of the case, for whichever versions: it may have become stale."""
     of_case = [entry.deviation.match for entry in deviations if matches(case.id, entry.deviation.match.case)]
-    return lambda check: any(match.applies(describe(check)) for match in of_case)
+
+    def recorded(check: Check) -> bool:
+        facts = describe(check)
+        return any(match.applies(facts) for match in of_case)
+
+    return recorded
 
 
 def smoke(files: Iterable[Sequence[Case]], place: Place, supported: Supported) -> Iterator[Check]:

@@ -29,8 +29,7 @@ from typing import Any, Literal
 from backends import base
 from backends.base import Backend
 from backends.discovery import registry
-from specs.case.loading import load
-from specs.case.problems import CaseFileError
+from specs.case.loading import load_usable
 from specs.reference.cache import source_digest
 from specs.verdict.place import iter_checks
 
@@ -201,11 +200,13 @@ def examine(name: str, case_files: Sequence[Path] = ()) -> Finding:
 def _unsupported(backend: Backend, devices: Iterable[str], file: Path) -> list[str]:
     """The names of the checks of a file that the backend cannot run; none of a file that cannot be used."""
     places = [replace(backend.place(device), modes=backend.modes, on_request=frozenset()) for device in devices]
-    try:
-        cases = load(file, file.parent)
-    except CaseFileError:
-        return []
-    return [check.name for case in cases for check in iter_checks(case, places) if backend.unsupported(check)]
+    return [
+        check.name
+        for _, cases in load_usable([file], file.parent)
+        for case in cases
+        for check in iter_checks(case, places)
+        if backend.unsupported(check)
+    ]
 
 
 def _broken_finding(name: str, reason: str) -> Finding:

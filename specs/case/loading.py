@@ -94,6 +94,16 @@ def discover(paths: Iterable[Path], root: Path) -> list[Path]:
     return sorted(files)
 
 
+def load_usable(paths: Iterable[Path], root: Path) -> Iterator[tuple[Path, list[Case]]]:
+    """Each file that can be used, with its cases; the problems of the others are reported where they are collected."""
+    for path in paths:
+        try:
+            cases = load(path, root)
+        except CaseFileError:
+            continue
+        yield path, cases
+
+
 def load(path: Path, root: Path, declared: Mapping[str, Collection[str]] | None = None) -> list[Case]:
     """The cases of one file; raises CaseFileError with all problems, including cases that contradict themselves.
 
