@@ -2,7 +2,8 @@
 
     full      every check
     standard  what is cheap as the product; a framework's own operations forward, in the mode people use, in every
-              dtype; of the rest a covering design (`runner.covering`); probes, and what a deviation is recorded for
+              dtype; of the rest a covering design (`runner.covering`); probes, and what a deviation is recorded for,
+              in one mode of those it is recorded for
     smoke     of each implementation a handful, to see that it works at all
 
 Which checks of a case are in standard depends on the case, the place and the cases above it: those in its file for the
@@ -40,12 +41,12 @@ def standard(
     for cases in files:
         met: set[Item] = set()  # pairs of values in the cases above, in the same file
         for case in cases:
-            recorded = is_recorded(case, deviations)
             candidates = list(iter_checks(case, [place]))
             able = [check for check in candidates if supported(check)]
-            chosen = [check for check in candidates if always(check, place) or recorded(check)]
+            chosen = [check for check in candidates if always(check, place)]
             not_dear = [check for check in able if place.cost(check) < DEAR]
             for items, of, above in (
+                (recorded(case, deviations), able, frozenset()),
                 (values, able, frozenset()),
                 (pairs, able, met),
                 (kinds, able, possible),
@@ -63,15 +64,22 @@ def always(check: Check, place: Place) -> bool:
     return own or check.mode in place.cheap_modes or check.case.config.probe is not None
 
 
-def is_recorded(case: Case, deviations: Iterable[DeviationEntry]) -> Callable[[Check], bool]:
-    """Whether a deviation is recorded for a check of the case, for whichever versions: it may have become stale."""
-    of_case = [entry.deviation.match for entry in deviations if matches(case.id, entry.deviation.match.case)]
+def recorded(case: Case, deviations: Iterable[DeviationEntry]) -> Items:
+    """Which deviations are recorded for a check, for whichever versions: each may have become stale.
 
-    def recorded(check: Check) -> bool:
+    What is recorded for several modes is shown in one of them, as is most of what a covering design shows.
+    """
+    of_case = [entry for entry in deviations if matches(case.id, entry.deviation.match.case)]
+
+    def items(check: Check) -> frozenset[Item]:
         facts = describe(check)
-        return any(match.applies(facts) for match in of_case)
+        return frozenset(
+            (f"{entry.file}:{entry.line}", check.implementation, check.dtype, check.direction)
+            for entry in of_case
+            if entry.deviation.match.applies(facts)
+        )
 
-    return recorded
+    return items
 
 
 def smoke(files: Iterable[Sequence[Case]], place: Place, supported: Supported) -> Iterator[Check]:

@@ -8,11 +8,12 @@ check that it matches does not show the difference; that check fails.  Reading t
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import filter as filter_names
-from fnmatch import fnmatchcase
-from functools import lru_cache
+from fnmatch import translate
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -64,7 +65,13 @@ def describe(check: Check) -> dict[str, Any]:
 
 def matches(value: str, patterns: list[str] | str) -> bool:
     """Whether a value matches at least one pattern."""
-    return patterns == "*" or any(fnmatchcase(value, pattern) for pattern in _as_list(patterns))
+    return patterns == "*" or _one_of(tuple(_as_list(patterns))).fullmatch(value) is not None
+
+
+@cache
+def _one_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Patterns as in file names, in one expression: a session matches them a million times."""
+    return re.compile("|".join(map(translate, patterns)))
 
 
 class Observation(Model):

@@ -118,15 +118,30 @@ def test_probes_run_in_full() -> None:
     assert select([case]) == list(iter_checks(case, [PLACE]))
 
 
-def test_what_a_deviation_is_recorded_for_always_runs() -> None:
-    match = {"case": "attention/file::case_3", "mode": "eager", "direction": "grad"}
+def recorded(**match: str) -> DeviationEntry:
     deviation = Deviation.model_validate(
-        {"match": match, "observed": {"value": "nan"}, "grade": "bug", "reason": "It returns NaN there."}
+        {
+            "match": {"case": "attention/file::case_3", **match},
+            "observed": {"value": "nan"},
+            "grade": "bug",
+            "reason": "It returns NaN there.",
+        }
     )
-    entry = DeviationEntry(deviation, Path("fake.yaml"), 1)
-    matched = [check for check in iter_checks(FILE[3], [PLACE]) if (check.mode, check.direction) == ("eager", "grad")]
-    assert not set(matched) <= set(select(FILE))
-    assert set(matched) <= set(select(FILE, deviations=[entry]))
+    return DeviationEntry(deviation, Path("fake.yaml"), 1)
+
+
+def test_what_a_deviation_is_recorded_for_always_runs() -> None:
+    matched = {check for check in candidates([FILE[3]]) if (check.mode, check.direction) == ("eager", "grad")}
+    assert not matched <= set(select(FILE))
+    assert matched <= set(select(FILE, deviations=[recorded(mode="eager", direction="grad")]))
+
+
+def test_what_a_deviation_is_recorded_for_in_every_mode_runs_in_one() -> None:
+    gradients = [check for check in candidates([FILE[3]]) if check.direction == "grad"]
+    chosen = set(select(FILE, deviations=[recorded(direction="grad")])).intersection(gradients)
+    kept = {(check.implementation, check.dtype) for check in chosen}
+    assert kept == {(check.implementation, check.dtype) for check in gradients}
+    assert len(chosen) < len(gradients)
 
 
 def test_smoke_runs_a_handful_of_each_implementation() -> None:
