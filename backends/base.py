@@ -30,8 +30,11 @@ from specs.case.attention import AttentionConfig
 from specs.case.case import Config
 from specs.case.common import RESULT
 from specs.case.einsum import EinsumConfig
+from specs.inputs import memory
 from specs.inputs.inputs import differentiable
 from specs.verdict.check import Check
+from specs.verdict.direction import COTANGENT
+from specs.verdict.execution import SideEffectError, describe_views
 from specs.verdict.place import Place
 
 Computation = Callable[[Operands], Tensor]  # operands by name → result, or a mapping of outputs by label
@@ -68,14 +71,7 @@ def copy_array(array: Array) -> Array:
     """A writable copy with the array's alignment (modulo 64 bytes) and, if all are positive, the same strides."""
     if not array.size or any(stride <= 0 for stride in array.strides):
         return np.array(array, order="C")
-    last = sum((size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True))
-    buffer = np.zeros(last + array.itemsize + 64, np.uint8)
-    offset = (array.ctypes.data - buffer.ctypes.data) % 64
-    # NumPy allows any stride for an axis of one element, but a framework may look at it
-    strides = None if array.flags.c_contiguous else array.strides
-    copy: Array = np.ndarray(array.shape, array.dtype, buffer, offset, strides)
-    copy[...] = array
-    return copy
+    return memory.copy(array)
 
 
 class Backend(ABC):
@@ -94,6 +90,7 @@ class Backend(ABC):
     cheap_modes      modes in which a check costs little more than its comparison: standard runs all of them
     costs            of a check by mode and direction, relative to the cheapest; measured (docs/performance.md)
     declarations     precision table: the rows that apply override, in order, what the dtype promises
+    varying          rows of the checks whose results may have other bits each time, with the reason
     directions       what it can compute (`specs.verdict.direction`); with `grad`, `pullback` is overridden
     variables        for an implementation the environment variables that it needs, with their values
     conjugates       whether its gradient of complex numbers is that for steepest descent, the conjugate of what the
@@ -116,6 +113,7 @@ class Backend(ABC):
     cheap_modes: ClassVar[frozenset[str]] = frozenset({"eager"})
     costs: ClassVar[Mapping[tuple[str, str], float]] = {}
     declarations: ClassVar[tuple[Declaration, ...]] = ()
+    varying: ClassVar[tuple[Declaration, ...]] = ()
     directions: ClassVar[tuple[str, ...]] = ("forward",)
     conjugates: ClassVar[bool] = False
     variables: ClassVar[Mapping[str, Mapping[str, str]]] = {}
@@ -124,7 +122,7 @@ class Backend(ABC):
 
     framework: Framework = INSTALLED
     primitives: Primitives
-    _last_computation: Mapping[object, Computation] = {}  # by its key; a check runs one computation on several inputs
+    _last_built: Mapping[object, AnyComputation] = {}  # by its key; a check runs one computation several times
 
     def __init__(self, framework: Framework = INSTALLED) -> None:
         self.framework = framework
@@ -227,6 +225,16 @@ class Backend(ABC):
                 merged |= row.formats
         return declared_precision(DTYPES[check.dtype], **merged)
 
+    def varies(self, check: Check) -> str | None:
+        """Why the result of a check may have other bits each time it is computed; None: it must have the same."""
+        return next((row.reason for row in self.varying if row.applies(check)), None)
+
+    def returns_view(self, check: Check) -> bool:
+        """Whether the result of a check may be a view of an operand, or a gradient one of the cotangent: it then
+        changes when that does.
+        """
+        return False
+
     def settings(self) -> dict[str, Any]:
         """Settings of the framework that change numerics, as plain JSON values."""
         return {}
@@ -277,16 +285,49 @@ class Backend(ABC):
         return self.outputs(check, operands)[RESULT]
 
     def outputs(self, check: Check, operands: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs of a check's case on these operands, by label; exceptions of the framework are passed on."""
+        """All outputs of a check's case on these operands, by label; exceptions of the framework are passed on.
+
+        Raises SideEffectError where it did more than return a result (`inspect`).
+        """
         tensors = {name: self.from_numpy(array, check.device) for name, array in operands.items()}
-        key = (check.case, check.implementation, check.mode)
-        if key not in self._last_computation:
-            computation = self.computation(check.case.config, check.implementation)
-            self._last_computation = {key: self.compile(computation, check)}
+        compute = self._build(
+            check, lambda: self.compile(self.computation(check.case.config, check.implementation), check)
+        )
         with self.on(check.device):
-            computed = self._last_computation[key](tensors)
+            before = self.read(tensors)
+            computed = compute(dict(tensors))
             outputs = computed if isinstance(computed, Mapping) else {RESULT: computed}
-            return {label: self.to_numpy(tensor) for label, tensor in outputs.items()}
+            results = {label: self.to_numpy(tensor) for label, tensor in outputs.items()}
+            self.inspect(check, before, tensors, results)
+        return results
+
+    def _build(self, check: Check, build: Callable[[], AnyComputation]) -> AnyComputation:
+        """What `build` returns, built once for all runs of a check that follow each other."""
+        key = (check.case, check.implementation, check.mode, check.direction)
+        if key not in self._last_built:
+            self._last_built = {key: build()}
+        return self._last_built[key]
+
+    def read(self, tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
+        """What tensors hold, by name."""
+        return {name: self.to_numpy(tensor).tobytes() for name, tensor in tensors.items()}
+
+    def inspect(
+        self,
+        check: Check,
+        before: Mapping[str, bytes],
+        tensors: Mapping[str, Tensor],
+        results: Mapping[str, Array],
+    ) -> None:
+        """Raise SideEffectError if tensors hold something else than `before`, or if a result is a view of a tensor that
+        can be changed although the check declares none.
+        """
+        after = {name: self.to_numpy(tensors[name]) for name in before}
+        effects = [f"{name} was changed in place" for name in before if after[name].tobytes() != before[name]]
+        if not self.returns_view(check):
+            effects += describe_views(results, {name: array for name, array in after.items() if array.flags.writeable})
+        if effects:
+            raise SideEffectError("; ".join(effects), results)
 
     def pullback(self, computation: Computation, variables: Sequence[str], check: Check) -> Pullback:
         """The vector-Jacobian product of `computation` with respect to `variables`, as the check's mode executes it."""
@@ -295,18 +336,24 @@ class Backend(ABC):
     def gradient(self, check: Check, operands: Mapping[str, Array], cotangent: Array) -> dict[str, Array]:
         """Gradient of sum(cotangent * result) for each floating or complex operand, in the project's convention.
 
-        Operands that are not connected to the result are left out.  Exceptions of the framework are passed on.
+        Operands that are not connected to the result are left out.  Exceptions are those of `outputs`.
         """
-        variables = differentiable(operands)
-        tensors = {name: self.from_numpy(array, check.device) for name, array in operands.items()}
-        pullback = self.pullback(self.computation(check.case.config, check.implementation), variables, check)
+        arrays = {**operands, COTANGENT: self.convert_convention(cotangent)}
+        tensors = {name: self.from_numpy(array, check.device) for name, array in arrays.items()}
+        pull_back = self._build(check, lambda: self._build_pullback(check, differentiable(operands)))
         with self.on(check.device):
-            gradients = pullback(tensors, self.from_numpy(self.convert_convention(cotangent), check.device))
-            return {
+            before, given = self.read(tensors), dict(tensors)
+            gradients = pull_back(given, given.pop(COTANGENT))
+            results = {
                 name: self.convert_convention(self.to_numpy(gradient))
                 for name, gradient in gradients.items()
                 if gradient is not None
             }
+            self.inspect(check, before, tensors, results)
+        return results
+
+    def _build_pullback(self, check: Check, variables: Sequence[str]) -> Pullback:
+        return self.pullback(self.computation(check.case.config, check.implementation), variables, check)
 
     def convert_convention(self, values: Array) -> Array:
         """Convert complex gradients between the project's convention and the framework's, in either direction."""

@@ -167,6 +167,10 @@ class Numpy(Backend):
             return search_limitation(config) or super().unsupported(check)
         return super().unsupported(check)
 
+    def returns_view(self, check: Check) -> bool:
+        """np.einsum returns a view where it only rearranges its one operand."""
+        return isinstance(check.case.config, EinsumConfig) and check.case.config.operand_count == 1
+
     def settings(self) -> dict[str, Any]:
         build: Any = np.show_config(mode="dicts")
         blas = build["Build Dependencies"]["blas"]

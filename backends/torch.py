@@ -155,6 +155,10 @@ class Torch(KerasHost):
                 return "torch.compile does not trace the switch that turns opt_einsum off"
         return super().unsupported(check)
 
+    def returns_view(self, check: Check) -> bool:
+        """torch.einsum returns a view where it only rearranges its one operand, and so does its gradient."""
+        return isinstance(check.case.config, EinsumConfig) and check.case.config.operand_count == 1
+
     def settings(self) -> dict[str, Any]:
         torch = self.torch
         matmul = torch.backends.cuda.matmul

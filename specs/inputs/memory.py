@@ -7,6 +7,9 @@ import numpy as np
 from specs.arithmetic.formats import Array
 from specs.case.common import Memory
 
+LINE = 64  # bytes to which frameworks align, at most
+MOST_BLOCKS, MOST_BYTES = 8, 2**20  # to spoil; NumPy keeps up to 7 small blocks of each size for itself
+
 
 def lay_out(array: Array, memory: Memory) -> Array:
     """The same values, with the strides that `Common.memory` describes."""
@@ -21,10 +24,44 @@ def lay_out(array: Array, memory: Memory) -> Array:
     return spread[..., ::2]
 
 
+def copy(array: Array) -> Array:
+    """A writable copy with the array's strides and alignment (modulo 64 bytes).
+
+    Its `base` is all memory that belongs to it, as bytes: gaps between elements, and some room on either side.
+    """
+    if array.flags.c_contiguous and array.size:
+        # NumPy allows any stride for an axis of one element, but a framework may look at it
+        below, span, strides = 0, array.nbytes, None
+    else:
+        steps = [(size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True) if array.size]
+        below, strides = -sum(step for step in steps if step < 0), array.strides
+        span = below + sum(step for step in steps if step > 0) + array.itemsize
+    buffer = np.zeros(span + LINE, np.uint8)
+    offset = (_address(array) - below - _address(buffer)) % LINE + below
+    own: Array = np.ndarray(array.shape, array.dtype, buffer, offset, strides)
+    own[...] = array
+    return own
+
+
 def unaligned(array: Array) -> Array:
     """The same values, one element beyond a multiple of 64 bytes: never aligned for vector instructions."""
-    buffer = np.zeros(array.nbytes + array.itemsize + 64, np.uint8)
-    offset = -buffer.ctypes.data % 64 + array.itemsize
+    buffer = np.zeros(array.nbytes + array.itemsize + LINE, np.uint8)
+    offset = -_address(buffer) % LINE + array.itemsize
     own: Array = np.ndarray(array.shape, array.dtype, buffer, offset)
     own[...] = array
     return own
+
+
+def spoil_free_memory(size: int, pattern: int) -> None:
+    """Fill memory that is free, so that whoever asks for `size` bytes next, and writes nothing, finds `pattern`.
+
+    Allocators hand out what was freed last.  Those of frameworks add room for alignment, so two sizes are filled.
+    """
+    count = max(2, min(MOST_BLOCKS, MOST_BYTES // max(size, 1)))
+    blocks = [np.full(bytes_, pattern, np.uint8) for bytes_ in (size, size + 2 * LINE) for _ in range(count)]
+    del blocks
+
+
+def _address(array: Array) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address

@@ -6,7 +6,7 @@ A direction is an object that knows which cases have it, which outputs it has, a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -26,6 +26,8 @@ class BackendProtocol(Protocol):
 
     def unsupported(self, check: Check) -> str | None: ...
     def precision(self, check: Check) -> Precision: ...
+    def returns_view(self, check: Check) -> bool: ...
+    def varies(self, check: Check) -> str | None: ...
     def run(self, check: Check, operands: Mapping[str, Array]) -> Array: ...
     def outputs(self, check: Check, operands: Mapping[str, Array]) -> Mapping[str, Array]: ...
     def gradient(self, check: Check, operands: Mapping[str, Array], cotangent: Array) -> Mapping[str, Array]: ...
@@ -55,8 +57,13 @@ class Output:
         return f"{label} on {self.recipe} inputs".strip() if self.recipe else label
 
 
-class DesignedError(Exception):
-    """An exception of a backend on designed inputs, after it had computed the case's own."""
+@dataclass(frozen=True)
+class Call:
+    """What a backend computes at once: outputs of one case, `recipe` is that of its inputs."""
+
+    case: Case
+    recipe: str | None
+    outputs: tuple[Output, ...]
 
 
 class Direction(ABC):
@@ -80,9 +87,12 @@ class Direction(ABC):
     def outputs(self, check: Check) -> list[Output]:
         """The outputs that must be returned, at least one; raises CaseError for an invalid case."""
 
-    @abstractmethod
-    def run(self, backend: BackendProtocol, check: Check, outputs: list[Output]) -> dict[Output, Array]:
-        """The outputs that the backend returns; raises whatever the framework raises."""
+    def calls(self, outputs: Sequence[Output]) -> list[Call]:
+        """The calls that compute the outputs, in their order."""
+        of_case: dict[tuple[Case, str | None], list[Output]] = {}
+        for output in outputs:
+            of_case.setdefault((output.case, output.recipe), []).append(output)
+        return [Call(case, recipe, tuple(computed)) for (case, recipe), computed in of_case.items()]
 
 
 class Forward(Direction):
@@ -107,19 +117,6 @@ class Forward(Direction):
         own = [Output(label, check.case) for label in labels]
         designed_cases = {name: designed.with_recipe(check.case, name) for name in recipes}
         return [*own, *(Output(label, case, recipe=name) for name, case in designed_cases.items() for label in labels)]
-
-    def run(self, backend: BackendProtocol, check: Check, outputs: list[Output]) -> dict[Output, Array]:
-        results: dict[Output, Array] = {}
-        for case, recipe in dict.fromkeys((output.case, output.recipe) for output in outputs):
-            try:
-                returned = self.call(backend, check, self.arrays(case, check.dtype))
-            except Exception as error:
-                if recipe is None or is_out_of_memory(error):
-                    raise
-                raise DesignedError(f"on {recipe} inputs {summarize_exception(error)}") from error
-            own = [output for output in outputs if output.case is case]
-            results |= {output: returned[output.label] for output in own if output.label in returned}
-        return results
 
 
 class Gradient(Direction):
@@ -151,10 +148,6 @@ class Gradient(Direction):
     def outputs(self, check: Check) -> list[Output]:
         names = inputs.differentiable(inputs.operands(check.case, check.dtype))
         return [Output(name, check.case, gradient_of=name) for name in names]
-
-    def run(self, backend: BackendProtocol, check: Check, outputs: list[Output]) -> dict[Output, Array]:
-        gradients = self.call(backend, check, self.arrays(check.case, check.dtype))
-        return {output: gradients[output.label] for output in outputs if output.label in gradients}
 
 
 DIRECTIONS: Mapping[str, Direction] = {direction.name: direction for direction in (Forward(), Gradient())}

@@ -21,6 +21,7 @@ from specs.verdict.check import Check
 from specs.verdict.comparison import Comparison, compare
 from specs.verdict.diagnosis import diagnose
 from specs.verdict.direction import DIRECTIONS, BackendProtocol, Output
+from specs.verdict.execution import execute
 from specs.verdict.record import Measurement, Weakness
 from specs.verdict.weakness import find_weakness
 
@@ -29,9 +30,15 @@ MISSING = Comparison("missing: the framework sees no connection to the result", 
 
 @dataclass(frozen=True)
 class Returned:
-    """The outputs that a backend returned; one that is required may be missing."""
+    """The outputs that a backend returned; one that is required may be missing.
+
+    side_effects  what its calls did besides, or what their results depend on (`specs.verdict.execution`)
+    repeatable    whether further calls gave the same bits; None: there were none
+    """
 
     results: Mapping[Output, Array]
+    side_effects: tuple[str, ...] = ()
+    repeatable: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -72,20 +79,21 @@ class Trial:
             inputs.operands(output.case, self.check.dtype)
 
     def run(self) -> tuple[Outcome, float]:
-        """Run the check: the outcome, and the seconds that the backend took; inputs are generated before."""
+        """Run the check: the outcome, and the seconds that the first calls took; inputs are generated before."""
         self.make_inputs()
-        outcome: Outcome
+        config = self.check.case.config
+        again = config.expected_error is None and config.probe != "repeatable"  # which is run again in any case
         started = time.perf_counter()
         try:
-            outcome = Returned(DIRECTIONS[self.check.direction].run(self.backend, self.check, self.outputs))
+            done = execute(self.backend, self.check, self.outputs, again)
         except Exception as error:
-            outcome = Raised(error)
-        return outcome, time.perf_counter() - started
+            return Raised(error), time.perf_counter() - started
+        return Returned(done.results, done.side_effects, done.repeatable), done.seconds
 
     def rerun(self) -> Iterator[Array]:
         """The result of two more runs: on new copies of the operands, and on copies with another alignment."""
         operands = inputs.operands(self.check.case, self.check.dtype)
-        yield self.backend.run(self.check, operands)
+        yield self.backend.run(self.check, {name: memory.copy(array) for name, array in operands.items()})
         yield self.backend.run(self.check, {name: memory.unaligned(array) for name, array in operands.items()})
 
     def reference(

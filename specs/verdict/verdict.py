@@ -17,6 +17,7 @@ from specs.verdict import effective, readout
 from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry, Observation
 from specs.verdict.direction import BackendProtocol, Output, is_out_of_memory, summarize_exception
+from specs.verdict.execution import SideEffectError
 from specs.verdict.observation import is_observed
 from specs.verdict.record import ACCEPTED, RAISED, REFUSED, STALE, Measurement, Record, Verdict
 from specs.verdict.trial import Outcome, Raised, Returned, Trial, TrialComparison
@@ -52,10 +53,12 @@ def judge(
         seconds=seconds,
         measurement=finding.measurement,
         weak=trial.find_weakness(),
+        repeatable=outcome.repeatable if isinstance(outcome, Returned) else None,
     )
     if check.case.config.probe and isinstance(outcome, Returned):
         record = _with_readout(record, trial, outcome.results[trial.outputs[0]])
-    return _with_deviations(record, finding, [entry for entry in deviations if entry.deviation.applies(check)])
+    record = _with_deviations(record, finding, [entry for entry in deviations if entry.deviation.applies(check)])
+    return _with_side_effects(record, outcome)
 
 
 def make_error_record(check: Check, id: str, file: str, reason: str, seconds: float = 0.0) -> Record:
@@ -91,6 +94,8 @@ class _Finding:
         """Whether the outcome is as `observed` describes it; with several outputs, every wrong one must be."""
         first = self.trial.outputs[0]
         if isinstance(self.outcome, Raised):
+            if isinstance(self.outcome.error, SideEffectError):
+                return False
             return self._is_observed_in(observed, first, self.outcome.error)
         results = self.outcome.results
         if self.comparison is None:
@@ -115,6 +120,8 @@ class _Finding:
 
 def _finding(trial: Trial, outcome: Outcome) -> _Finding:
     expected_error = trial.check.case.config.expected_error
+    if isinstance(outcome, Raised) and isinstance(outcome.error, SideEffectError):
+        return _Finding(trial, outcome, "fail", str(outcome.error))
     if expected_error:
         if isinstance(outcome, Raised):
             return _Finding(trial, outcome, "pass", f"{REFUSED}{summarize_exception(outcome.error)}")
@@ -146,6 +153,15 @@ def _with_readout(record: Record, trial: Trial, result: Array) -> Record:
     if not worse:
         return record
     return replace(record, verdict="fail", reason="; ".join(filter(None, [record.reason, worse])))
+
+
+def _with_side_effects(record: Record, outcome: Outcome) -> Record:
+    """The record with what the calls did besides: that fails whatever they returned, a recorded difference too."""
+    effects = outcome.side_effects if isinstance(outcome, Returned) else ()
+    if not effects:
+        return record
+    wrong = [record.reason] if record.verdict == "fail" else []
+    return replace(record, verdict="fail", deviation=None, reason="; ".join([*wrong, *effects]))
 
 
 def _with_deviations(record: Record, finding: _Finding, entries: Sequence[DeviationEntry]) -> Record:

@@ -27,6 +27,7 @@ from specs.case.loading import discover
 from specs.inputs import inputs
 from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS, Output
+from specs.verdict.execution import execute
 from specs.verdict.place import iter_checks
 from tests.faulty.backward import Backward
 from tests.faulty.correct import CORRECT
@@ -158,10 +159,9 @@ def _expected(check: Check, output: Output) -> Array:
 
 def _results(check: Check, backend: Numpy) -> Mapping[Output, Array]:
     """The outputs on the case's own inputs; empty if the backend raises anything."""
-    direction = DIRECTIONS[check.direction]
-    outputs = [output for output in direction.outputs(check) if output.recipe is None]
+    outputs = [output for output in DIRECTIONS[check.direction].outputs(check) if output.recipe is None]
     try:
-        return direction.run(backend, check, outputs)
+        return execute(backend, check, outputs, again=False).results
     except Exception:
         return {}
 

@@ -10,6 +10,7 @@ from tests.faulty import (
     position_faults,
     precision_faults,
     score_faults,
+    state_faults,
 )
 from tests.faulty.fault import FAULTS
 
@@ -24,4 +25,5 @@ __all__ = [
     "position_faults",
     "precision_faults",
     "score_faults",
+    "state_faults",
 ]

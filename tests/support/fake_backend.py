@@ -11,8 +11,18 @@ from specs.verdict.check import Check
 from specs.verdict.deviation import Deviation, DeviationEntry
 
 
+class Plain:
+    """What a backend declares of its results where there is nothing to declare."""
+
+    def returns_view(self, check: Check) -> bool:
+        return False
+
+    def varies(self, check: Check) -> str | None:
+        return None
+
+
 @dataclass
-class Fake:
+class Fake(Plain):
     """A backend that computes with a function of its operands, or raises."""
 
     compute: Callable[..., Array] | Exception

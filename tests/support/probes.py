@@ -15,6 +15,7 @@ from specs.verdict.deviation import DeviationEntry
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
 from tests.support import ROOT
+from tests.support.fake_backend import Plain
 from tests.support.narrow_arithmetic import Simulated
 
 CASES = {case.id.removeprefix("precision/"): case for case in load(ROOT / "cases/precision/einsum.yaml", ROOT)}
@@ -25,7 +26,7 @@ SUBNORMALS = ["subnormals_of_matrices", "subnormals_of_dot_products", "subnormal
 
 
 @dataclass
-class Arithmetic:
+class Arithmetic(Plain):
     """A backend that computes in the formats of `real` (or with `compute`) and declares those of `formats`."""
 
     real: Mapping[str, str | bool] = field(default_factory=dict)

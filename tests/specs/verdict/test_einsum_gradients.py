@@ -21,6 +21,7 @@ from specs.verdict.deviation import Deviation, DeviationEntry
 from specs.verdict.place import Place, iter_checks
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
+from tests.support.fake_backend import Plain
 
 # Inputs and checks ----------------------------------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ GradientFunction = Callable[..., Mapping[str, Array]]
 
 
 @dataclass
-class Fake:
+class Fake(Plain):
     """A backend whose gradients are a function of cotangent and operands."""
 
     gradients: GradientFunction | Exception

@@ -19,7 +19,7 @@ from tests.support.fake_backend import Fake, make_entry
 def judge_einsum(result: Array, observed: dict[str, Any], dtype: str, **fields: Any) -> Record:
     config = EinsumConfig.model_validate({"dtypes": [dtype]} | fields)
     check = Check(Case("einsum/t::c", "c", Path("t.yaml"), 3, config), "fake", "cpu", "einsum", "eager", dtype)
-    return judge(check, Fake(lambda *operands: result), "t.yaml::c[x]", "t.yaml", [make_entry(observed)])
+    return judge(check, Fake(lambda *operands: result.copy()), "t.yaml::c[x]", "t.yaml", [make_entry(observed)])
 
 
 def judge_integers(numbers: list[int], observed: dict[str, Any]) -> str:

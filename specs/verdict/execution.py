@@ -1,0 +1,186 @@
+"""Run the calls of a check, and find out whether they do anything but return results that their operands determine.
+
+A backend is given copies, so whatever it does to them reaches no reference and no other backend.  After each call the
+copies must hold the same bytes, gaps between elements included, and no result may lie in their memory, unless the
+backend declares a view.  Each call is then made again, in the opposite order, on new copies that lie elsewhere but are
+aligned alike, while free memory holds other bytes than before.  The result must have the same bits, unless the backend
+declares that it varies, and may not lie where the first one is.  So memory that was not written, the number of a call,
+what an earlier call left behind and one buffer for all results become visible.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from specs.arithmetic.formats import Array
+from specs.inputs import memory
+from specs.verdict.check import Check
+from specs.verdict.direction import DIRECTIONS, BackendProtocol, Call, Output, is_out_of_memory, summarize_exception
+
+DEAR_SECONDS = 0.02  # designed inputs are not computed again if that takes longer; the case's own always are
+PATTERN = 0xFF  # of free memory before the second call: NaN in floating point, -1 in integers
+
+
+class DesignedError(Exception):
+    """An exception of a backend on designed inputs, after it had computed the case's own."""
+
+
+class SideEffectError(Exception):
+    """A call changed what it was given, or returned memory of it; `returned` is what it returned, if it did."""
+
+    def __init__(self, reason: str, returned: Mapping[str, Array] | None = None) -> None:
+        super().__init__(reason)
+        self.returned = returned
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What the calls of a check did.
+
+    results       the outputs that the backend returned, as they were right after their call
+    seconds       that the first call on each set of inputs took
+    side_effects  what else the calls did, or what their results depend on, each as a part of a reason
+    repeatable    whether the second calls gave the same bits; None if there were none
+    """
+
+    results: Mapping[Output, Array]
+    seconds: float
+    side_effects: tuple[str, ...] = ()
+    repeatable: bool | None = None
+
+
+def execute(backend: BackendProtocol, check: Check, outputs: Sequence[Output], again: bool = True) -> Execution:
+    """Make the calls that compute the outputs, and each `again`.
+
+    Raises whatever the framework raises, DesignedError if that was on designed inputs, and SideEffectError where it
+    changed its operands before.
+    """
+    calls = DIRECTIONS[check.direction].calls(outputs)
+    first = [_made(backend, check, call) for call in calls]
+    results = {output: array for made in first for output, array in made.by_output().items()}
+    effects = [effect for made in first for effect in made.side_effects]
+    repeatable = None
+    if again:
+        second = list(_made_again(backend, check, first, effects))
+        differences = [difference for pair in second for difference in _differences(*pair)]
+        repeatable = not differences
+        if backend.varies(check) is None:
+            effects += differences
+        if any(_share_memory(one.returned, other.returned) for one, other in second):
+            effects.append("a later call returns its result in the memory of an earlier one")
+    return Execution(results, sum(made.seconds for made in first), tuple(dict.fromkeys(effects)), repeatable)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A call that was made: what it returned, by label, copies of that, and what it did besides."""
+
+    call: Call
+    returned: Mapping[str, Array]
+    copies: Mapping[str, Array]
+    seconds: float
+    side_effects: tuple[str, ...]
+
+    def by_output(self) -> dict[Output, Array]:
+        return {output: self.copies[output.label] for output in self.call.outputs if output.label in self.copies}
+
+
+def _made(backend: BackendProtocol, check: Check, call: Call) -> _Made:
+    direction = DIRECTIONS[check.direction]
+    given = {name: memory.copy(array) for name, array in direction.arrays(call.case, check.dtype).items()}
+    before = {name: _bytes_around(array) for name, array in given.items()}
+    effects, started = [], time.perf_counter()
+    try:
+        returned = direction.call(backend, check, dict(given))
+    except Exception as error:
+        if isinstance(error, SideEffectError) and error.returned is not None:
+            returned, effects = error.returned, [str(error)]
+        elif changed := _changed(given, before):
+            raise SideEffectError(f"{'; '.join(changed)}, and then raised {summarize_exception(error)}") from error
+        elif call.recipe is None or is_out_of_memory(error):
+            raise
+        else:
+            raise DesignedError(f"on {call.recipe} inputs {summarize_exception(error)}") from error
+    seconds = time.perf_counter() - started
+    effects += _changed(given, before)
+    if not backend.returns_view(check):
+        effects += describe_views(returned, given)
+    return _Made(call, returned, {name: np.array(x) for name, x in returned.items()}, seconds, tuple(effects))
+
+
+def _made_again(
+    backend: BackendProtocol, check: Check, first: Sequence[_Made], effects: list[str]
+) -> Iterator[tuple[_Made, _Made]]:
+    """Each call with the same call made again, the last one first; adds to `effects` what the second calls did."""
+    for made in reversed(first):
+        if made.call.recipe is not None and made.seconds > DEAR_SECONDS:
+            continue
+        for array in made.copies.values():
+            memory.spoil_free_memory(array.nbytes, PATTERN)
+        try:
+            second = _made(backend, check, made.call)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            effects.append(f"a second call on equal operands raised {summarize_exception(error)}")
+            continue
+        effects += second.side_effects
+        yield made, second
+
+
+# What is compared -------------------------------------------------------------------------------------------------
+
+
+def describe_views(returned: Mapping[str, Array], operands: Mapping[str, Array]) -> list[str]:
+    """For each operand in whose memory a result lies, a part of a reason."""
+    return [
+        f"the result is a view of {name}, which the backend does not declare: it changes when {name} does"
+        for name, operand in operands.items()
+        if _share_memory(returned, {name: operand})
+    ]
+
+
+def same_bits(one: Array, other: Array) -> bool:
+    """Whether two arrays have the same dtype, shape and bytes."""
+    return one.shape == other.shape and one.dtype == other.dtype and one.tobytes() == other.tobytes()
+
+
+def _changed(given: Mapping[str, Array], before: Mapping[str, bytes]) -> list[str]:
+    """For each operand that no longer has the bytes of `before`, a part of a reason."""
+    return [f"{name} was changed in place" for name, array in given.items() if _bytes_around(array) != before[name]]
+
+
+def _bytes_around(copy: Array) -> bytes:
+    """All memory of what `memory.copy` returned."""
+    assert copy.base is not None
+    return copy.base.tobytes()
+
+
+def _share_memory(some: Mapping[str, Array], others: Mapping[str, Array]) -> bool:
+    """Whether arrays that are alive at the same time overlap."""
+    return any(np.may_share_memory(one, other) for one in some.values() for other in others.values())
+
+
+def _differences(first: _Made, second: _Made) -> Iterator[str]:
+    """What differs between two calls on equal operands, each as a part of a reason."""
+    again = second.by_output()
+    for output, one in first.by_output().items():
+        prefix = f"{output.description}: " if output.description else ""
+        if (other := again.get(output)) is None:
+            yield f"{prefix}not the same bits twice: nothing the second time"
+        elif not same_bits(one, other) and (difference := _describe_difference(one, other)):
+            yield f"{prefix}not the same bits twice: {difference}"
+
+
+def _describe_difference(one: Array, other: Array) -> str:
+    """How two results differ; "" if only in the bits of NaN."""
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return f"{one.dtype} of shape {one.shape}, then {other.dtype} of shape {other.shape}"
+    bits = [np.ascontiguousarray(x).reshape(-1).view(np.uint8).reshape(x.size, x.itemsize) for x in (one, other)]
+    differ = (bits[0] != bits[1]).any(axis=1) & ~((one != one) & (other != other)).reshape(-1)
+    count = int(np.count_nonzero(differ))
+    return f"{count} of {one.size} values differ" if count else ""
