@@ -5,6 +5,7 @@ It is printed after pytest's own summaries, so it is visible without scrolling.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Generator, Mapping
@@ -35,7 +36,8 @@ class Summary:
     ) -> None:
         self.backends, self.unmet, self.tier = backends, unmet, tier
         self.verdicts: dict[Row, Counter[str]] = {place: Counter() for place in places}
-        self.worst: dict[Row, tuple[float, str]] = {}
+        self.worst: dict[Row, tuple[float, str]] = {}  # of finite ratios
+        self.infinite: set[Row] = set()  # with a ratio beside them that is not: an error where the bound is 0
         self.reasons: dict[str, Counter[str]] = {"unsupported": Counter(), "deviation": Counter()}
         self.weak: Counter[str] = Counter()
         self.broken: dict[str, list[str]] = {}
@@ -59,8 +61,10 @@ class Summary:
         # The ratio of a deviation is expected to be large and would hide how close the others are to the bound
         elif record["error_ratio"] is not None:
             ratio = float(record["error_ratio"])
-            ratio = ratio if ratio == ratio else float("inf")
-            self.worst[row] = max(self.worst.get(row, (-1.0, "")), (ratio, record["case"]))
+            if math.isfinite(ratio):
+                self.worst[row] = max(self.worst.get(row, (-1.0, "")), (ratio, record["case"]))
+            else:
+                self.infinite.add(row)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
@@ -85,7 +89,8 @@ class Summary:
         rows = []
         for row, counts in self.verdicts.items():
             backend, device = row
-            ratio = f"{self.worst[row][0]:.3g}" if row in self.worst else "-"
+            ratios = [f"{self.worst[row][0]:.3g}"] if row in self.worst else []
+            ratio = ", ".join([*ratios, *(["inf"] if row in self.infinite else [])]) or "-"
             version = self.backends.get(backend, {}).get("version") or ""
             rows.append([backend, version, device, *(str(counts[verdict]) for verdict in VERDICTS), ratio])
         widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]

@@ -44,18 +44,31 @@ def reference(
     if (cached := cache.find(cache.key(case, dtype, precision, gradient_of, output), folder)) is not None:
         return cached
     started = time.perf_counter()
-    references: dict[tuple[str | None, str], Reference]
-    if gradient_of is None:
-        outputs = _evaluate(case, dtype, operands, precision)
-        references = {(None, label): value for label, value in outputs.items()}
-        if case.config.expect is not None and case.config.expect.value is not None:
-            _check_literal(case, dtype, outputs[RESULT])
-    else:  # a check needs those of all operands
-        assert precision is not None
-        references = {(name, RESULT): value for name, value in _gradients(case, dtype, operands, precision).items()}
+    cotangent = None if gradient_of is None else inputs.cotangent(case, dtype_name)
+    references = evaluate(case, dtype_name, operands, cotangent, precision)
+    if gradient_of is None and case.config.expect is not None and case.config.expect.value is not None:
+        _check_literal(case, dtype, references[None, RESULT])
     by_key = {cache.key(case, dtype, precision, *names): value for names, value in references.items()}
     cache.store(by_key, time.perf_counter() - started, folder)
     return references[gradient_of, output]
+
+
+def evaluate(
+    case: Case,
+    dtype_name: str,
+    operands: Mapping[str, Array],
+    cotangent: Array | None,
+    precision: Precision | None,
+) -> dict[tuple[str | None, str], Reference]:
+    """The references of a case for any operands, which are not cached: of its outputs, by None and label; with a
+    cotangent those of all gradients, by operand and `RESULT`.
+    """
+    dtype = DTYPES[dtype_name]
+    if cotangent is None:
+        return {(None, label): value for label, value in _evaluate(case, dtype, operands, precision).items()}
+    assert precision is not None
+    gradients = _gradients(case, dtype, operands, cotangent, precision)
+    return {(name, RESULT): value for name, value in gradients.items()}
 
 
 def _evaluate(
@@ -71,9 +84,11 @@ def _evaluate(
     return attention.references(case.config, dtype, operands, precision, random)
 
 
-def _gradients(case: Case, dtype: DType, operands: Mapping[str, Array], precision: Precision) -> dict[str, Reference]:
+def _gradients(
+    case: Case, dtype: DType, operands: Mapping[str, Array], cotangent: Array, precision: Precision
+) -> dict[str, Reference]:
     """The reference gradient of each differentiable operand, by name."""
-    cotangent, random = inputs.cotangent(case, dtype.name), inputs.has_random_terms(case)
+    random = inputs.has_random_terms(case)
     if isinstance(case.config, AttentionConfig):
         return attention_gradient.references(case.config, dtype, operands, cotangent, precision, random)
     arrays, names = list(operands.values()), list(operands)

@@ -1,5 +1,6 @@
 """Tests over all errors of a result: chance raises no false alarm, and mistakes that no single element reveals do."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -195,14 +196,18 @@ def test_operands_of_tf32_are_named_and_a_small_bias_is_not_taken_for_them(cut_o
     def under(precision: Precision) -> Reference:
         return make_reference("ij,jk->ik", operands, precision, "float32")
 
+    def converted(convert: Callable[[Array], Array]) -> Array:
+        assert reference.precision
+        return make_reference("ij,jk->ik", list(map(convert, operands)), reference.precision, "float32").value
+
     bits = np.uint32(0xFFFFE000)
     narrow = [(o.view(np.uint32) & bits).view(np.float32) if cut_off else round_to(o, TF32) for o in operands]
     result = cast(contract_exactly("ij,jk->ik", *narrow), DTYPES["float32"])
     assert compare(result, reference).problem
-    assert diagnose(result, reference, under) == "; consistent with operands rounded to TF32"
+    assert diagnose(result, reference, under, converted) == "; consistent with operands rounded to TF32"
     biased = cast(contract_exactly("ij,jk->ik", *operands) * (1 + 2.0**-20), DTYPES["float32"])
     assert compare(biased, reference).problem
-    assert diagnose(biased, reference, under) == ""
+    assert diagnose(biased, reference, under, converted) == ""
 
 
 # Where no test applies ------------------------------------------------------------------------------------------------
