@@ -16,6 +16,7 @@ from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.jax import CudnnAttention, DotProductAttention
 from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.hosts.keras import FUSED_KERAS, UNFUSED_KERAS, KerasHost
+from backends.parts.compiled import seal_programs
 from backends.parts.contraction import Contraction, search_limitation
 from backends.parts.dialect import Dialect
 from backends.parts.framework import INSTALLED, Framework
@@ -175,12 +176,14 @@ class Jax(KerasHost):
         """Use JAX's compilation cache, in a subfolder for this kind of processor.
 
         JAX's own keys hold the program, versions, flags and devices.  XLA also compiles for the processor's features,
-        and would load a program made for another processor with no more than a warning.
+        and would load a program made for another processor with no more than a warning.  Entries have a checksum, which
+        JAX gives them not.
         """
         subfolder = folder / hashlib.sha256(_describe_processor().encode()).hexdigest()[:16]
         with suppress(OSError):  # without the folder everything is compiled, as if there were no cache
             subfolder.mkdir(parents=True, exist_ok=True)
         if os.access(subfolder, os.W_OK):
+            seal_programs(self.framework)
             self.jax.config.update("jax_compilation_cache_dir", str(subfolder))
             self.jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
             self.jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -19,6 +19,7 @@ from reports.stream import replace_text
 
 INTERVAL = 60.0  # seconds between two lines
 LONGEST = 100_000  # durations that are kept, the latest
+LONGEST_CHECK = 1e6  # seconds: no check takes longer, so who wrote that wrote something else
 
 
 class Progress:
@@ -94,6 +95,7 @@ def _read(file: Path | None) -> dict[str, float]:
     """None where there is no such file, or it holds something else."""
     try:
         stated = json.loads(file.read_text(encoding="utf-8")) if file else {}
-        return {str(id): float(seconds) for id, seconds in stated.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        seconds = {str(id): float(seconds) for id, seconds in stated.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
+    return seconds if all(0 <= duration < LONGEST_CHECK for duration in seconds.values()) else {}

@@ -37,7 +37,7 @@ class Summary:
         self.backends, self.unmet, self.tier = backends, unmet, tier
         self.verdicts: dict[Row, Counter[str]] = {place: Counter() for place in places}
         self.worst: dict[Row, tuple[float, str]] = {}  # of finite ratios
-        self.infinite: set[Row] = set()  # with a ratio beside them that is not: an error where the bound is 0
+        self.infinite: dict[Row, str] = {}  # a case with an error where the bound is 0
         self.reasons: dict[str, Counter[str]] = {"unsupported": Counter(), "deviation": Counter()}
         self.weak: Counter[str] = Counter()
         self.broken: dict[str, list[str]] = {}
@@ -64,7 +64,7 @@ class Summary:
             if math.isfinite(ratio):
                 self.worst[row] = max(self.worst.get(row, (-1.0, "")), (ratio, record["case"]))
             else:
-                self.infinite.add(row)
+                self.infinite.setdefault(row, record["case"])
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
@@ -100,7 +100,7 @@ class Summary:
             for head, cell, text in zip(heads, cells, _aligned(cells, widths), strict=True):
                 out.write(text, **({COLOURS[head]: True} if head in COLOURS and cell != "0" else {}))
                 out.write("  " if head != heads[-1] else "")
-            case = self.worst.get(row, (0.0, ""))[1]
+            case = self.infinite.get(row) or self.worst.get(row, (0.0, ""))[1]
             out.write_line(f"  {case}" if case and len(case) <= room else "")
 
     def _not_run(self, out: pytest.TerminalReporter) -> None:

@@ -253,18 +253,25 @@ def _installed_versions(backend: type[Backend]) -> dict[str, str]:
 
 
 def _read(cache: Path | None) -> dict[str, Any]:
+    """The entries of the file; none if it is not as it was written: every backend is examined again."""
     try:
-        return dict(json.loads(cache.read_text())) if cache else {}
-    except (OSError, ValueError):
-        return {}  # there is none yet, or it is truncated: every backend is examined again
+        stated = json.loads(cache.read_text()) if cache else {}
+        entries = dict(stated["entries"])
+        return entries if stated["checksum"] == _checksum(entries) else {}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return {}
 
 
 def _write(cache: Path, entries: dict[str, Any]) -> None:
     """Replace the file atomically, so that another session never reads half of it."""
     cache.parent.mkdir(parents=True, exist_ok=True)
     temporary = cache.with_name(f"{cache.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(entries, indent=1))
+    temporary.write_text(json.dumps({"checksum": _checksum(entries), "entries": entries}, indent=1))
     temporary.replace(cache)
+
+
+def _checksum(entries: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ backend.keep_compiled(Path(sys.argv[1]))
 case = Case("a::b", "b", None, 1, EinsumConfig(equation="ij,jk->ik", shapes=[[2, 3], [3, 2]]))
 operands = {"operand_0": np.ones((2, 3)), "operand_1": np.ones((3, 2))}
 assert (backend.run(Check(case, "jax", "cpu", "einsum", "jit", "float32"), operands) == 3).all()
+case = Case("a::c", "c", None, 1, EinsumConfig(equation="ij,jk->i", shapes=[[2, 3], [3, 2]]))
+assert (backend.run(Check(case, "jax", "cpu", "einsum", "jit", "float32"), operands) == 6).all()
 """
 
 
@@ -60,11 +63,35 @@ def test_a_folder_that_cannot_be_made_does_no_harm(tmp_path: Path) -> None:
     run_session(tmp_path / "file" / "cache")
 
 
-def test_a_truncated_entry_is_compiled_again(tmp_path: Path) -> None:
-    run_session(tmp_path)
-    for file in tmp_path.rglob("*-cache"):
+def flip_a_bit(files: list[Path]) -> None:
+    for file in files:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+
+
+def truncate(files: list[Path]) -> None:
+    for file in files:
         file.write_bytes(file.read_bytes()[:10])
-    process = subprocess.run(
-        [sys.executable, "-c", SESSION, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 0, process.stderr
+
+
+def exchange(files: list[Path]) -> None:
+    """Each file gets the content of the next one: whole programs, under the keys of others."""
+    contents = [file.read_bytes() for file in files]
+    for file, content in zip(files, contents[1:] + contents[:1], strict=True):
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, exchange])
+def test_an_entry_that_is_not_what_was_written_is_compiled_again(
+    tmp_path: Path, damage: Callable[[list[Path]], None]
+) -> None:
+    run_session(tmp_path)
+    files = [tmp_path / name for name in sorted(programs(tmp_path))]
+    assert len(files) > 1
+    damage(files)
+    damaged = programs(tmp_path)
+    run_session(tmp_path)  # without any warning, and with the right result
+    again = programs(tmp_path)
+    assert again.keys() == damaged.keys()
+    assert all(again[name] != damaged[name] for name in damaged)

@@ -137,6 +137,21 @@ class TestCache:
         probe(["fake"], [file], cache)
         assert examined == ["fake", "fake"]
 
+    def test_no_flipped_bit_is_believed(self, tmp_path: Path, examined: list[str]) -> None:
+        cache, file = tmp_path / "inventory.json", tmp_path / "a.yaml"
+        file.write_text("kind: einsum\ncases: {a: {equation: 'i->', shapes: [[2]]}}\n")
+        first = probe(["numpy"], cache=cache, case_files=[file])
+        whole = cache.read_bytes()
+        for bit in range(0, 8 * len(whole), len(whole) // 3 + 1):
+            damaged = bytearray(whole)
+            damaged[bit // 8] ^= 1 << bit % 8
+            cache.write_bytes(damaged)
+            assert inventory._read(cache) in (
+                {},
+                json.loads(whole)["entries"],
+            )  # the same, where a bit of white space flipped
+        assert probe(["numpy"], cache=cache, case_files=[file]) == first
+
     def test_findings_of_other_backends_stay_cached(self, tmp_path: Path, examined: list[str]) -> None:
         file, cache = adapter(tmp_path), tmp_path / "inventory.json"
         probe(["fake"], [file], cache)
