@@ -57,10 +57,11 @@ class Declaration:
     implementation: str = "*"
     mode: str = "*"
     dtype: str = "*"
+    direction: str = field(default="*", kw_only=True)
     reason: str = field(default="", kw_only=True)
 
     def applies(self, check: Check) -> bool:
-        patterns = {name: getattr(self, name) for name in ("kind", *PLACE_FIELDS)}
+        patterns = {name: getattr(self, name) for name in ("kind", *PLACE_FIELDS, "direction")}
         return all(
             pattern == "*" or fnmatchcase(check.case.kind if name == "kind" else getattr(check, name), pattern)
             for name, pattern in patterns.items()
@@ -90,7 +91,7 @@ class Backend(ABC):
     cheap_modes      modes in which a check costs little more than its comparison: standard runs all of them
     costs            of a check by mode and direction, relative to the cheapest; measured (docs/performance.md)
     declarations     precision table: the rows that apply override, in order, what the dtype promises
-    varying          rows of the checks whose results may have other bits each time, with the reason
+    varying          rows, without formats, of the checks whose results may have other bits each time, with the reason
     directions       what it can compute (`specs.verdict.direction`); with `grad`, `pullback` is overridden
     variables        for an implementation the environment variables that it needs, with their values
     conjugates       whether its gradient of complex numbers is that for steepest descent, the conjugate of what the

@@ -80,7 +80,7 @@ def test_durations_are_kept_for_the_next_session(tmp_path: Path) -> None:
     assert json.loads(file.read_text()) == {"old": 2.0, "a": 0.25}
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"a": "x"}', '{"a": null}'])
+@pytest.mark.parametrize("text", ["", "[1]", '{"a": "x"}', '{"a": null}', '{"a": NaN}', '{"a": -1}', '{"a": 1e999}'])
 def test_a_damaged_file_is_like_none(tmp_path: Path, text: str) -> None:
     file = tmp_path / "durations.json"
     file.write_text(text)
