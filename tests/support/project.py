@@ -45,7 +45,7 @@ class Fake(Backend):
 
     def einsum(self, config, implementation):
         def compute(operands):
-            right = np.einsum(config.equation, *operands.values())
+            right = np.array(np.einsum(config.equation, *operands.values()))  # no view
             {body}
             return right
         return compute
