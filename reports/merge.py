@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reports.folders import CASES, RECORDS, RUN
 from reports.read import Run, RunError, read
-from reports.stream import CASES, RECORDS, RUN, to_json_line
+from reports.stream import to_json_line
 from reports.views import write
 from specs.verdict.record import VERDICTS
 

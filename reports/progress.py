@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from reports.stream import replace_text
+from reports.folders import replace_text
 
 INTERVAL = 60.0  # seconds between two lines
 LONGEST = 100_000  # durations that are kept, the latest

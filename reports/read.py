@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.stream import CASES, RECORDS, RUN
+from reports.folders import CASES, RECORDS, RUN
 from specs.verdict.record import SCHEMA_VERSION
 
 

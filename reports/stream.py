@@ -11,18 +11,17 @@ import os
 import platform
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
-from specs.verdict.record import SCHEMA_VERSION, VERDICTS, to_plain
+from reports.folders import CASES, RECORDS, RUN, RUNNING, FolderError, RunFolder, describe, replace_text
+from specs.verdict.record import SCHEMA_VERSION, VERDICTS, make_encodable, to_plain
 
-RECORDS, CASES, RUN = "records.jsonl", "cases.jsonl", "run.json"
-VIEWS = ("index.html", "summary.md", "badge.json")  # written by `reports.views` from the files above
 PROJECT = "einsum-attention-conformance"
 PACKAGES = ("numpy", "torch", "jax", "jaxlib", "tensorflow", "keras", "ml_dtypes", "pytest", "pytest-xdist")
 
@@ -52,14 +51,30 @@ def utc_now() -> str:
 
 
 class Stream:
-    """pytest plugin that writes the run; the folder is not touched before the first result arrives.
+    """pytest plugin that writes the run; what is in the folder is not touched before the first result arrives.
 
     Next to the records, `cases.jsonl` has a line with the statement of each case (`specs.verdict.statement`), so that a
-    run can be viewed without the case files.  `facts` describes the session: its backends, the selection.
+    run can be viewed without the case files.  A folder that cannot be written any more stops the session: what it holds
+    stays readable.
+
+    facts     describe the session: its backends, the selection
+    is_whole  whether everything was requested, so that `latest` may point to the run
+    alone     whether no other process can tell which check ended this one; the run then says which check is running
+    stop      ends the session for a reason
     """
 
-    def __init__(self, folder: Path, arguments: list[str], facts: dict[str, Any]) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        place: RunFolder,
+        arguments: list[str],
+        facts: dict[str, Any],
+        is_whole: bool = False,
+        alone: bool = False,
+        stop: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self.place, self.folder = place, place.path
+        self.is_whole, self.alone, self.stop = is_whole, alone, stop
+        self.failure = ""  # why no more can be written
         self.run: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
             "complete": False,
@@ -76,8 +91,23 @@ class Stream:
         self.written_cases: set[str] = set()  # ids
         self.files: tuple[IO[str], IO[str]] | None = None  # records and cases
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        if self.alone and ".yaml::" in nodeid and not self.failure:
+            try:
+                self._open()
+                (self.folder / RUNNING).write_text(make_encodable(nodeid), encoding="utf-8")
+            except OSError as error:
+                self._fail(error)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.reported_ids.add(report.nodeid)
+        if not self.failure:
+            try:
+                self._write(report)
+            except OSError as error:
+                self._fail(error)
+
+    def _write(self, report: pytest.TestReport) -> None:
         if problems := getattr(report, "case_file_problems", None):
             self._open()
             self.run["broken_case_files"][report.nodeid.partition("::")[0]] = problems
@@ -92,20 +122,39 @@ class Stream:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.files is None:
+            self.place.give_back()
             return
         for file in self.files:
-            file.close()
+            with suppress(OSError):
+                file.close()
+        if self.failure:
+            return
         ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         # A session that ran out of workers ends like any other: only the number of results shows it
         self.run["complete"] = ended and len(self.reported_ids) >= session.testscollected
         self.run |= {"exit_status": int(session.exitstatus), "finished": utc_now()}
-        self._describe()
+        try:
+            self._describe()
+            (self.folder / RUNNING).unlink(missing_ok=True)
+            has_results = any(self.verdicts[verdict] for verdict in ("pass", "deviation", "fail"))
+            self.place.publish(self.is_whole and self.run["complete"] and has_results)
+        except (OSError, FolderError) as error:
+            self.failure = f"the run in {self.folder} is not finished: {describe(error)}"
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+        yield
+        if self.failure:
+            terminalreporter.write_line(f"FAILED: {self.failure}", red=True, bold=True)
+
+    def _fail(self, error: OSError) -> None:
+        self.failure = f"{self.folder} cannot be written: {describe(error)}; what was recorded before is readable"
+        self.stop(self.failure)
 
     def _open(self) -> tuple[IO[str], IO[str]]:
         if self.files is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for name in (RUN, *VIEWS):  # never leave them next to the records of another run
-                (self.folder / name).unlink(missing_ok=True)
+            self.place.clear()
             records, cases = (
                 (self.folder / name).open("w", encoding="utf-8", buffering=1) for name in (RECORDS, CASES)
             )
@@ -116,13 +165,6 @@ class Stream:
     def _describe(self) -> None:
         self.run["verdicts"] = dict(self.verdicts)
         replace_text(self.folder / RUN, json.dumps(to_plain(self.run), ensure_ascii=False, indent=1) + "\n")
-
-
-def replace_text(file: Path, text: str) -> None:
-    """Write a file in one step: a reader gets what was there before, or all of the new text."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(file)
 
 
 def to_json_line(data: Mapping[str, Any]) -> str:

@@ -17,10 +17,11 @@ import pytest
 
 from reports.annotations import annotate_failures
 from reports.badge import render_badge
+from reports.folders import VIEWS
 from reports.markdown import LARGEST, render_summary
 from reports.page import render_page
 from reports.read import Run, read
-from reports.stream import VIEWS, Stream
+from reports.stream import Stream
 
 View = Callable[[Run, Sequence[dict[str, Any]]], str]
 MAKERS: dict[str, View] = dict(zip(VIEWS, (render_page, render_summary, render_badge), strict=True))

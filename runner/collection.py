@@ -21,6 +21,7 @@ from specs.case.problems import CaseFileError
 from specs.verdict.check import Check
 from specs.verdict.explain import NotPassedError
 from specs.verdict.place import iter_checks
+from specs.verdict.record import make_encodable
 
 
 class CaseFile(pytest.File):
@@ -67,6 +68,13 @@ def asks_for_cases(config: pytest.Config) -> bool:
         or (path.is_dir() and (is_runner(config) or cases.is_relative_to(path) or path.is_relative_to(cases)))
         for path in _named(config)
     )
+
+
+def refuse_unreadable_names(config: pytest.Config) -> None:
+    """Raise UsageError for a case file whose name is not UTF-8: no id could be printed, sent or written."""
+    for file in discover([path for path in _named(config) if path.exists()], config.rootpath):
+        if (name := str(file)) != make_encodable(name):
+            raise pytest.UsageError(f"{make_encodable(name)}: the name of this file is not printable UTF-8: rename it")
 
 
 def selected_files(config: pytest.Config) -> list[Path]:

@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     require = "fail if this backend cannot run here; all: every known one"
     group.addoption("--adapter", action="append", default=[], metavar="FILE", help=adapter)
     group.addoption("--require", action="append", default=[], metavar="NAME", help=require)
-    group.addoption("--report", metavar="DIR", help="where the run goes (default: .conformance)")
+    group.addoption("--report", metavar="DIR", help="where the run goes (default: a new folder in .conformance/runs)")
     fuzzing.add_options(group)
     group.addoption("--baseline", metavar="DIR", help="fail for anything that became worse since the run in DIR")
     tier = "how much of the product of cases and places runs: a handful, a designed part (the default), everything"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from backends.discovery import registry
 from backends.discovery.inventory import Finding, probe
 from fuzzing import session as fuzzing
+from reports import folders
 from reports.baseline import Baseline
 from reports.notices import TIERS_IN_PART
 from reports.progress import Progress
@@ -24,7 +26,8 @@ from reports.stream import Stream
 from reports.suite import digests
 from reports.terminal import Summary
 from reports.views import Views
-from runner.collection import asks_for_cases, relative, selected_files
+from runner import extent
+from runner.collection import asks_for_cases, refuse_unreadable_names, relative, selected_files
 from runner.options import EARLIER, NARROWING, adapters, refuse_unknown
 from runner.plan import PLAN, cache_folder, narrow, narrowed_places, plan, recorded_deviations
 from runner.program import home
@@ -40,6 +43,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Find out what can run, and plan with it."""
     config, option = session.config, session.config.option
     known = registry.names()
+    home_folder = home(config) / folders.HOME
     required = set(option.backend).union(known if "all" in option.require else option.require)
     handed = getattr(config, "workerinput", {}).get("conformance")
     if handed is not None:
@@ -47,6 +51,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         findings = {name: Finding(**facts) for name, facts in stated["findings"].items()}
         selection = Selection.from_json(stated["selection"])
     elif option.fuzz or asks_for_cases(config):
+        refuse_unreadable_names(config)
+        place = None if option.collectonly else _place(config, home_folder)
         names = [name for name in known if not option.backend or name in required]
         files = [] if fuzzing.runs_only_examples(config) else selected_files(config)
         findings = _examine(config, names, files)
@@ -61,11 +67,29 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         if finding.status == "broken" or (name in required and not narrow(option.device, finding.devices))
     }
     config.stash[PLAN] = plan(config, findings, selection)
-    folder = config.invocation_params.dir / option.report if option.report else home(config) / ".conformance"
-    if handed is None and not option.collectonly:
-        _report(config, folder)
+    if handed is None and place:
+        _report(session, place)
     if option.fuzz:
+        folder = config.invocation_params.dir / option.report if option.report else home_folder
         fuzzing.start(config, folder, config.stash[PLAN])
+
+
+def _place(config: pytest.Config, home_folder: Path) -> folders.RunFolder:
+    """The folder of the run, tried before anything is computed; says which earlier run ended in the middle."""
+    terminal, option = _terminal(config), config.option
+    for folder, id in folders.ended_early(home_folder):
+        if terminal:
+            ended = f"the run in {folder} ended while it ran {id}: its process died."
+            terminal.write_line(f"{ended}  With -n 1 a check that does so is recorded, and the others run.")
+    try:
+        if option.report:
+            place = folders.given(config.invocation_params.dir / option.report)
+        else:
+            place = folders.new(home_folder, extent.name(config))
+    except folders.FolderError as error:
+        raise pytest.UsageError(f"--report: {error}") from error
+    config.add_cleanup(place.give_back)
+    return place
 
 
 def _examine(config: pytest.Config, names: Sequence[str], files: Sequence[Path]) -> dict[str, Finding]:
@@ -99,8 +123,9 @@ def _select(config: pytest.Config, findings: Mapping[str, Finding], files: Seque
     return select(option.tier, cases, narrowed_places(findings, option), supported_by(tables), recorded_deviations)
 
 
-def _report(config: pytest.Config, folder: Path) -> None:
+def _report(session: pytest.Session, place: folders.RunFolder) -> None:
     """Those who listen to the results, in the one process that hears all of them."""
+    config = session.config
     option, unmet, places = config.option, config.stash[UNMET], config.stash[PLAN].places
     backends = {name: finding.facts() for name, finding in config.stash[FINDINGS].items()}
     narrowed = {name: getattr(option, name) for name in (*NARROWING, "adapter", "require", "keyword", "shard")}
@@ -113,7 +138,9 @@ def _report(config: pytest.Config, folder: Path) -> None:
         "tier": option.tier,
         "selection": {"paths": config.args, **narrowed},
     }
-    stream = Stream(folder, [str(argument) for argument in config.invocation_params.args], facts)
+    arguments = [str(argument) for argument in config.invocation_params.args]
+    alone = not config.pluginmanager.has_plugin("dsession")
+    stream = Stream(place, arguments, facts, extent.is_whole(config), alone, partial(_stop, session))
     config.pluginmanager.register(stream)
     rows = [(place.backend, place.device) for place in places]
     config.pluginmanager.register(Summary(backends, rows, unmet, option.tier))
@@ -123,6 +150,13 @@ def _report(config: pytest.Config, folder: Path) -> None:
     config.pluginmanager.register(Views(stream, config.rootpath))
     if earlier := config.stash[EARLIER]:
         config.pluginmanager.register(Baseline(earlier, stream))
+
+
+def _stop(session: pytest.Session, reason: str) -> None:
+    """Let no more checks begin; pytest-xdist has its own loop."""
+    session.shouldstop = reason
+    if distributed := session.config.pluginmanager.getplugin("dsession"):
+        distributed.shouldstop = reason
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -125,6 +125,11 @@ def to_plain(value: Any) -> Any:
     return value
 
 
+# Characters that would command a terminal, or turn round what is read
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+CONTROLS |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
+
 def make_encodable(text: str) -> str:
-    """Text without lone surrogates, which cannot be written to a file or sent to another process."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Text without lone surrogates, which cannot be written or sent, and without characters that command a terminal."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").translate(CONTROLS)

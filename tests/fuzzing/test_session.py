@@ -11,6 +11,7 @@ import pytest
 from specs.case.loading import load
 from tests.support import ROOT
 from tests.support.prepared import Prepared
+from tests.support.project import last_run
 
 # NumPy, but wrong, refusing, aborting or hanging for some equations; its attention is correct
 ADAPTER = """
@@ -93,7 +94,7 @@ def test_a_right_backend_passes_and_the_session_prints_a_summary(project: Projec
     result.assert_outcomes(passed=30)
     result.stdout.fnmatch_lines(["30 examples of seed 2 (* different), * checks, 0 findings*", "examples/s: planted *"])
     assert project.findings() == {}
-    assert not (project.path / ".conformance" / "records.jsonl").exists()
+    assert not (project.path / ".conformance" / "runs").exists()
 
 
 def test_a_fault_is_reported_once_and_shrunk_to_a_case_that_can_be_pasted(project: Project) -> None:
@@ -172,7 +173,7 @@ def test_paths_on_the_command_line_run_as_well(project: Project) -> None:
     file = project.path / "cases" / "one.yaml"
     file.write_text('kind: einsum\ncases:\n  copy: {equation: "i->i", shapes: [[2]], dtypes: [float64]}\n')
     project.run("right", "cases/one.yaml", "--fuzz=4").assert_outcomes(passed=5)
-    assert (project.path / ".conformance" / "records.jsonl").read_text().count("\n") == 1
+    assert (last_run(project.path) / "records.jsonl").read_text().count("\n") == 1
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "many"])

@@ -168,5 +168,5 @@ def test_a_session_lists_precision_below_the_declaration(project: Project) -> No
     assert result.outlines[title_line + 1].strip() == (
         "lossy cpu einsum float64 einsum: multiply is float32 (declared float64)"
     )
-    assert "Effective precision" in (project.path / ".conformance/summary.md").read_text()
+    assert "Effective precision" in (project.folder / "summary.md").read_text()
     assert project.run("right", "cases/probes.yaml").outlines.count("precision below what is declared") == 0

@@ -12,6 +12,7 @@ from reports.__main__ import main
 from reports.read import read
 from tests.support import ROOT
 from tests.support.prepared import Prepared
+from tests.support.project import last_run
 
 PRODUCTS = """\
 kind: einsum
@@ -100,8 +101,8 @@ def test_a_session_without_changes_passes(project: Project) -> None:
 
 
 def test_a_run_can_be_compared_with_the_one_that_it_overwrites(project: Project) -> None:
-    project.run(result=CORRECT)
-    result = project.run("--baseline=.conformance", result=WRONG)
+    project.run("--report=mine", result=CORRECT)
+    result = project.run("--baseline=mine", "--report=mine", result=WRONG)
     result.stdout.fnmatch_lines(["Not safe: 10 checks newly fail; 10 checks compared."])
 
 
@@ -113,7 +114,7 @@ def test_an_error_that_grew_fails_the_session_though_every_check_passes(project:
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     answer = "Not safe: 2 checks have a larger error; 2 checks compared."
     result.stdout.fnmatch_lines([answer, "*error grown*"])
-    summary, page = (project.path / ".conformance" / name for name in ("summary.md", "index.html"))
+    summary, page = (last_run(project.path) / name for name in ("summary.md", "index.html"))
     assert summary.read_text().startswith("# ✕ ")
     assert summary.read_text().index("### Error ratio grown") < summary.read_text().index("| backend | version |")
     assert f"earlier: {answer}" in page.read_text()

@@ -81,7 +81,7 @@ def test_the_files_of_a_session_match_the_schema(project: Project) -> None:
     project.write("cases/broken.yaml", BROKEN)
     project.write("cases/refused.yaml", PRODUCTS.replace('"ij->ji"', '"ij->kk", expect: {error: unknown_label}'))
     project.run("right wrong known aborting absent", "-n2")
-    run = read(project.path / ".conformance")
+    run = read(project.folder)
     validator_of("run").validate(run.facts)
     records, cases = list(run.records()), list(run.cases())
     assert {record["verdict"] for record in records} == {"pass", "fail", "deviation", "error"}

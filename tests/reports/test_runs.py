@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from reports import folders
+from reports.folders import VIEWS
 from reports.read import RunError, read
-from reports.stream import VIEWS, Stream
+from reports.stream import Stream
 from reports.terminal import Summary
 from specs.verdict.record import SCHEMA_VERSION, Measurement, Record
 
@@ -30,7 +32,7 @@ def session(exit_status: int = 0, collected: int = 2) -> SimpleNamespace:
 
 @pytest.fixture
 def stream(tmp_path: Path) -> Stream:
-    return Stream(tmp_path / "run", ["-k", "a b"], {"backends": {}})
+    return Stream(folders.given(tmp_path / "run"), ["-k", "a b"], {"backends": {}})
 
 
 def test_a_run_is_read_as_it_was_written(stream: Stream) -> None:
@@ -57,7 +59,6 @@ def test_a_session_without_checks_writes_nothing(stream: Stream) -> None:
 
 
 def test_views_of_the_run_before_are_not_left_beside_new_records(stream: Stream) -> None:
-    stream.folder.mkdir()
     for name in VIEWS:
         (stream.folder / name).write_text("of the run before")
     stream.pytest_runtest_logreport(report(record()))

@@ -41,13 +41,16 @@ views.MAKERS["index.html"] = page
     result = project.run("right", "-p", "mistaken")
     assert (result.ret, result.parseoutcomes()) == (pytest.ExitCode.OK, {"passed": 4})
     result.stdout.fnmatch_lines(
-        ["FAILED to write index.html: ValueError: a mistake of ours", "*python -m reports page *.conformance"]
+        [
+            "FAILED to write index.html: ValueError: a mistake of ours",
+            "*python -m reports page *-standard-right",
+        ]
     )
     assert "page: " not in [line[:6] for line in result.outlines]
     assert len(project.records()) == 4
     assert project.facts()["complete"]
-    assert not (project.path / ".conformance" / "index.html").exists()
-    assert (project.path / ".conformance" / "summary.md").exists()
+    assert not (project.folder / "index.html").exists()
+    assert (project.folder / "summary.md").exists()
 
 
 def test_under_github_actions_failing_lines_are_annotated_and_the_step_has_the_summary(
@@ -71,7 +74,7 @@ def test_under_github_actions_failing_lines_are_annotated_and_the_step_has_the_s
     ]
     text = step.read_text()
     assert text.startswith("of the step before\n# ✕ Conformance: 0 pass")
-    assert text.endswith((project.path / ".conformance" / "summary.md").read_text())
+    assert text.endswith((project.folder / "summary.md").read_text())
 
 
 def test_elsewhere_nothing_is_annotated(project: Project) -> None:
@@ -108,7 +111,7 @@ def test_the_files_are_valid_even_with_hostile_messages(project: Project) -> Non
         "fail"
     }
     assert len(project.records()) == 4
-    folder = project.path / ".conformance"
+    folder = project.folder
     assert any("alert(1)" in reason for reason in read_data(folder)["tables"]["reason"]["values"])
     assert "<script>alert" not in (folder / "index.html").read_text()
 

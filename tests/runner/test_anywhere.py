@@ -13,7 +13,7 @@ from reports.read import read
 from runner.__main__ import PLUGINS
 from tests.support import ROOT
 from tests.support.prepared import PLAIN, Prepared
-from tests.support.project import BROKEN, PRODUCTS
+from tests.support.project import BROKEN, PRODUCTS, last_run
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -52,14 +52,14 @@ def test_a_folder_is_run_where_it_stands(folder: Path, run: Run, workers: tuple[
     assert ended.returncode == pytest.ExitCode.OK, ended.stdout + ended.stderr
     assert "4 passed" in ended.stdout
     assert "warning" not in ended.stdout
-    records = list(read(folder / ".conformance").records())
+    records = list(read(last_run(folder)).records())
     assert {record["file"] for record in records} == {"ours/products.yaml"}
     assert {record["case"] for record in records} >= {"ours/products::product", "ours/products::transpose"}
 
 
 def test_a_check_is_run_again_with_the_command_of_its_record(folder: Path, run: Run) -> None:
     run(folder, "ours/products.yaml::product", *MINE)
-    (record,) = read(folder / ".conformance").records()
+    (record,) = read(last_run(folder)).records()
     program, _, rest = record["again"].partition(" 'ours/")
     assert program == "python -m runner"
     assert rest == "products.yaml::product[right-cpu-einsum-eager-float64]' --adapter=mine.py"
@@ -73,7 +73,7 @@ def test_files_elsewhere_keep_their_paths(folder: Path, run: Run) -> None:
     adapter = ("--adapter=../mine.py", *MINE[1:])
     ended = run(folder / "here", *(f"{file}::product" for file in files), *adapter)
     assert "2 passed" in ended.stdout, ended.stdout + ended.stderr
-    records = list(read(folder / "here" / ".conformance").records())
+    records = list(read(last_run(folder / "here")).records())
     assert {record["file"] for record in records} == {"ours/products.yaml", "theirs/products.yaml"}
     again = shlex.split(records[0]["again"])
     assert again[:4] == ["python", "-m", "runner", f"../{records[0]['id']}"]

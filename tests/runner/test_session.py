@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from reports.read import read
 from tests.support.project import PRODUCTS, Project, ids
 
 # Results --------------------------------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ def test_every_check_ends_in_the_table_and_on_disk(project: Project, workers: st
             "right * cpu * 4 * 0 * 4 * 0 * 0 *",
             "wrong * cpu * 0 * 0 * 4 * 4 * 0 *",
             "unsupported",
-            "page: *.conformance/index.html",
+            "page: *.conformance/runs/*-standard-right-wrong-raising/index.html",
         ]
     )
     suite = ElementTree.parse(project.path / "junit.xml").getroot()[0]
@@ -85,9 +85,8 @@ def test_a_killed_session_keeps_its_records(project: Project, workers: str) -> N
     project.write("cases/more.yaml", PRODUCTS.replace("{i: 1}", ", ".join(f"{{i: {size}}}" for size in range(17, 77))))
     command = [sys.executable, "-m", "pytest", *project.arguments("slow", "-n", workers)]
     process = subprocess.Popen(command, start_new_session=True)
-    records = project.path / ".conformance" / "records.jsonl"
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not (records.exists() and records.read_text().count("\n") >= 3):
+    while time.monotonic() < deadline and sum(text.count("\n") for text in project.texts("records.jsonl")) < 3:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -97,13 +96,16 @@ def test_a_killed_session_keeps_its_records(project: Project, workers: str) -> N
     assert not project.facts()["complete"]
 
 
-def test_a_run_replaces_the_one_before(project: Project) -> None:
+def test_a_run_replaces_only_one_whose_folder_is_named(project: Project) -> None:
     project.run("right")
-    project.run("right", "-k", "transpose", "--report=.conformance")
-    assert list(project.records()) == ids("transpose")
-    assert project.facts()["selection"]["keyword"] == "transpose"
-    project.run("right", "--report=another")
-    assert json.loads((project.path / "another" / "run.json").read_text())["complete"]
+    project.run("right", "-k", "transpose")
+    assert sorted(text.count("\n") for text in project.texts("records.jsonl")) == [1, 4]
+    for part in ("product", "transpose"):
+        project.run("right", "-k", part, "--report=another")
+    run = read(project.path / "another")
+    assert [record["id"] for record in run.records()] == ids("transpose")
+    assert run.facts["selection"]["keyword"] == "transpose"
+    assert run.facts["complete"]
 
 
 # What must not go unnoticed -------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def test_a_session_and_its_run_say_which_tier_it_is(dear: Project) -> None:
     assert result.outlines[0].startswith("smoke tier: ")
     result.stdout.fnmatch_lines(["*conformance, smoke tier*"])
     assert dear.facts()["tier"] == "smoke"
-    assert "The smoke tier" in (dear.path / ".conformance" / "summary.md").read_text()
+    assert "The smoke tier" in (dear.folder / "summary.md").read_text()
 
 
 def test_an_unknown_tier_is_refused(dear: Project) -> None:

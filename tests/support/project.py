@@ -153,11 +153,25 @@ class Project:
         result = self.run(names, "--collect-only", "-q", *arguments)
         return [line for line in result.outlines if "::" in line]
 
+    @property
+    def folder(self) -> Path:
+        """Of the last run."""
+        return last_run(self.path)
+
+    def texts(self, name: str) -> list[str]:
+        """The contents of the files with this name in all runs."""
+        return [file.read_text() for file in self.path.glob(f".conformance/runs/*/{name}")]
+
     def records(self) -> dict[str, dict]:
-        return {record["id"]: record for record in read(self.path / ".conformance").records()}
+        return {record["id"]: record for record in read(self.folder).records()}
 
     def facts(self) -> dict:
-        return read(self.path / ".conformance").facts
+        return read(self.folder).facts
+
+
+def last_run(home: Path) -> Path:
+    """The folder of the run that was written last by a session in this folder, whole or not."""
+    return max((home / ".conformance" / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
 
 
 def ids(*names: str, backend: str = "right", file: str = "cases/products.yaml", mode: str = "eager") -> list[str]:
