@@ -22,7 +22,7 @@ from specs.arithmetic.formats import DTYPES
 from specs.case.case import Case, Config
 from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry, find_possible_entries
-from specs.verdict.direction import BackendProtocol
+from specs.verdict.direction import BackendProtocol, MisbehaviourError
 from specs.verdict.explain import explain
 from specs.verdict.place import Place, iter_checks
 from specs.verdict.record import Record
@@ -142,6 +142,8 @@ class Search:
         except pytest.fail.Exception:  # raised by pytest-timeout
             seconds = time.perf_counter() - started
             return make_error_record(check, id, file, f"{HUNG} {seconds:.0f} s", seconds)
+        except MisbehaviourError as error:
+            return make_error_record(check, id, file, str(error))
         except Exception as error:  # judge handles every exception of a framework, so this is a fault of the suite
             return make_error_record(check, id, file, f"the suite itself failed: {type(error).__name__}: {error}")
 

@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from runner.guard import INTERRUPT
 from runner.plan import PLAN
 from specs.case.error import CaseError
 from specs.verdict.check import Check
+from specs.verdict.direction import MisbehaviourError
 from specs.verdict.explain import FailureText, NotPassedError, explain, junit_properties
 from specs.verdict.record import Record, make_encodable
 from specs.verdict.statement import make_statement
@@ -49,6 +51,8 @@ class CheckItem(pytest.Item):
         try:
             backend, deviations = plan.backend(self.check.backend), plan.deviations(self.check.backend)
             self.record = judge(self.check, backend, self.nodeid, file_of(self.nodeid), deviations, plan.cache)
+        except MisbehaviourError as fault:
+            self.record = self.not_judged(str(fault), time.perf_counter() - start)
         except pytest.fail.Exception:  # how pytest-timeout ends a check, out of whatever was running
             seconds = time.perf_counter() - start
             self.record = self.not_judged(f"no result after {seconds:.0f} s", seconds)
@@ -83,11 +87,16 @@ def file_of(nodeid: str) -> str:
 # Hooks ----------------------------------------------------------------------------------------------------------------
 
 
+def pytest_runtestloop() -> None:
+    """From here on a KeyboardInterrupt can be the user's or an adapter's."""
+    INTERRUPT.install()
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     """Import a framework before the clock of the first check that needs it is started."""
     if isinstance(item, CheckItem):
-        with suppress(Exception):  # it is raised again, and reported, where the check runs
+        with suppress(Exception, MisbehaviourError):  # it is raised again, and reported, where the check runs
             item.config.stash[PLAN].backend(item.check.backend)
     return (yield)
 
@@ -97,8 +106,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """What pytest has no word for counts as skipped, or as an expected failure."""
     report = yield
     if call.when == "call" and isinstance(item, CheckItem):
-        record = item.record
-        del item.record  # pytest keeps every item to the end of the session
+        record = vars(item).pop("record", None)  # pytest keeps every item to the end of the session
+        record = record or item.not_judged("it ended before it was judged")
         report.conformance = record.as_json()
         stated = item.config.stash.setdefault(STATED, set())
         if item.check.case.id not in stated:

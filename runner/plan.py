@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -21,6 +21,7 @@ from backends.base import Backend
 from backends.discovery import registry
 from backends.discovery.inventory import Finding
 from runner import program
+from runner.guard import Guarded, guarded
 from runner.options import SHARD, adapters
 from runner.selection import Selection
 from runner.sharding import Shard
@@ -28,6 +29,7 @@ from specs.case.case import Case
 from specs.case.problems import CaseFileError
 from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry
+from specs.verdict.direction import BackendProtocol
 from specs.verdict.place import Place
 
 Name = TypeVar("Name", bound=str)
@@ -74,7 +76,7 @@ class Plan:
     places: list[Place]
     selection: Selection
     participants: Mapping[str, Participant]
-    backend: Callable[[str], Backend]
+    backend: Callable[[str], BackendProtocol]
     cache: Path | None
     shard: Shard | None
     program: tuple[str, ...]
@@ -160,15 +162,20 @@ def recorded_deviations(name: str) -> list[DeviationEntry]:
         raise pytest.UsageError(f"the recorded deviations cannot be used\n{error}") from error
 
 
-def _backends(config: pytest.Config) -> Callable[[str], Backend]:
-    """A backend by its name, imported once, which keeps what it compiles where pytest keeps what it knows."""
+def _backends(config: pytest.Config) -> Callable[[str], BackendProtocol]:
+    """A backend by its name, imported once, which keeps what it compiles where pytest keeps what it knows.
+
+    It can end the check that uses it, by MisbehaviourError, and nothing else.
+    """
     folder = cache_folder(config, "compiled")
 
     @cache
-    def backend(name: str) -> Backend:
-        instance = registry.get(name)
+    def backend(name: str) -> BackendProtocol:
+        file, is_added = registry.source(name), registry.is_added(name)
+        # A framework that is imported sets variables for itself
+        instance = Guarded(guarded(lambda: registry.get(name), "__init__", file, is_added=False), file, is_added)
         if folder:
             instance.keep_compiled(folder / name)
-        return instance
+        return cast(BackendProtocol, instance)
 
     return backend

@@ -21,6 +21,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from glob import glob
 from pathlib import Path
@@ -31,6 +32,7 @@ from backends.base import Backend
 from backends.discovery import registry
 from specs.case.loading import load_usable
 from specs.reference.cache import source_digest
+from specs.verdict.check import Check
 from specs.verdict.place import iter_checks
 
 TIMEOUT = 600.0  # seconds; the slowest framework needs about 6 on two busy cores, but minutes from a cold network disk
@@ -161,8 +163,11 @@ def _probe_in_process(name: str, adapters: list[Path], case_files: list[str], ti
         )
     except subprocess.TimeoutExpired:
         return _broken_finding(name, f"it did not answer within {timeout:g} s")
-    if process.returncode == 0 and (line := _last_line(process.stdout)).startswith("{"):
-        return Finding(**json.loads(line))
+    printed = process.stdout.splitlines() if process.returncode == 0 else []
+    for line in reversed(printed):  # an adapter may print, also after the finding
+        with suppress(ValueError, TypeError):
+            if line.startswith("{"):
+                return Finding(**json.loads(line))
     message = _last_line(process.stderr)
     if process.returncode < 0:
         reason = f"importing it ended the process with {signal.Signals(-process.returncode).name}"
@@ -189,8 +194,8 @@ def examine(name: str, case_files: Sequence[Path] = ()) -> Finding:
             reason = f"{distribution} is not installed ({error})"
             return Finding(name, "missing", reason=reason, next_step=f"pip install {distribution}")
         return _broken_finding(name, f"{type(error).__name__}: {error}")
-    except Exception as error:
-        return _broken_finding(name, f"{type(error).__name__}: {error}")
+    except BaseException as error:
+        return _broken_finding(name, f"{type(error).__name__}: {error}".rstrip(": "))
     if not devices:
         return _broken_finding(name, "it finds no device")
     versions = _installed_versions(backend_class)
@@ -205,8 +210,16 @@ def _unsupported(backend: Backend, devices: Iterable[str], file: Path) -> list[s
         for _, cases in load_usable([file], file.parent)
         for case in cases
         for check in iter_checks(case, places)
-        if backend.unsupported(check)
+        if _lacks(backend, check)
     ]
+
+
+def _lacks(backend: Backend, check: Check) -> bool:
+    """Whether a check is declared to be unsupported; where the declaration fails, the check will tell."""
+    try:
+        return bool(backend.unsupported(check))
+    except BaseException:
+        return False
 
 
 def _broken_finding(name: str, reason: str) -> Finding:

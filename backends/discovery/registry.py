@@ -10,7 +10,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import re
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +20,7 @@ from types import ModuleType
 from backends.base import Backend
 from specs.verdict.deviation import DeviationEntry, load
 
+NAME = re.compile(r"[A-Za-z0-9_.]+")  # ids separate the name of a backend by a dash
 _adapters: dict[str, tuple[Path, type[Backend]]] = {}
 
 
@@ -91,11 +94,34 @@ def add(path: str | Path) -> str:
     required = ("name", "distribution", "implementations")
     if missing := [attribute for attribute in required if not hasattr(backend, attribute)]:
         raise AdapterError(f"{file}: {backend.__name__} does not state its {', '.join(missing)}")
+    if wrong := _wrong_statement(backend):
+        raise AdapterError(f"{file}: {backend.__name__} states {wrong}")
     name = backend.name
     if name in names():
         raise AdapterError(f"{file}: a backend called {name!r} is already known, from {source(name)}")
     _adapters[name] = (file, backend)
     return name
+
+
+def _wrong_statement(backend: type[Backend]) -> str | None:
+    """What of a class cannot be read as the contract says."""
+    if not isinstance(backend.name, str) or not NAME.fullmatch(backend.name):
+        return f"the name {backend.name!r:.80}, which is not letters, digits and underscores"
+    kinds = backend.implementations
+    if not isinstance(kinds, Mapping) or not all(map(_is_names, kinds.values())):
+        return f"implementations = {kinds!r:.80}, where the names of each kind of case are required, by kind"
+    return next(
+        (
+            f"{attribute} = {value!r:.80}, where a tuple of names is required"
+            for attribute in ("modes", "default_modes", "directions")
+            if not _is_names(value := getattr(backend, attribute))
+        ),
+        None,
+    )
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, tuple | list) and all(isinstance(name, str) for name in value)
 
 
 @cache
@@ -115,10 +141,17 @@ def _load_module(file: Path) -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses and pickle look up a class's module by name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:  # whatever it is, it must not look like an end that the user asked for
         del sys.modules[spec.name]
-        raise AdapterError(f"{file}: importing it failed: {type(error).__name__}: {error}") from error
+        raise AdapterError(f"{file}: importing it failed: {_describe(error)}") from error
     return module
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}".rstrip(": ")
+    except BaseException as another:
+        return f"{type(error).__name__}, whose text cannot be made ({type(another).__name__})"
 
 
 def only_backend(module: ModuleType) -> type[Backend]:

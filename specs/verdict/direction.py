@@ -66,6 +66,10 @@ class Call:
     outputs: tuple[Output, ...]
 
 
+class MisbehaviourError(BaseException):
+    """An adapter did what it may not; the message blames it.  What handles a framework's exceptions lets it through."""
+
+
 class Direction(ABC):
     """What is computed of a case; `name` is its name in a check and in `--direction`."""
 

@@ -1,0 +1,242 @@
+"""Adapters that misbehave in one check: what becomes of it, that the others run, and whom the record blames.
+
+`SURVIVED` share one session for each number of workers; each of `KILLED` ends its process, so it has its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reports.read import Run, read
+from tests.support import ROOT
+from tests.support.prepared import Prepared
+from tests.support.project import ADAPTER, NAMES, Project, ids, last_run
+
+HEADER = """
+import asyncio, sys, threading, unittest, warnings
+import pytest
+
+class Panic(BaseException): ...
+
+class Unreadable(Exception):
+    def __str__(self):
+        {text}
+
+def misbehave(right):
+    {action}
+    return right
+"""
+BODY = "if config.equation == 'ij->ji': return misbehave(right)"
+
+# What the adapter does in the check of `ij->ji`: verdict, and a pattern of the whole reason
+SURVIVED = {
+    "exits": ("sys.exit(3)", "error", r"raised SystemExit: 3, from `run` \(exits.py:\d+ in misbehave, called by .*"),
+    "exits_well": ("sys.exit(0)", "error", r"raised SystemExit: 0, from `run`.*"),
+    "panics": ("raise Panic('index out of range')", "error", r"raised Panic: index out of range, from `run` .*"),
+    "cancels": ("raise asyncio.CancelledError()", "error", r"raised CancelledError, from `run` .*"),
+    "interrupts": ("raise KeyboardInterrupt", "error", r"raised KeyboardInterrupt, from `run` .*"),
+    "closes": ("raise GeneratorExit", "error", r"raised GeneratorExit, from `run` .*"),
+    "groups": ("raise BaseExceptionGroup('two', [Panic(), Panic()])", "error", r"raised BaseExceptionGroup: two .*"),
+    "skips": ("pytest.skip('not today')", "error", r"raised Skipped: not today, from `run` .*"),
+    "fails": ("pytest.fail('so it is')", "error", r"raised Failed: so it is, from `run` .*"),
+    "expects_to_fail": ("pytest.xfail('known')", "error", r"raised XFailed: known, from `run` .*"),
+    "ends_the_session": ("pytest.exit('enough')", "error", r"raised Exit: enough, from `run` .*"),
+    "unreadable": ("raise Unreadable", "error", r"raised Unreadable, whose text cannot be made \(ValueError\) .*"),
+    "text_exits": ("raise Unreadable", "error", r"raised Unreadable, whose text cannot be made \(SystemExit\) .*"),
+    "text_of_none": ("raise Unreadable", "error", r"raised Unreadable, whose text cannot be made \(TypeError\) .*"),
+    "returns_none": ("return None", "error", r"returned None, where a NumPy array is required, from `run`"),
+    "returns_list": ("return [1.0]", "error", r"returned a value of type list, where a NumPy array .*"),
+    "returns_text": ("return '1.0'", "error", r"returned a value of type str, where a NumPy array .*"),
+    "returns_dict": ("return {'wrong': right}", "error", r"returned outputs without 'result'"),
+    "returns_objects": ("return right.astype(object)", "error", r"returned an array of object, where numbers .*"),
+    "returns_dates": ("return right.astype('M8[s]')", "error", r"returned an array of datetime64\[s\], where .*"),
+    "awaits": ("return asyncio.sleep(0)", "error", r"returned a value of type coroutine, where .*"),
+    "hangs": ("while True: time.sleep(0.01)", "error", r"no result after 1 s"),
+    "is_loud": ("print('x\\n' * 10**5); os.write(1, b'y' * 10**5); os.write(2, b'z\\n' * 10**5)", "pass", ""),
+    "moves": ("os.chdir('/')", "pass", ""),
+    "empties_the_environment": ("os.environ.clear()", "pass", ""),
+    "handles_signals": ("[signal.signal(n, signal.SIG_IGN) for n in (2, signal.SIGALRM, 15)]", "pass", ""),
+    "is_strict": ("np.seterr(all='raise'); warnings.simplefilter('error')", "pass", ""),
+    "has_a_thread_that_raises": ("t = threading.Thread(target=sys.exit, args='x'); t.start(); t.join()", "pass", ""),
+    "recurs": ("misbehave(right)", "fail", r"raised RecursionError: maximum recursion depth exceeded.*"),
+    "is_wordy": ("raise RuntimeError('x' * 10**7)", "fail", r"raised RuntimeError: x{400,600}"),
+    "commands_a_terminal": (r"raise OSError('\0 \x1b[2J \x9b \u202e')", "fail", r"raised .*\\x1b\[2J \\x9b \\u202e"),
+    "skips_as_unittest": ("raise unittest.SkipTest('x')", "fail", r"raised SkipTest: x"),
+    "says_it_is_out_of_memory": ("raise MemoryError", "error", r"out of memory: MemoryError"),
+}  # fmt: skip
+TEXTS = {"unreadable": "raise ValueError", "text_exits": "sys.exit(1)", "text_of_none": "return None"}
+
+# Methods that are wrong in themselves, so that every check of the backend is an error
+METHODS = {
+    "run_takes_nothing": ("def run(self): ...", r"has another signature: .*run\(\) takes 1 positional .*"),
+    "einsum_takes_less": ("def einsum(self, config): ...", r"has another signature: .*einsum\(\) takes 2 .*"),
+    "gives_lists": ("def to_numpy(self, tensor): return tensor.tolist()", r"returned a value of type .*"),
+    "refuses_badly": ("def unsupported(self, check): 1 / 0", r"raised ZeroDivisionError: .*, from `unsupported`.*"),
+    "refuses_and_exits": ("def unsupported(self, check): sys.exit(1)", r"raised SystemExit: 1, from `unsupported`.*"),
+    "refuses_by_a_number": ("def unsupported(self, check): return 5", r"returned a value of type int, where a .*"),
+    "has_no_precision": ("def precision(self, check): return None", r"returned None, where a precision is required.*"),
+    "starts_badly": ("def keep_compiled(self, folder): sys.exit(1)", r"raised SystemExit: 1, from `keep_compiled`.*"),
+    "starts_only_where_it_is_examined": (
+        "def __init__(self):\n        if not sys.argv[0].endswith('inventory.py'): sys.exit(9)",
+        r"raised SystemExit: 9, from `__init__`.*",
+    ),
+}
+ADAPTERS = [*SURVIVED, *METHODS]
+
+KILLED = {
+    "leaves": ("os._exit(3)", "exit status 3", 3),
+    "leaves_well": ("os._exit(0)", "exit status 0", 0),
+    "aborts": ("os.abort()", "SIGABRT", -6),
+    "is_killed": ("os.kill(os.getpid(), 9)", "SIGKILL", -9),
+    "has_a_bad_pointer": ("import ctypes; ctypes.string_at(0)", "SIGSEGV", -11),
+    "hangs_in_c": ("sum(itertools.repeat(0))", "exit status 1", 1),
+}
+
+
+def write_adapter(folder: Path, name: str) -> None:
+    action = (KILLED.get(name) or SURVIVED.get(name) or ("pass",))[0]
+    body = BODY if name in KILLED or name in SURVIVED else ""
+    text = ADAPTER.format(name=name, distribution="numpy", start="pass", body=body, devices=["cpu"])
+    method = f"\n    {METHODS[name][0]}\n" if name in METHODS else ""
+    header = HEADER.format(action=action, text=TEXTS.get(name, "pass"))
+    (folder / f"{name}.py").write_text(header + text + method)
+
+
+# Survived -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory, fakes: Path) -> Path:
+    """A folder with all adapters, and the one that is right."""
+    folder = tmp_path_factory.mktemp("adapters")
+    for name in (*ADAPTERS, *KILLED):
+        write_adapter(folder, name)
+    for name in ("right.py", "fake_framework.py"):
+        shutil.copy(fakes / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["0", "1", "2"], ids="-n {}".format)
+def session(
+    request: pytest.FixtureRequest, adapters: Path, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[pytest.RunResult, Run]]:
+    """A session of all of them, with this number of workers: what it printed, and its run."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("misbehaving")
+        patch.chdir(path)
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, adapters))))
+        patch.setenv("IMPORTED", str(path / "imported"))
+        project = Project(path, adapters, prepared)
+        result = project.run(" ".join([*ADAPTERS, "right"]), "-n", request.param, "--timeout=1", "--mode=eager")
+        yield result, read(last_run(path))
+
+
+@pytest.mark.parametrize("name", SURVIVED)
+def test_one_check_has_the_outcome_and_the_others_pass(name: str, session: tuple[pytest.RunResult, Run]) -> None:
+    _, verdict, reason = SURVIVED[name]
+    records = {record["id"]: record for record in session[1].records() if record["backend"] == name}
+    (transpose,) = ids("transpose", backend=name)
+    blamed = f"the adapter {name}.py " if reason.startswith(("raised", "returned")) and verdict == "error" else ""
+    assert records[transpose]["verdict"] == verdict
+    assert re.fullmatch(blamed + reason, records[transpose]["reason"]), records[transpose]["reason"]
+    others = {record["verdict"] for id, record in records.items() if id != transpose}
+    assert (len(records), others) == (len(NAMES), {"pass"})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_that_is_wrong_is_an_error_of_each_check(name: str, session: tuple[pytest.RunResult, Run]) -> None:
+    records = [record for record in session[1].records() if record["backend"] == name]
+    assert [record["verdict"] for record in records] == ["error"] * len(NAMES)
+    assert re.fullmatch(f"the adapter {name}.py {METHODS[name][1]}", records[0]["reason"]), records[0]["reason"]
+
+
+def test_the_session_is_whole_and_blames_nothing_else(session: tuple[pytest.RunResult, Run]) -> None:
+    result, run = session
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert run.facts["complete"]
+    assert [record["verdict"] for record in run.records() if record["backend"] == "right"] == ["pass"] * len(NAMES)
+    printed = result.stdout.str() + result.stderr.str()
+    assert "INTERNALERROR" not in printed
+    assert "the suite itself failed" not in printed
+
+
+def test_no_report_commands_a_terminal(session: tuple[pytest.RunResult, Run]) -> None:
+    result, run = session
+    for text in (result.stdout.str(), *((run.folder / name).read_text() for name in ("summary.md", "index.html"))):
+        assert not set("\0\x1b\x9b\u202e") & set(text)
+
+
+# Imports --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import sys; sys.exit(0)", "importing it failed: SystemExit: 0"),
+        ("raise KeyboardInterrupt", "importing it failed: KeyboardInterrupt"),
+        ("def broken(:", "importing it failed: SyntaxError: *"),
+        ("import there_is_no_such_module", "importing it failed: ModuleNotFoundError: *"),
+        ("class E(Exception):\n  def __str__(self): 1 / 0\nraise E", "importing it failed: E, whose text cannot be *"),
+        ("x = 1", "it must define exactly one subclass of Backend, and defines none"),
+        (
+            "from backends.numpy import Numpy\nclass A(Numpy):\n  name = 'a-b'",
+            "A states the name 'a-b', which is not letters, digits and underscores",
+        ),
+        (
+            "from backends.numpy import Numpy\nclass A(Numpy):\n  name = 'a'\n  modes = 'eager'",
+            "A states modes = 'eager', where a tuple of names is required",
+        ),
+        (
+            "from backends.numpy import Numpy\nclass A(Numpy):\n  name = 'a'\n  implementations = None",
+            "A states implementations = None, where the names of each kind of case are required, by kind",
+        ),
+    ],
+)
+def test_an_adapter_that_cannot_be_imported_is_refused_in_a_sentence(project: Project, text: str, message: str) -> None:
+    project.write("mine.py", text)
+    result = project.prepared.pytest(project.path, "--adapter=mine.py")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: --adapter */mine.py: {message}"])
+    assert "Traceback" not in result.stderr.str()
+
+
+# Killed ---------------------------------------------------------------------------------------------------------------
+
+QUICKLY = ("--timeout=1", "-o", "faulthandler_timeout=2", "--mode=eager")
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_a_worker_that_dies_costs_one_check(project: Project, name: str) -> None:
+    write_adapter(project.fakes, name)
+    result = project.run(name, "-n", "1", *QUICKLY)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    records = project.records()
+    died = records.pop(ids("transpose", backend=name)[0])
+    assert (died["verdict"], died["reason"]) == (
+        "error",
+        f"its worker process died while running it ({KILLED[name][1]})",
+    )
+    assert [record["verdict"] for record in records.values()] == ["pass"] * 3
+    assert project.facts()["complete"]
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_without_workers_the_run_is_readable_and_the_next_session_says_where_it_ended(
+    project: Project, name: str
+) -> None:
+    write_adapter(project.fakes, name)
+    result = project.run(name, "-n", "0", *QUICKLY)
+    assert result.ret == KILLED[name][2]
+    assert [record["verdict"] for record in project.records().values()] == ["pass"]
+    assert not project.facts()["complete"]
+    (id,) = ids("transpose", backend=name)
+    ended = f"-standard-{name}-eager ended while it ran {id}: its process died.  With -n 1 "
+    assert ended in project.run("right", "-k", "product").stdout.str()
+    assert "its process died" not in project.run("right", "-k", "product").stdout.str()
+    assert [read(path.parent).facts.get("ended_in") for path in project.path.glob("**/run.json")].count(id) == 1
