@@ -35,7 +35,7 @@ def root(here: Path, arguments: Sequence[str]) -> Path:
     if here.is_relative_to(PROJECT) and (PROJECT / "conftest.py").exists():
         return PROJECT
     words = (here / word.partition("::")[0] for word in arguments if not word.startswith("-"))
-    named = [path.resolve() for path in words if path.exists()]
+    named = [Path(os.path.abspath(path)) for path in words if path.exists()]
     return Path(os.path.commonpath([here, *(path if path.is_dir() else path.parent for path in named)]))
 
 

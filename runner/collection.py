@@ -62,10 +62,10 @@ class BrokenCaseFile(pytest.Item):
 
 def asks_for_cases(config: pytest.Config) -> bool:
     """Whether anything named on the command line can lead to a case file."""
-    cases = config.rootpath / "cases"
+    cases, elsewhere = config.rootpath / "cases", _folders_of_cases(config)
     return any(
         path.suffix == ".yaml"
-        or (path.is_dir() and (is_runner(config) or cases.is_relative_to(path) or path.is_relative_to(cases)))
+        or (path.is_dir() and (path in elsewhere or cases.is_relative_to(path) or path.is_relative_to(cases)))
         for path in _named(config)
     )
 
@@ -99,7 +99,9 @@ def _named(config: pytest.Config) -> list[Path]:
 
 
 def _resolve(config: pytest.Config, arguments: Iterable[str]) -> list[Path]:
-    return [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in arguments]
+    """Links are not followed, as in pytest: a file has the name by which it is called."""
+    here = config.invocation_params.dir
+    return [Path(os.path.abspath(here / argument.partition("::")[0])) for argument in arguments]
 
 
 def _named_cases(file: Path, config: pytest.Config) -> set[str]:
@@ -109,11 +111,21 @@ def _named_cases(file: Path, config: pytest.Config) -> set[str]:
 
 
 def _holds_cases(file: Path, config: pytest.Config) -> bool:
-    """Whether a YAML file that nobody named is one of cases: below `cases`, or below what the runner was given."""
+    """Whether a YAML file that nobody named is one of cases: below `cases`, or below a named folder of cases."""
     if file.is_relative_to(config.rootpath / "cases"):
         return True
-    named = _named(config) if is_runner(config) and file.parent.name != "deviations" else []
-    return any(file.is_relative_to(folder) for folder in named)
+    folders = _folders_of_cases(config) if file.parent.name != "deviations" else []
+    return any(file.is_relative_to(folder) for folder in folders)
+
+
+def _folders_of_cases(config: pytest.Config) -> list[Path]:
+    """The named folders in which every YAML file is one of cases: what the runner was given, and those elsewhere."""
+    root = config.rootpath
+    return [
+        path
+        for path in _named(config)
+        if path.is_dir() and (is_runner(config) or not (path.is_relative_to(root) or root.is_relative_to(path)))
+    ]
 
 
 def find(nodeid: str, root: Path, plan: Plan) -> Check | None:
@@ -133,7 +145,8 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     if file_path.suffix != ".yaml":
         return None
     if parent.session.isinitpath(file_path) or _holds_cases(file_path, parent.config):
-        return CaseFile.from_parent(parent, path=file_path)
+        # Spelled out, because pytest has no id for a file that is named and outside of the root
+        return CaseFile.from_parent(parent, path=file_path, nodeid=relative(file_path, parent.config.rootpath))
     return None
 
 

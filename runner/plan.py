@@ -70,7 +70,8 @@ class Plan:
     cache         folder in which references are kept, if pytest has a cache
     shard         the share of the checks that runs here; None is all of them
     program       the words with which a session is started
-    above         where ids are relative to, as seen from where the session was started; "" if that is the same place
+    root          the folder that ids are relative to
+    here          the folder in which the session was started
     """
 
     places: list[Place]
@@ -80,7 +81,8 @@ class Plan:
     cache: Path | None
     shard: Shard | None
     program: tuple[str, ...]
-    above: str
+    root: str
+    here: str
 
     def checks(self, case: Case, file: str) -> Iterator[Check]:
         """The checks of a case that run; `file` is where it stands, relative to the root of ids."""
@@ -95,19 +97,24 @@ class Plan:
     def command(self, check: Check, nodeid: str) -> str:
         """The shell command that runs this check and nothing else."""
         participant = self.participants[check.backend]
-        # For a file elsewhere pytest itself would not look here
-        front = ["conftest.py"] if nodeid.startswith("../") and self.program == ("pytest",) else []
+        file, _, name = nodeid.partition("::")
+        # For a file elsewhere pytest itself would not look in the project
+        is_elsewhere = file.startswith("../") and self.program == ("pytest",)
+        front = [self._from_here("conftest.py")] if is_elsewhere else []
         variables = participant.declared.variables.get(check.implementation, {})
         settings = [f"{name}={value}" for name, value in variables.items()]
-        path = os.path.join(self.above, nodeid)
+        path = f"{self._from_here(file)}::{name}"
         return shlex.join([*settings, *self.program, *front, path, *participant.options(check)])
+
+    def _from_here(self, file: str) -> str:
+        return os.path.relpath(os.path.join(self.root, file), self.here)
 
 
 PLAN = pytest.StashKey[Plan]()
 
 
-def plan(config: pytest.Config, findings: Mapping[str, Finding], selection: Selection) -> Plan:
-    """The plan of a session with these backends."""
+def plan(config: pytest.Config, findings: Mapping[str, Finding], selection: Selection, here: str) -> Plan:
+    """The plan of a session with these backends, started in the folder `here`."""
     added = adapters(config)
     return Plan(
         narrowed_places(findings, config.option),
@@ -120,7 +127,8 @@ def plan(config: pytest.Config, findings: Mapping[str, Finding], selection: Sele
         cache=cache_folder(config, "references"),
         shard=config.stash[SHARD],
         program=program.command(config),
-        above=program.above(config),
+        root=str(config.rootpath),
+        here=here,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -19,12 +18,6 @@ def is_runner(config: pytest.Config) -> bool:
 def home(config: pytest.Config) -> Path:
     """Whose folder `.conformance` is made in: the project's, or the one from which the runner was called."""
     return config.invocation_params.dir if is_runner(config) and config.rootpath != PROJECT else config.rootpath
-
-
-def above(config: pytest.Config) -> str:
-    """From where the runner was called to what ids are relative to; pytest's own ids are the project's anywhere."""
-    path = os.path.relpath(config.rootpath, config.invocation_params.dir)
-    return "" if path == "." or not is_runner(config) else path
 
 
 def command(config: pytest.Config) -> tuple[str, ...]:

@@ -45,11 +45,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     known = registry.names()
     home_folder = home(config) / folders.HOME
     required = set(option.backend).union(known if "all" in option.require else option.require)
+    here = str(config.invocation_params.dir)
     handed = getattr(config, "workerinput", {}).get("conformance")
     if handed is not None:
         stated = json.loads(handed)
         findings = {name: Finding(**facts) for name, facts in stated["findings"].items()}
-        selection = Selection.from_json(stated["selection"])
+        selection, here = Selection.from_json(stated["selection"]), stated["here"]
     elif option.fuzz or asks_for_cases(config):
         refuse_unreadable_names(config)
         place = None if option.collectonly else _place(config, home_folder)
@@ -66,7 +67,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         for name, finding in findings.items()
         if finding.status == "broken" or (name in required and not narrow(option.device, finding.devices))
     }
-    config.stash[PLAN] = plan(config, findings, selection)
+    config.stash[PLAN] = plan(config, findings, selection, here)
     if handed is None and place:
         _report(session, place)
     if option.fuzz:
@@ -165,7 +166,7 @@ def pytest_configure_node(node: Any) -> None:
     stash = node.config.stash
     if FINDINGS in stash:
         findings = {name: finding.facts() for name, finding in stash[FINDINGS].items()}
-        stated = {"findings": findings, "selection": stash[PLAN].selection.as_json()}
+        stated = {"findings": findings, "selection": stash[PLAN].selection.as_json(), "here": stash[PLAN].here}
         node.workerinput["conformance"] = json.dumps(stated)
 
 
