@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from reports import merge, ran, script, upgrade, views
 from reports.compare import command as compare
+from reports.folders import FolderError, describe
 from reports.read import RunError
 
 # Each module has `add`, which adds its subcommand and sets `run`, the function that runs it and returns its exit code
@@ -23,8 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
-    except RunError as error:
+    except (RunError, FolderError) as error:
         parser.error(str(error))
+    except OSError as error:  # of a file to be written: what is read has its own
+        parser.error(f"{error.filename or 'a file'}: {describe(error)}")
+    except RecursionError:
+        parser.error("a value in one of the runs is nested too deeply")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class RunFolder:
     def give_back(self) -> None:
         """Remove what was made for a session that recorded nothing."""
         for folder in reversed(self.made):
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 folder.rmdir()
 
     def publish(self, is_whole: bool) -> None:
@@ -84,7 +84,7 @@ def new(home: Path, what: str) -> RunFolder:
 
 def given(path: Path) -> RunFolder:
     """The folder that the user named; FolderError if it holds anything but a run."""
-    if path.is_dir() and (other := _foreign(path)):
+    if _is_folder(path) and (other := _foreign(path)):
         raise FolderError(f"{path} holds {other}, which is not of a run: name an empty folder, or one of a run")
     return _take(path, None, exclusive=False)
 
@@ -126,8 +126,7 @@ def replace_text(file: Path, text: str) -> None:
 
 def _take(path: Path, home: Path | None, exclusive: bool) -> RunFolder:
     """Make, lock and try the folder; FileExistsError for one that is there, if it must be new."""
-    made = [folder for folder in (*reversed(path.parents), path) if not folder.exists()]
-    folder = RunFolder(path, home, made)
+    folder = RunFolder(path, home, [parent for parent in (*reversed(path.parents), path) if not _is_folder(parent)])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(exist_ok=not exclusive)
@@ -139,7 +138,7 @@ def _take(path: Path, home: Path | None, exclusive: bool) -> RunFolder:
             with suppress(OSError):
                 trial.unlink()
     except (OSError, ValueError) as error:
-        if exclusive and isinstance(error, FileExistsError) and path.is_dir():
+        if exclusive and isinstance(error, FileExistsError) and _is_folder(path):
             raise
         folder.give_back()
         raise FolderError(f"{path} cannot be written: {describe(error)}") from error
@@ -180,6 +179,11 @@ def _foreign(path: Path) -> str | None:
         if name not in certain and not is_findings and not name.startswith(f".{RUN}."):
             return name
     return None
+
+
+def _is_folder(path: Path) -> bool:
+    """False also for a name that cannot be one."""
+    return os.path.isdir(path)
 
 
 def _text(file: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reports.folders import CASES, RECORDS, RUN
+from reports.folders import CASES, RECORDS, RUN, given
 from reports.read import Run, RunError, read
 from reports.stream import to_json_line
 from reports.views import write
@@ -56,8 +56,7 @@ def merge(out: Path, runs: Sequence[Run]) -> list[str]:
     records = _records(runs)
     statements = _statements(runs)
     missing = [*_missing_shards(runs), *_incomplete(runs)]
-    out.mkdir(parents=True, exist_ok=True)
-    (out / RUN).unlink(missing_ok=True)  # never leave it next to the records of another run
+    given(out).clear()
     (out / RECORDS).write_text("".join(to_json_line(record) for record in records.values()), encoding="utf-8")
     if statements:
         (out / CASES).write_text(

@@ -31,7 +31,9 @@ def collect_notices(run: Run, ran: Collection[str]) -> Iterator[Notice]:
     if not facts["complete"]:
         lines = ["It was stopped before every check had finished: a check without a record here may fail."]
         if run.truncated:
-            lines.append("The last record was cut off and has been left out.")
+            lines.append("The last line of a file was cut off and has been left out.")
+        if id := facts.get("ended_in"):
+            lines.append(f"Its process died while it ran {id}; with -n 1 such a check is recorded, and the others run.")
         yield Notice("The run is not complete", lines, severe=True)
     for backend, reason in facts["unmet"].items():
         yield Notice(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.compare.outcome import Record, read_outcome
+from reports.folders import LAST
 from reports.read import Run, read
 
 DESCRIPTION = """\
@@ -30,7 +31,7 @@ MOST_LISTED = 5  # of each kind of fault
 
 def add(commands: Any) -> None:
     parser = commands.add_parser("ran", help="whether the suite worked in a run", description=DESCRIPTION)
-    parser.add_argument("folder", type=Path, help="of the run")
+    parser.add_argument("folder", type=Path, nargs="?", default=LAST, help=f"of the run (default {LAST})")
     parser.set_defaults(run=run)
 
 
@@ -47,7 +48,10 @@ def list_faults(run: Run, records: list[Record]) -> Iterator[str]:
     """Messages about what went wrong in the suite; empty if it worked."""
     if run.truncated or not run.facts["complete"]:
         yield "the run is not whole"
-    yield from (f"{file} is broken: {problems}" for file, problems in run.facts["broken_case_files"].items())
+    yield from (
+        f"{file} is broken: {'; '.join(map(str, problems))}"
+        for file, problems in run.facts["broken_case_files"].items()
+    )
     yield from (f"{backend} did not run: {reason}" for backend, reason in run.facts["unmet"].items())
     with_right_result = {record["backend"] for record in records if record["verdict"] in ("pass", "deviation")}
     requested = run.facts["selection"]["backend"]

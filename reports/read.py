@@ -1,15 +1,20 @@
-"""Read a run from disk: its facts, its records and the statements of its cases."""
+"""Read a run from disk: its facts, its records and the statements of its cases.
+
+Whatever is in the files, a reader gets what the format promises, or a RunError that says in one sentence what is wrong,
+with the file and the line.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.folders import CASES, RECORDS, RUN
+from reports.fields import CASE, FACTS, RECORD, Types, completed, flaw, parse
+from reports.folders import CASES, RECORDS, RUN, describe, resolve
 from specs.verdict.record import SCHEMA_VERSION
 
 
@@ -22,7 +27,7 @@ class Run:
     """One invocation of the suite.
 
     facts      the contents of `run.json`
-    truncated  whether the writer was stopped in the middle of the last line, which is then left out
+    truncated  whether the writer was stopped in the middle of the last line of a file, which is then left out
     """
 
     folder: Path
@@ -30,50 +35,76 @@ class Run:
     truncated: bool
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """The records in the order in which they arrived."""
-        return _lines(self.folder / RECORDS)
+        """The records in the order in which they arrived; RunError if they are not those that `run.json` counts."""
+        counts: Counter[str] = Counter()
+        for record in _lines(self.folder / RECORDS, RECORD):
+            counts[record["verdict"]] += 1
+            yield record
+        stated = self.facts.get("verdicts")
+        if stated is None or self.truncated or not self.facts.get("finished"):
+            return
+        for verdict in {**stated, **counts}:
+            if counts[verdict] != stated.get(verdict, 0):
+                raise RunError(
+                    f"{self.folder / RECORDS}: there are {counts[verdict]:,} records of the verdict {verdict}, where "
+                    f"{RUN} counts {stated.get(verdict, 0):,}: the file is damaged or of another run"
+                )
 
     def cases(self) -> Iterator[dict[str, Any]]:
         """The statement of each case (`specs.verdict.statement`), in the order in which the cases first ran."""
-        return _lines(self.folder / CASES)
+        return _lines(self.folder / CASES, CASE)
 
 
 def read(folder: Path) -> Run:
     """The run in a folder; raises RunError if there is none or a newer version of the suite wrote it."""
+    folder = resolve(folder)
+    path = folder / RUN
     try:
-        facts = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        with (folder / RECORDS).open("rb") as file:
-            file.seek(-min(1, file.seek(0, os.SEEK_END)), os.SEEK_END)
-            truncated = file.read() not in (b"", b"\n")
+        facts = parse(path.read_text(encoding="utf-8"))
+        truncated = _is_cut(folder / RECORDS) or ((folder / CASES).exists() and _is_cut(folder / CASES))
     except FileNotFoundError as error:
         raise RunError(f"{folder} holds no run: there is no {Path(error.filename).name} in it") from error
+    except OSError as error:
+        raise RunError(f"{error.filename} cannot be read: {describe(error)}") from error
     except ValueError as error:
-        raise RunError(f"{folder / RUN} is not JSON: {error}") from error
-    return Run(folder, _readable(facts, folder / RUN), truncated)
+        raise RunError(f"{path} is not JSON: {error}") from error
+    return Run(folder, completed(_checked(facts, str(path), FACTS)), truncated)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _is_cut(path: Path) -> bool:
+    """Whether the last line has no end."""
+    with path.open("rb") as file:
+        file.seek(-min(1, file.seek(0, os.SEEK_END)), os.SEEK_END)
+        return file.read() not in (b"", b"\n")
+
+
+def _lines(path: Path, required: Mapping[str, Types]) -> Iterator[dict[str, Any]]:
     try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
+        # No other character ends a line: texts may hold those that Unicode calls separators
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.endswith("\n"):
                     return  # the writer was stopped in the middle of it
                 try:
-                    data = json.loads(line)
+                    data = parse(line)
                 except ValueError as error:
                     raise RunError(f"{path}:{number}: not a record: {error}") from error
-                yield _readable(data, path)
+                yield _checked(data, f"{path}:{number}", required)
     except FileNotFoundError as error:
         raise RunError(f"{path.parent} holds no whole run: there is no {path.name} in it") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {describe(error)}") from error
 
 
-def _readable(data: Any, path: Path) -> dict[str, Any]:
+def _checked(data: Any, place: str, required: Mapping[str, Types]) -> dict[str, Any]:
     schema = data.get("schema") if isinstance(data, dict) else None
-    if not isinstance(schema, int):
-        raise RunError(f"{path}: no schema version, so this was not written by the suite")
+    if type(schema) is not int:
+        raise RunError(f"{place}: no schema version, so this was not written by the suite")
     if schema > SCHEMA_VERSION:
         raise RunError(
-            f"{path}: written with schema version {schema}, and this suite reads up to {SCHEMA_VERSION}: "
+            f"{place}: written with schema version {schema}, and this suite reads up to {SCHEMA_VERSION}: "
             "read it with the version of the suite that wrote it, or a newer one"
         )
+    if wrong := flaw(data, required):
+        raise RunError(f"{place}: {wrong}")
     return data

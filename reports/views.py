@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from reports.annotations import annotate_failures
 from reports.badge import render_badge
-from reports.folders import VIEWS
+from reports.folders import LAST, VIEWS, resolve
 from reports.markdown import LARGEST, render_summary
 from reports.page import render_page
 from reports.read import Run, read
@@ -31,16 +32,20 @@ def add(commands: Any) -> None:
     """The subcommand `page` of `python -m reports`."""
     about = "write index.html, summary.md and badge.json of a run again"
     parser = commands.add_parser("page", help=about, description=about)
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the run's folder, e.g. .conformance")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=LAST, metavar="DIR", help=f"of the run (default {LAST})"
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Exit code 0 if every view is written."""
-    failed = write(options.folder)
+    folder = resolve(options.folder)
+    failed = write(folder)
     for name in MAKERS:
         error = failed.get(name)
-        print(f"{options.folder / name}: {error or 'written'}", file=sys.stderr if error else sys.stdout)
+        outcome = f"{type(error).__name__}: {error}" if error else "written"
+        print(f"{folder / name}: {outcome}", file=sys.stderr if error else sys.stdout)
     return 1 if failed else 0
 
 
@@ -56,7 +61,8 @@ def write(folder: Path) -> dict[str, Exception]:
         try:
             (folder / name).write_text(make(run, records), encoding="utf-8")
         except Exception as error:  # whatever it is: still write the other views
-            (folder / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
             failed[name] = error
     return failed
 

@@ -22,11 +22,14 @@ from specs.arithmetic.formats import DTYPES
 from specs.verdict.direction import DIRECTIONS
 
 NARROWING = ("backend", "device", "dtype", "mode", "implementation", "direction")
+WORKERS = "workers_asked_for"
 EARLIER = pytest.StashKey[Side | None]()  # the run that this one is compared with
 SHARD = pytest.StashKey[Shard | None]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    if not pluginmanager.has_plugin("xdist"):
+        _stand_in_for_workers(parser)
     group = parser.getgroup("conformance", "conformance of frameworks (each may be given several times)")
     for name in NARROWING:
         group.addoption(f"--{name}", action="append", default=[], metavar="NAME", help=f"run only this {name}")
@@ -44,9 +47,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--shard", metavar="I/N", help="run only this share of the checks, e.g. 2/3")
 
 
+def _stand_in_for_workers(parser: pytest.Parser) -> None:
+    """The options of pytest-xdist that the project's settings name, where it is not installed or is turned off."""
+    group = parser.getgroup("xdist", "workers, which need pytest-xdist")
+    group._addoption("-n", "--numprocesses", dest=WORKERS, default="0", metavar="N")  # plugins may not add short ones
+    group.addoption("--dist", default="no")
+    group.addoption("--max-worker-restart", default=None)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse what nothing can have."""
     option = config.option
+    if getattr(option, WORKERS, "0") != "0":
+        workers = getattr(option, WORKERS)
+        raise pytest.UsageError(f"-n {workers} needs pytest-xdist, installed and not turned off by -p no:xdist")
     fuzzing.check_options(config)
     try:
         adapters(config)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from reports.compare.change import Change, find_changes
 from reports.compare.model import Comparison, Difference, OneSided, Side
 from reports.compare.outcome import Record
 from reports.compare.shift import compare_speed, count_changed_bits, family, find_grown_errors
+from reports.folders import CASES
 from reports.read import Run
 
 # Fields of a case that select its checks but do not affect what a check computes
@@ -115,22 +114,18 @@ def _warnings(facts: Mapping[str, Any], truncated: bool) -> Iterator[str]:
     if not facts.get("complete"):
         yield "it is not complete: some of its checks have no result"
     if truncated:
-        yield "its last record was cut off and has been left out"
+        yield "the last line of a file was cut off and has been left out"
     for file in facts.get("broken_case_files", {}):
         yield f"{file} could not be used, so none of its cases ran"
 
 
 def _statements(run: Run) -> dict[str, Any]:
     """What each case computes, by id; empty for a run without `cases.jsonl`."""
-    statements = (json.loads(line) for line in _lines(run.folder / "cases.jsonl"))
+    statements = run.cases() if (run.folder / CASES).exists() else ()
     return {
         statement["case"]: {name: value for name, value in statement["config"].items() if name not in IGNORED_FIELDS}
         for statement in statements
     }
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 # What ran on one side only --------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def test_failures_of_a_framework_are_listed_but_do_not_count(
         ([RIGHT], {"backends": {"jax": JAX, "torch": JAX}}, "torch has no right result"),
         ([RIGHT], {"complete": False}, "the run is not whole"),
         ([RIGHT], {"unmet": {"torch": "torch is not installed"}}, "torch did not run: torch is not installed"),
-        ([RIGHT], {"broken_case_files": {"cases/a.yaml": "line 3"}}, "cases/a.yaml is broken: line 3"),
+        ([RIGHT], {"broken_case_files": {"cases/a.yaml": ["line 3"]}}, "cases/a.yaml is broken: line 3"),
     ],
     ids=["error", "attribute", "argument", "keyword", "nothing", "no part", "part", "unmet", "file"],
 )

@@ -72,7 +72,7 @@ def test_a_newer_run_is_refused_with_its_version(tmp_path: Path) -> None:
     newer = json.loads((folder / "cases.jsonl").read_text()) | {"schema": SCHEMA_VERSION + 1}
     (folder / "cases.jsonl").write_text(json.dumps(newer) + "\n")
     with pytest.raises(
-        RunError, match=r"cases\.jsonl: written with schema version \d+, and this suite reads up to \d+"
+        RunError, match=r"cases\.jsonl:1: written with schema version \d+, and this suite reads up to \d+"
     ):
         list(read(folder).cases())
 

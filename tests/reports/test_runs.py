@@ -67,7 +67,8 @@ def test_views_of_the_run_before_are_not_left_beside_new_records(stream: Stream)
 
 def test_a_case_is_written_once(stream: Stream) -> None:
     for _ in range(2):  # as two workers do
-        statement = {"schema": SCHEMA_VERSION, "case": "f::product"}
+        statement = {"case": "f::product", "kind": "einsum", "config": {}, "data": "normal", "shapes": None}
+        statement["schema"] = SCHEMA_VERSION
         stream.pytest_runtest_logreport(SimpleNamespace(**vars(report(record())), conformance_case=statement))
     stream.pytest_sessionfinish(session())
     assert list(read(stream.folder).cases()) == [statement]
