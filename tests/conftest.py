@@ -16,4 +16,5 @@ if find_spec("hypothesis"):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--killers", action="store_true", help="also test what ends processes of installed frameworks")
     parser.addoption("--require-browser", action="store_true", help="fail, not skip, tests of pages without Chromium")

@@ -134,18 +134,18 @@ def test_files_of_others_with_the_names_of_ours_are_kept(project: Project, name:
 
 @pytest.mark.parametrize(
     ("folder", "reason"),
-    [("file", "Not a directory|File exists"), ("file/below", "Not a directory|File exists"), ("/proc/report", "No such file.*"),
-     ("x" * 300, "File name too long"), ("a\0b", "embedded null byte")],
-    ids=["a file", "below a file", "where nothing can be made", "too long a name", "no name"],
-)  # fmt: skip
+    [
+        ("file", "Not a directory|File exists"),
+        ("file/below", "Not a directory|File exists"),
+        ("/proc/report", "No such file.*"),
+        ("x" * 300, "File name too long"),
+    ],
+    ids=["a file", "below a file", "where nothing can be made", "too long a name"],
+)
 def test_a_folder_that_cannot_be_made_is_told_before_the_first_check(
     project: Project, folder: str, reason: str
 ) -> None:
     (project.path / "file").touch()
-    if "\0" in folder:
-        with pytest.raises(folders.FolderError, match=reason):
-            folders.given(Path(folder))
-        return
     result = project.run("right", f"--report={folder}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.re_match_lines([f"ERROR: --report: .* cannot be written: ({reason})"])
