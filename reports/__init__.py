@@ -2,8 +2,10 @@
 
 A session writes its run; everything else reads it:
 
+    folders        where runs are: a folder for each session, and the last whole run
     stream         writes a session's records to a run folder, which is complete up to the last check at any moment
-    read           reads a run folder back; record.schema.json describes its contents
+    read           reads a run folder back, and checks it; record.schema.json describes its contents
+      fields       the fields without which nothing can be shown
     terminal       the summary at the end of a session
     stale          recorded deviations that a whole run shows to be out of date
     notices        what a run did not do, and what made it fail other than its checks
