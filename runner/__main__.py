@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     """The exit status of pytest."""
     front = ["-c", str(SETTINGS), f"--rootdir={root(Path.cwd(), arguments)}"]
     plugins = [option for name in PLUGINS for option in ("-p", name)]
-    return int(pytest.main([*front, *plugins, *arguments]))
+    return int(pytest.main([*front, *arguments, *plugins]))  # in this order they see which others are turned off
 
 
 def root(here: Path, arguments: Sequence[str]) -> Path:

@@ -6,6 +6,8 @@ Nothing here asks a framework: a mistyped name is told first.
 from __future__ import annotations
 
 import difflib
+import importlib.util
+import os
 from collections.abc import Iterable
 
 import pytest
@@ -28,7 +30,7 @@ SHARD = pytest.StashKey[Shard | None]()
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    if not pluginmanager.has_plugin("xdist"):
+    if not _has_workers(pluginmanager):
         _stand_in_for_workers(parser)
     group = parser.getgroup("conformance", "conformance of frameworks (each may be given several times)")
     for name in NARROWING:
@@ -45,6 +47,12 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     support = "design the tier for what is supported elsewhere too, as written by backends.discovery.support"
     group.addoption("--support", action="append", default=[], metavar="FILE", help=support)
     group.addoption("--shard", metavar="I/N", help="run only this share of the checks, e.g. 2/3")
+
+
+def _has_workers(plugins: pytest.PytestPluginManager) -> bool:
+    """Whether pytest-xdist is loaded, or will be: the runner's own files come before it."""
+    is_found = importlib.util.find_spec("xdist") and not os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    return plugins.has_plugin("xdist") or bool(is_found and not plugins.is_blocked("xdist"))
 
 
 def _stand_in_for_workers(parser: pytest.Parser) -> None:

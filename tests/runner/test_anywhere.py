@@ -57,6 +57,13 @@ def test_a_folder_is_run_where_it_stands(folder: Path, run: Run, workers: tuple[
     assert {record["case"] for record in records} >= {"ours/products::product", "ours/products::transpose"}
 
 
+def test_it_runs_without_xdist(folder: Path, run: Run) -> None:
+    ended = run(folder, "ours", *MINE, "-p", "no:xdist")
+    assert ended.returncode == pytest.ExitCode.OK, ended.stdout + ended.stderr
+    refused = run(folder, "ours", *MINE, "-p", "no:xdist", "-n", "2")
+    assert "ERROR: -n 2 needs pytest-xdist" in refused.stderr
+
+
 def test_a_check_is_run_again_with_the_command_of_its_record(folder: Path, run: Run) -> None:
     run(folder, "ours/products.yaml::product", *MINE)
     (record,) = read(last_run(folder)).records()
