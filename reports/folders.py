@@ -22,7 +22,7 @@ except ImportError:  # where there is none, two sessions that are given one fold
     fcntl = None  # type: ignore[assignment]
 
 RECORDS, CASES, RUN = "records.jsonl", "cases.jsonl", "run.json"
-RUNNING = "running"  # the id of the check that runs, while there is no other process that could tell how it ended
+RUNNING = "running"  # begins with the id of the check that runs, where no other process could tell how that ended
 VIEWS = ("index.html", "summary.md", "badge.json")  # written by `reports.views` from the files above
 HOME, RUNS, LATEST = ".conformance", "runs", "latest"
 LAST = Path(HOME, LATEST)  # what is read where no run is named
@@ -103,7 +103,7 @@ def ended_early(home: Path) -> Iterator[tuple[Path, str]]:
         lock = None
         with suppress(OSError, ValueError, FolderError):
             lock = _lock(mark.parent)
-            id = mark.read_text(encoding="utf-8", errors="replace")
+            id = mark.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
             facts = json.loads((mark.parent / RUN).read_text(encoding="utf-8"))
             replace_text(mark.parent / RUN, json.dumps(facts | {"ended_in": id}, ensure_ascii=False, indent=1) + "\n")
             mark.unlink()

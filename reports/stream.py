@@ -74,6 +74,7 @@ class Stream:
     ) -> None:
         self.place, self.folder = place, place.path
         self.is_whole, self.alone, self.stop = is_whole, alone, stop
+        self.mark: int | None = None
         self.failure = ""  # why no more can be written
         self.run: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
@@ -95,7 +96,7 @@ class Stream:
         if self.alone and ".yaml::" in nodeid and not self.failure:
             try:
                 self._open()
-                (self.folder / RUNNING).write_text(make_encodable(nodeid), encoding="utf-8")
+                self._mark(nodeid)
             except OSError as error:
                 self._fail(error)
 
@@ -106,6 +107,12 @@ class Stream:
                 self._write(report)
             except OSError as error:
                 self._fail(error)
+
+    def _mark(self, nodeid: str) -> None:
+        """Let the first line of a file say what runs; a system call for each check, and no more."""
+        if self.mark is None:
+            self.mark = os.open(self.folder / RUNNING, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.pwrite(self.mark, f"{make_encodable(nodeid)}\n".encode(), 0)
 
     def _write(self, report: pytest.TestReport) -> None:
         if problems := getattr(report, "case_file_problems", None):
@@ -127,6 +134,8 @@ class Stream:
         for file in self.files:
             with suppress(OSError):
                 file.close()
+        if self.mark is not None:
+            os.close(self.mark)
         if self.failure:
             return
         ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)

@@ -194,8 +194,8 @@ def examine(name: str, case_files: Sequence[Path] = ()) -> Finding:
             reason = f"{distribution} is not installed ({error})"
             return Finding(name, "missing", reason=reason, next_step=f"pip install {distribution}")
         return _broken_finding(name, f"{type(error).__name__}: {error}")
-    except BaseException as error:
-        return _broken_finding(name, f"{type(error).__name__}: {error}".rstrip(": "))
+    except Exception as error:
+        return _broken_finding(name, f"{type(error).__name__}: {error}")
     if not devices:
         return _broken_finding(name, "it finds no device")
     versions = _installed_versions(backend_class)
