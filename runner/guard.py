@@ -11,7 +11,7 @@ import re
 import signal
 import traceback
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -63,7 +63,7 @@ def guarded(call: Callable[[], Any], name: str, file: Path, is_added: bool) -> A
     The exceptions of a method that computes are passed on, and so are a timeout and the user's own Ctrl-C.
     """
     try:
-        with _restored(environment=is_added):
+        with _restored(environment=is_added) if name in COMPUTING else nullcontext():
             result = call()
     except BaseException as error:
         if _is_not_its_own(error) or (name in COMPUTING and _is_an_answer(error)):

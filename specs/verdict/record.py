@@ -132,4 +132,6 @@ CONTROLS |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(
 
 def make_encodable(text: str) -> str:
     """Text without lone surrogates, which cannot be written or sent, and without characters that command a terminal."""
+    if text.isascii() and text.isprintable():
+        return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8").translate(CONTROLS)
