@@ -311,7 +311,7 @@ class Backend(ABC):
 
     def read(self, tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
         """What tensors hold, by name."""
-        return {name: self.to_numpy(tensor).tobytes() for name, tensor in tensors.items()}
+        return {name: np.asarray(self.to_numpy(tensor)).tobytes() for name, tensor in tensors.items()}
 
     def inspect(
         self,
@@ -323,7 +323,7 @@ class Backend(ABC):
         """Raise SideEffectError if tensors hold something else than `before`, or if a result is a view of a tensor that
         can be changed although the check declares none.
         """
-        after = {name: self.to_numpy(tensors[name]) for name in before}
+        after = {name: np.asarray(self.to_numpy(tensors[name])) for name in before}
         effects = [f"{name} was changed in place" for name in before if after[name].tobytes() != before[name]]
         if not self.returns_view(check):
             effects += describe_views(results, {name: array for name, array in after.items() if array.flags.writeable})
