@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from specs.case.attention_fields import Mask, Projections, Relative, Rotary, Window
 from specs.case.common import Common, Numbers, Recipe
-from specs.case.model import Positive, Size
+from specs.case.model import Finite, Positive, Size
 
 AttentionRecipe = Literal[Recipe, "ramp", "equal"]
 
@@ -43,7 +43,7 @@ class AttentionConfig(Common):
         description="Axes of query, key, value and output: batch, sequence, heads, features; "
         "`bsd` packs the heads into the features, `ds` stores tokens as columns (one head, no batch).",
     )
-    scale: float | None = Field(
+    scale: Finite | None = Field(
         default=None,
         description="Scale factor of the scores (default head_dim ** -0.5).",
         examples=[1.0, 0.5, 0.3, 2.0, 0.0, -1.0],
@@ -66,7 +66,7 @@ class AttentionConfig(Common):
         default="scores",
         description="Where the bias is added: to the scaled scores, or to the products before scaling.",
     )
-    softcap: Annotated[float, Field(gt=0)] | None = Field(
+    softcap: Annotated[Finite, Field(gt=0)] | None = Field(
         default=None,
         description="Replaces the scores by softcap * tanh(scores / softcap), before masking.",
         examples=[1.0, 5.0, 0.7, 50.0],

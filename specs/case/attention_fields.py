@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from specs.case.model import Model, Positive, Size
+from specs.case.model import Finite, Model, Positive, Size
 
 
 class Window(Model):
@@ -97,7 +97,7 @@ class Rotary(Model):
         description="Number of rotated features, counted from the first; even (default head_dim).",
         examples=[2, 4, 8],
     )
-    base: Annotated[float, Field(gt=0)] = Field(
+    base: Annotated[Finite, Field(gt=0)] = Field(
         default=10000.0,
         description="Pair i is rotated by the angle position * base ** (-2i / dims).",
         examples=[10.0, 10000.0],

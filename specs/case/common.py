@@ -14,7 +14,7 @@ from pydantic_core import PydanticKnownError
 from typing_extensions import TypeAliasType
 
 from specs.case.error import ErrorClass
-from specs.case.model import Model, Size
+from specs.case.model import Model
 from specs.case.problems import join_or
 
 DTypeName = Literal[
@@ -51,6 +51,7 @@ def _check_declared(name: str, info: ValidationInfo) -> str:
 
 # A name that backends declare, such as that of a mode
 Declared = Annotated[str, AfterValidator(_check_declared)]
+Names = Annotated[list[Declared], Field(min_length=1)]
 # A scalar or nested lists of them
 Numbers = TypeAliasType("Numbers", "int | float | bool | complex | list[Numbers]")
 
@@ -89,7 +90,7 @@ class Common(Model):
         description="Memory layout of the operands, for frameworks with strides. "
         "transposed: axes in reverse order. strided: every second element along the last axis.",
     )
-    seed: Size | None = Field(
+    seed: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
         description="Derive the inputs from this number instead of the case's id, so that renaming keeps them.",
     )
@@ -109,8 +110,8 @@ class Common(Model):
         default=None,
         description="Why the case is useful although its checks prove little (`specs.verdict.weakness`).",
     )
-    modes: list[Declared] | None = Field(default=None, description="Run only in these modes.")
-    implementations: list[Declared] | None = Field(default=None, description="Run only with these implementations.")
+    modes: Names | None = Field(default=None, description="Run only in these modes.")
+    implementations: Names | None = Field(default=None, description="Run only with these implementations.")
 
     @field_validator("dtypes")
     @classmethod

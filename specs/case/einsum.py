@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from specs.case.common import Common, DTypeName, Numbers, Recipe
-from specs.case.model import Size
+from specs.case.model import MAX_RANK, Size
+
+MAX_OPERANDS = 31  # of NumPy's einsum before 2.0
 
 # Including the recipes designed to expose a class of faults (`specs.inputs.designed`)
 EinsumRecipe = Literal[Recipe, "exact"]
@@ -25,7 +27,9 @@ class EinsumConfig(Common):
     equation: str = Field(
         max_length=2000, description="An einsum equation, explicit (`ij,jk->ik`) or implicit (`ij,jk`)."
     )
-    shapes: list[list[Size]] | None = Field(default=None, description="Shape of each operand.")
+    shapes: list[Annotated[list[Size], Field(max_length=MAX_RANK)]] | None = Field(
+        default=None, max_length=MAX_OPERANDS, description="Shape of each operand."
+    )
     sizes: dict[str, Size] | None = Field(default=None, description="Size of each label, instead of shapes.")
     operands: list[Numbers] | None = Field(
         default=None,

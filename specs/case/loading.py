@@ -21,6 +21,7 @@ from specs.case import yaml12
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
+from specs.case.literals import find_misstatements
 from specs.case.model import Model
 from specs.case.problems import CaseFileError, FieldProblem, Problem, field_problems
 from specs.case.semantics import find_contradiction
@@ -196,12 +197,20 @@ class _Reader:
             if config is not None:
                 case = Case(f"{self.identifier}::{member_name}", member_name, self.path, start.line, config)
                 self.cases.append(case)
-                flaws = [Flaw(start, message)] if (message := find_contradiction(case)) else []
+                flaws = self.meaning(case, member) or flaws
             for flaw in flaws:
                 names_by_flaw.setdefault(flaw, []).append(member_name)
         for flaw, names in names_by_flaw.items():
             in_some_members = flaw.position == start and len(names) < len(members)
             self.flaws.append(Flaw(start, f"{flaw.message} (in {_join(names)})") if in_some_members else flaw)
+
+    def meaning(self, case: Case, member: _Fields) -> list[Flaw]:
+        """Why a case whose fields are right cannot be computed."""
+        misstated = list(find_misstatements(case.config))
+        if misstated:
+            return [Flaw(self.position(member, path, at_key=False), message) for path, message in misstated]
+        message = find_contradiction(case)
+        return [Flaw(self.document.key_positions[member.path], message)] if message else []
 
     def members(self, name: str, entry: _Fields) -> dict[str, _Fields]:
         """The members of the entry's sweep, by name; notes duplicate names as flaws."""

@@ -6,8 +6,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Size = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+# More than any machine could hold, and few enough that a product of some of them stays a small number in memory
+LARGEST_SIZE = 2**40
+MAX_RANK = 32  # axes of an array in NumPy before 2.0
+Size = Annotated[int, Field(ge=0, le=LARGEST_SIZE)]
+Positive = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Model(BaseModel):

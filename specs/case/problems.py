@@ -18,6 +18,8 @@ from pydantic_core import ErrorDetails
 
 from specs.case import yaml12
 
+LONGEST_MESSAGE = 1000  # characters
+
 
 @dataclass(frozen=True, order=True)
 class Problem:
@@ -27,6 +29,10 @@ class Problem:
     line: int
     column: int
     message: str
+
+    def __post_init__(self) -> None:
+        if len(self.message) > LONGEST_MESSAGE:  # it quotes a text without end
+            object.__setattr__(self, "message", f"{self.message[:LONGEST_MESSAGE]}…")
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.message}"
@@ -68,7 +74,10 @@ _EXPECTED = {
     "literal_error": "{expected}",
     "greater_than": "more than {gt:g}",
     "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+    "finite_number": "a finite number",
     "too_short": "a length of at least {min_length}",
+    "too_long": "a length of at most {max_length}",
     "string_too_long": "at most {max_length} characters",
 }
 

@@ -5,12 +5,10 @@ Only shapes are needed: nothing is computed, so checking all case files is fast.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from specs.arithmetic.formats import DTYPES
 from specs.arithmetic.promotion import is_same_kind_cast, result_type
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case, Config
-from specs.case.common import Numbers
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import bind
 from specs.case.error import CaseError
@@ -23,6 +21,8 @@ def reject_meaningless(config: Config) -> None:
         bind(config.equation, list(einsum_shapes(config).values()))
         reject_dtypes(config)
     else:
+        if missing := [name for name in config.dtypes if DTYPES[name].kind != "float"]:
+            raise CaseError("dtype", f"attention is not defined for {missing[0]}")
         reject_heads(config)
         reject_literals(config)
 
@@ -50,11 +50,8 @@ def reject_literals(config: AttentionConfig) -> None:
 def find_contradiction(case: Case) -> str | None:
     """How the case contradicts itself, or None: it is invalid without expecting an error, or expects one but is valid.
 
-    A complex number with a real dtype, or operand_dtypes that do not fit, are also contradictions.
+    Operand_dtypes that do not fit are also a contradiction.
     """
-    real = [name for name in case.config.dtypes if not name.startswith("complex")]
-    if real and (number := next(_complex_literals(case.config), None)) is not None:
-        return f"{str(number).strip('()')} is a complex number, which {real[0]} cannot hold (list complex dtypes only)"
     if isinstance(case.config, EinsumConfig) and (message := _find_dtype_problem(case.config)):
         return message
     expected = case.config.expected_error
@@ -66,18 +63,6 @@ def find_contradiction(case: Case) -> str | None:
         hint = f"expect.error is {expected}" if expected else f"if intended, write expect: {{error: {error.error}}}"
         return f"{error} ({error.error}; {hint})"
     return f"expect.error is {expected}, but the case is valid" if expected else None
-
-
-def _complex_literals(config: Config) -> Iterator[complex]:
-    """Every complex number in the case's literal operands and in its expected value."""
-    literals = config.operands if isinstance(config, EinsumConfig) else [config.query, config.key, config.value]
-    remaining: list[Numbers | None] = [*(literals or []), config.expect.value if config.expect else None]
-    while remaining:
-        literal = remaining.pop()
-        if isinstance(literal, list):
-            remaining += literal
-        elif isinstance(literal, complex):
-            yield literal
 
 
 def _find_dtype_problem(config: EinsumConfig) -> str | None:

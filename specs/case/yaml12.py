@@ -101,7 +101,8 @@ def parse(content: bytes) -> Document:
 def parse_scalar(text: str) -> Any:
     """The value of a plain (unquoted) scalar: `no` is text, `0o17` an integer, `1e-5` a float, `1-2j` complex.
 
-    Raises OverflowError for a number too large for a float, ValueError for an integer with too many digits.
+    Raises OverflowError for a number too large for a float, ValueError for an integer with too many digits, and
+    ArithmeticError for a number that is not zero but too small for a float.
     """
     if text in _WORDS:
         return _WORDS[text]
@@ -112,10 +113,16 @@ def parse_scalar(text: str) -> Any:
         return text
     form = match.lastgroup
     if form in _BASES:
-        return int(match[form], _BASES[form])
+        integer = int(match[form], _BASES[form])
+        float(integer)  # raises OverflowError
+        return integer
     number = float(text) if form == "real" else float.fromhex(text)
     if math.isinf(number):
         raise OverflowError
+    if number == 0 and re.search(
+        r"[1-9a-f]", re.split("p" if form == "bits" else "[eE]", text.lower())[0].lstrip("+-0x")
+    ):
+        raise ArithmeticError
     return number
 
 
@@ -197,7 +204,9 @@ class _Builder:
             return parse_scalar(event.value)
         except (OverflowError, ValueError):  # ValueError: more digits than Python converts
             self.add_flaw(event, f"the number {event.value[:40]} is too large (write .inf for infinity)")
-            return 0
+        except ArithmeticError:
+            self.add_flaw(event, f"the number {event.value[:40]} is too small (write 0 for zero)")
+        return 0
 
     def events_until(self, end: type[yaml.Event]) -> Iterator[Any]:
         while not isinstance(event := next(self.events), end):

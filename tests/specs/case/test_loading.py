@@ -44,7 +44,8 @@ def test_the_examples_of_the_design_load(cases_of):
             equation: ij,km->ijkm
             dtypes: [int32]
             operands: [[[1, 2, 3], [4, 5, 6]], [[7, 8, 9]]]
-            expect: {value: [[[[7, 8, 9]], [[14, 16, 18]], [[21, 24, 27]]], [[[28, 32, 36]], [[35, 40, 45]]]]}
+            expect:
+              value: [[[[7, 8, 9]], [[14, 16, 18]], [[21, 24, 27]]], [[[28, 32, 36]], [[35, 40, 45]], [[42, 48, 54]]]]
           one_label_two_sizes:
             equation: ij,jk->ik
             shapes: [[2, 3], [4, 5]]
@@ -63,7 +64,7 @@ def test_the_examples_of_the_design_load(cases_of):
     ]
     assert cases[2].config.expect == Expect(error="size_mismatch")
     assert cases[5].config.sizes == {"i": 65536}
-    assert {case.line for case in cases[3:]} == {19}
+    assert {case.line for case in cases[3:]} == {20}
 
 
 def test_literal_numbers_may_be_exact_bits(cases_of):

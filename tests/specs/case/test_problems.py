@@ -187,14 +187,6 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path):
         ("{equation: 'ij,jk->ik', shapes: [[2, 3], [4, 5]]}", "size_mismatch"),
         ("{equation: 'i#->i', shapes: [[2]]}", "syntax"),
         ("{equation: 'i->i', shapes: [[2]], expect: {error: size_mismatch}}", "the case is valid"),
-        (
-            "{equation: 'i->i', operands: [[1, 2j]], dtypes: [complex64, int8]}",
-            "2j is a complex number, which int8 cannot",
-        ),
-        (
-            "{equation: 'i->i', operands: [[1, 2]], expect: {value: [1, 2-1j]}}",
-            "2-1j is a complex number, which float64",
-        ),
         ("{equation: 'i->j', shapes: [[2]], expect: {error: syntax}}", "unknown_label; expect.error is syntax"),
         ("{equation: 'i,j->ij', sizes: {i: 2}}", "unknown_label"),
     ],
@@ -205,9 +197,76 @@ def test_a_case_that_contradicts_itself_is_refused_at_its_name(problems_of, entr
     assert message in problem
 
 
+# Values that no array can have
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ("operands: [[1, 1000]], dtypes: [int8]", "42: 1000 is beyond int8 (expected -128 to 127)"),
+        ("operands: [[1, -1]], dtypes: [int8, uint8]", "42: -1 is beyond uint8 (expected 0 to 255)"),
+        ("operands: [[1, 1.5]], dtypes: [int32]", "42: 1.5 is not a whole number, and int32 has no others"),
+        ("operands: [[1, .nan]], dtypes: [int32]", "42: nan is not a whole number, and int32 has no others"),
+        ("operands: [[1, .inf]], dtypes: [bool]", "42: inf is no value of bool (expected true or false)"),
+        ("operands: [[1, 2]], dtypes: [bool]", "42: 2 is no value of bool (expected true or false)"),
+        ("operands: [[1, 1e5]], dtypes: [float16]", "42: 100000.0 is beyond float16 (its largest number is 65504)"),
+        ("operands: [[1, 2j]], dtypes: [complex64, int8]", "42: 2j is a complex number, which int8 cannot hold (list "
+         "complex dtypes only)"),
+        ("operands: [[1, 2]], expect: {value: [1, 2-1j]}", "67: 2-1j is a complex number, which float64 cannot hold "
+         "(list complex dtypes only)"),
+        ("operands: [[1, 2]], expect: {value: [1, 300]}, dtypes: [int8]", "67: 300 is beyond int8 (expected -128 to "
+         "127)"),
+        ("operands: [[1, 2]], expect: {value: [[1, 2], [3]]}", "63: the rows of these nested lists differ in length "
+         "(expected an array)"),
+        ("operands: [[1, 2]], expect: {value: 3}", "63: expect.value has shape (), but the result has (2,)"),
+        ("operands: [[1, [2]]], expect: {error: shape_mismatch}", "38: the rows of these nested lists differ in "
+         "length (expected an array)"),
+        (f"shapes: [{[1] * 100}]", "36: shapes[0] is a list (expected a length of at most 32)"),
+        (f"shapes: {[[2]] * 999}", "35: shapes is a list (expected a length of at most 31)"),
+        ("shapes: [[2000000000000]]", "37: shapes[0][0] is 2000000000000 (expected at most 1099511627776)"),
+        (f"shapes: [[{'9' * 5000}]]", f"37: the number {'9' * 40} is too large (write .inf for infinity)"),
+        (f"shapes: [[0x{'f' * 5000}]]", f"37: the number 0x{'f' * 38} is too large (write .inf for infinity)"),
+        ("operands: [[1, 1e-999]]", "42: the number 1e-999 is too small (write 0 for zero)"),
+    ],
+)  # fmt: skip
+def test_a_value_that_no_array_can_have_is_refused_where_it_is_written(problems_of, fields, problem):
+    assert problems_of(einsum_file(f"{{equation: 'i->i', {fields}}}")) == [f"3:{problem}"]
+
+
+@pytest.mark.parametrize(
+    ("equation", "message"),
+    [
+        (",".join(["i"] * 999) + "->", "equation has 999 operands (expected at most 31)"),
+        ("i" * 100 + "->", "a term of the equation has 100 axes (expected at most 32)"),
+    ],
+)
+def test_an_equation_that_no_framework_takes_is_refused(problems_of, equation, message):
+    assert problems_of(einsum_file(f"{{sizes: {{i: 1}}, equation: '{equation}'}}")) == [f"3:34: {message}"]
+
+
+@pytest.mark.parametrize("fields", ["scale: .nan", "softcap: .inf", "rotary: {base: .inf}"])
+def test_a_factor_of_attention_is_finite(problems_of, fields):
+    (problem,) = problems_of(attention_file(f"{{head_dim: 4, q_len: 3, {fields}}}"))
+    assert problem.endswith("(expected a finite number)")
+
+
+def test_every_value_of_a_dtype_may_be_written(cases_of):
+    cases_of("""
+        kind: einsum
+        defaults: {equation: "i->i"}
+        cases:
+          bytes: {operands: [[-128, 127.0, true]], dtypes: [int8]}
+          words: {operands: [[18446744073709551615, 0]], dtypes: [uint64]}
+          truths: {operands: [[true, 0, 1.0]], dtypes: [bool]}
+          halves: {operands: [[65519, .inf, .nan, 1e-300]], dtypes: [float16]}
+          asked: {operands: [[127]], operand_dtypes: [int8], dtypes: [int32], asks_for_dtype: true}
+        """)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ("dtypes: [int8]", "attention is not defined for int8"),
         ("past: 4", "past cannot exceed the 3 keys"),
         ("bias_at: products", "bias_at needs a bias"),
         ("sink: true, fully_masked: mean", "with a sink, a query that sees no key yields zeros"),
