@@ -50,7 +50,8 @@ class CheckItem(pytest.Item):
         start = time.perf_counter()
         try:
             backend, deviations = plan.backend(self.check.backend), plan.deviations(self.check.backend)
-            self.record = judge(self.check, backend, self.nodeid, file_of(self.nodeid), deviations, plan.cache)
+            file, work, limit = file_of(self.nodeid), plan.cache, plan.max_memory
+            self.record = judge(self.check, backend, self.nodeid, file, deviations, work, limit)
         except MisbehaviourError as fault:
             self.record = self.not_judged(str(fault), time.perf_counter() - start)
         except pytest.fail.Exception:  # how pytest-timeout ends a check, out of whatever was running

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import math
 import os
 from collections.abc import Iterable
 
@@ -26,6 +27,7 @@ from specs.verdict.direction import DIRECTIONS
 NARROWING = ("backend", "device", "dtype", "mode", "implementation", "direction")
 WORKERS = "workers_asked_for"
 EARLIER = pytest.StashKey[Side | None]()  # the run that this one is compared with
+MAX_MEMORY = 4.0  # GiB; no case of the project needs more than 1
 SHARD = pytest.StashKey[Shard | None]()
 
 
@@ -46,6 +48,8 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     group.addoption("--tier", default=DEFAULT, metavar="|".join(TIERS), help=tier)
     support = "design the tier for what is supported elsewhere too, as written by backends.discovery.support"
     group.addoption("--support", action="append", default=[], metavar="FILE", help=support)
+    memory = f"GiB that a check may need, as estimated from its shapes; more is unsupported (default: {MAX_MEMORY:g})"
+    group.addoption("--max-memory", type=_positive, default=MAX_MEMORY, metavar="GIB", help=memory)
     group.addoption("--shard", metavar="I/N", help="run only this share of the checks, e.g. 2/3")
 
 
@@ -61,6 +65,12 @@ def _stand_in_for_workers(parser: pytest.Parser) -> None:
     group._addoption("-n", "--numprocesses", dest=WORKERS, default="0", metavar="N")  # plugins may not add short ones
     group.addoption("--dist", default="no")
     group.addoption("--max-worker-restart", default=None)
+
+
+def _positive(text: str) -> float:
+    if not 0 < (number := float(text)) < math.inf:
+        raise ValueError(text)
+    return number
 
 
 def pytest_configure(config: pytest.Config) -> None:

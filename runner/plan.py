@@ -22,7 +22,7 @@ from backends.discovery import registry
 from backends.discovery.inventory import Finding
 from runner import program
 from runner.guard import Guarded, guarded
-from runner.options import SHARD, adapters
+from runner.options import MAX_MEMORY, SHARD, adapters
 from runner.selection import Selection
 from runner.sharding import Shard
 from specs.case.case import Case
@@ -68,6 +68,7 @@ class Plan:
     participants  the backends by their names, in the order in which they run
     backend       a backend by its name, imported when it is first asked for
     cache         folder in which references are kept, if pytest has a cache
+    max_memory    GiB that a check may need
     shard         the share of the checks that runs here; None is all of them
     program       the words with which a session is started
     root          the folder that ids are relative to
@@ -79,6 +80,7 @@ class Plan:
     participants: Mapping[str, Participant]
     backend: Callable[[str], BackendProtocol]
     cache: Path | None
+    max_memory: float
     shard: Shard | None
     program: tuple[str, ...]
     root: str
@@ -104,7 +106,8 @@ class Plan:
         variables = participant.declared.variables.get(check.implementation, {})
         settings = [f"{name}={value}" for name, value in variables.items()]
         path = f"{self._from_here(file)}::{name}"
-        return shlex.join([*settings, *self.program, *front, path, *participant.options(check)])
+        limit = [] if self.max_memory == MAX_MEMORY else [f"--max-memory={self.max_memory:g}"]
+        return shlex.join([*settings, *self.program, *front, path, *participant.options(check), *limit])
 
     def _from_here(self, file: str) -> str:
         return os.path.relpath(os.path.join(self.root, file), self.here)
@@ -125,6 +128,7 @@ def plan(config: pytest.Config, findings: Mapping[str, Finding], selection: Sele
         },
         backend=_backends(config),
         cache=cache_folder(config, "references"),
+        max_memory=config.option.max_memory,
         shard=config.stash[SHARD],
         program=program.command(config),
         root=str(config.rootpath),

@@ -13,6 +13,7 @@ from runner.tiers import Supported, Tier
 from specs.case.case import Case
 from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry
+from specs.verdict.memory import describe_excess
 from specs.verdict.place import Place, iter_checks
 
 Support = Mapping[str, Mapping[str, Sequence[str]]]  # backend → case file → names of the checks that it lacks
@@ -82,15 +83,15 @@ def read_support(path: str) -> Support:
         raise ValueError(f"{path}: not what an inventory prints ({error})") from error
 
 
-def supported_by(tables: Sequence[Support]) -> Supported:
-    """Whether a check is supported somewhere; so it is assumed of a file of which nothing is known."""
+def supported_by(tables: Sequence[Support], max_memory: float | None = None) -> Supported:
+    """Whether a check is supported somewhere, in so many GiB; so it is assumed of a file of which nothing is known."""
     lacking = [
         {backend: {file: frozenset(names) for file, names in files.items()} for backend, files in table.items()}
         for table in tables
     ]
 
     def supported(check: Check) -> bool:
-        return any(
+        return not describe_excess(check, max_memory) and any(
             check.name not in table.get(check.backend, {}).get(str(check.case.file), frozenset()) for table in lacking
         )
 

@@ -28,7 +28,7 @@ from reports.terminal import Summary
 from reports.views import Views
 from runner import extent
 from runner.collection import asks_for_cases, refuse_unreadable_names, relative, selected_files
-from runner.options import EARLIER, NARROWING, adapters, refuse_unknown
+from runner.options import EARLIER, MAX_MEMORY, NARROWING, adapters, refuse_unknown
 from runner.plan import PLAN, cache_folder, narrow, narrowed_places, plan, recorded_deviations
 from runner.program import home
 from runner.selection import Selection, read_support, select, supported_by
@@ -121,7 +121,8 @@ def _select(config: pytest.Config, findings: Mapping[str, Finding], files: Seque
         tables = [{name: finding.lacking for name, finding in findings.items()}, *map(read_support, option.support)]
     except ValueError as error:
         raise pytest.UsageError(f"--support {error}") from error
-    return select(option.tier, cases, narrowed_places(findings, option), supported_by(tables), recorded_deviations)
+    supported = supported_by(tables, option.max_memory)
+    return select(option.tier, cases, narrowed_places(findings, option), supported, recorded_deviations)
 
 
 def _report(session: pytest.Session, place: folders.RunFolder) -> None:
@@ -130,6 +131,8 @@ def _report(session: pytest.Session, place: folders.RunFolder) -> None:
     option, unmet, places = config.option, config.stash[UNMET], config.stash[PLAN].places
     backends = {name: finding.facts() for name, finding in config.stash[FINDINGS].items()}
     narrowed = {name: getattr(option, name) for name in (*NARROWING, "adapter", "require", "keyword", "shard")}
+    if option.max_memory != MAX_MEMORY:
+        narrowed["max_memory"] = f"{option.max_memory:g} GiB"
     stale = Stale({name: participant.deviations for name, participant in config.stash[PLAN].participants.items()})
     facts = {
         "suite": digests(config.rootpath),

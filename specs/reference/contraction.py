@@ -45,6 +45,20 @@ def contract(contraction: Contraction, operands: Sequence[Real]) -> Real:
     return broadcast_to(result.transpose(order), contraction.output_shape)
 
 
+def largest_product(contraction: Contraction) -> int:
+    """Elements of the largest array that `contract` makes on the way; 0 for a single operand."""
+    terms = [tuple(dict.fromkeys(term)) for term in contraction.operands]
+    largest = 0
+    while len(terms) > 1:
+        first, second = _cheapest_pair([(term, None) for term in terms], contraction)
+        rest = [term for i, term in enumerate(terms) if i not in (first, second)]
+        needed = set(contraction.output).union(*rest)
+        product = tuple(label for label in dict.fromkeys(terms[first] + terms[second]) if label in needed)
+        largest = max(largest, math.prod(contraction.sizes[label] for label in product))
+        terms = [*rest, product]
+    return largest
+
+
 def _with_distinct_labels(term: Term, operand: Real, contraction: Contraction) -> tuple[Term, Real]:
     """The operand with distinct labels: diagonals taken, axes that broadcast dropped."""
     for label in dict.fromkeys(term):

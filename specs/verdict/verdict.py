@@ -18,6 +18,7 @@ from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry, Observation
 from specs.verdict.direction import BackendProtocol, Output, is_out_of_memory, summarize_exception
 from specs.verdict.execution import SideEffectError
+from specs.verdict.memory import describe_excess
 from specs.verdict.observation import is_observed
 from specs.verdict.record import ACCEPTED, RAISED, REFUSED, STALE, Measurement, Record, Verdict
 from specs.verdict.trial import Outcome, Raised, Returned, Trial, TrialComparison
@@ -30,14 +31,16 @@ def judge(
     file: str,
     deviations: Sequence[DeviationEntry] = (),
     work: Path | None = None,
+    max_memory: float | None = None,
 ) -> Record:
     """Run one check to its verdict.
 
     `id` is pytest's node id and `file` the case file, as they are written in the record; `deviations` are all that are
-    recorded for the backend; `work` is the folder in which expensive references are cached.  Raises CaseError for a
-    case that contradicts itself, and otherwise only for faults of the suite.
+    recorded for the backend; `work` is the folder in which expensive references are cached; a check that needs more
+    than `max_memory` GiB is unsupported.  Raises CaseError for a case that contradicts itself, and otherwise only for
+    faults of the suite.
     """
-    if unsupported := backend.unsupported(check):
+    if unsupported := backend.unsupported(check) or describe_excess(check, max_memory):
         return _record(check, id, file, "unsupported", unsupported)
     trial = Trial(check, backend, work)
     outcome, seconds = trial.run()
