@@ -21,7 +21,7 @@ from fuzzing import examples, writing
 from specs.arithmetic.formats import DTYPES
 from specs.case.case import Case, Config
 from specs.verdict.check import Check
-from specs.verdict.deviation import DeviationEntry, find_possible_entries
+from specs.verdict.deviation import DeviationEntry
 from specs.verdict.direction import BackendProtocol, MisbehaviourError
 from specs.verdict.explain import explain
 from specs.verdict.place import Place, iter_checks
@@ -139,8 +139,8 @@ class Search:
         id = f"{file}::{check.name}"
         started = time.perf_counter()
         try:
-            deviations = find_possible_entries(plan.deviations(check.backend), check)
-            return judge(check, plan.backend(check.backend), id, file, deviations, plan.cache, plan.max_memory)
+            backend, deviations = plan.backend(check.backend), plan.deviations(check.backend)
+            return judge(check, backend, id, file, deviations, plan.cache, plan.max_memory)
         except pytest.fail.Exception:  # raised by pytest-timeout
             seconds = time.perf_counter() - started
             return make_error_record(check, id, file, f"{HUNG} {seconds:.0f} s", seconds)

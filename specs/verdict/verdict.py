@@ -15,7 +15,7 @@ from specs.arithmetic.formats import Array
 from specs.reference.reference import Reference
 from specs.verdict import effective, readout
 from specs.verdict.check import Check
-from specs.verdict.deviation import DeviationEntry, Observation
+from specs.verdict.deviation import DeviationEntry, Observation, find_named_entries, find_possible_entries
 from specs.verdict.direction import BackendProtocol, Output, is_out_of_memory, summarize_exception
 from specs.verdict.execution import SideEffectError
 from specs.verdict.memory import describe_excess
@@ -60,8 +60,7 @@ def judge(
     )
     if check.case.config.probe and isinstance(outcome, Returned):
         record = _with_readout(record, trial, outcome.results[trial.outputs[0]])
-    record = _with_deviations(record, finding, [entry for entry in deviations if entry.deviation.applies(check)])
-    return _with_side_effects(record, outcome)
+    return _with_side_effects(_with_deviations(record, finding, deviations), outcome)
 
 
 def make_error_record(check: Check, id: str, file: str, reason: str, seconds: float = 0.0) -> Record:
@@ -168,16 +167,21 @@ def _with_side_effects(record: Record, outcome: Outcome) -> Record:
 
 
 def _with_deviations(record: Record, finding: _Finding, entries: Sequence[DeviationEntry]) -> Record:
-    """The record with deviations applied: an observed entry makes it a deviation, an entry that is gone is stale."""
+    """The record with deviations applied: an observed entry makes it a deviation, an entry that is gone is stale.
+
+    What other cases may show is only looked at where the check is wrong, and does not become stale.
+    """
+    named = find_named_entries(entries, finding.trial.check)
     if record.verdict == "pass":
-        stale = next((entry for entry in entries if entry.must_show), None)
+        stale = next((entry for entry in named if entry.must_show), None)
         if stale is None:
             return record
         reason = f"{STALE}{stale.place} records `{stale.deviation.observed}`, but the result is right; remove the entry"
         return replace(record, verdict="fail", reason=reason)
-    for entry in entries:
+    possible = find_possible_entries(entries, finding.trial.check)
+    for entry in [*named, *possible]:
         if finding.is_observed(entry.deviation.observed):
             fields: dict[str, Any] = entry.deviation.model_dump(exclude_unset=True) | {"place": entry.place}
             return replace(record, verdict="deviation", reason=entry.deviation.reason, deviation=fields)
-    observations = " or ".join(f"`{entry.deviation.observed}` ({entry.place})" for entry in entries)
-    return replace(record, reason=f"{record.reason}; recorded is {observations}") if entries else record
+    observations = " or ".join(f"`{entry.deviation.observed}` ({entry.place})" for entry in named)
+    return replace(record, reason=f"{record.reason}; recorded is {observations}") if named else record
