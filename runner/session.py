@@ -28,6 +28,7 @@ from reports.terminal import Summary
 from reports.views import Views
 from runner import extent
 from runner.collection import asks_for_cases, refuse_unreadable_names, relative, selected_files
+from runner.emptiness import Emptiness
 from runner.options import EARLIER, MAX_MEMORY, NARROWING, adapters, refuse_unknown
 from runner.plan import PLAN, cache_folder, narrow, narrowed_places, plan, recorded_deviations
 from runner.program import home
@@ -149,6 +150,8 @@ def _report(session: pytest.Session, place: folders.RunFolder) -> None:
     rows = [(place.backend, place.device) for place in places]
     config.pluginmanager.register(Summary(backends, rows, unmet, option.tier))
     config.pluginmanager.register(stale)
+    ready = [registry.load_class(name) for name in dict.fromkeys(place.backend for place in places)]
+    config.pluginmanager.register(Emptiness(ready, {name: getattr(option, name) for name in NARROWING}))
     durations = cache_folder(config, "durations")
     config.pluginmanager.register(Progress(_terminal(config), durations and durations / "durations.json"))
     config.pluginmanager.register(Views(stream, config.rootpath))

@@ -30,7 +30,9 @@ from typing import Any, Literal
 from backends import base
 from backends.base import Backend
 from backends.discovery import registry
+from specs.arithmetic.formats import DTYPES
 from specs.case.loading import load_usable
+from specs.case.problems import suggest
 from specs.reference.cache import source_digest
 from specs.verdict.check import Check
 from specs.verdict.place import iter_checks
@@ -185,6 +187,9 @@ def examine(name: str, case_files: Sequence[Path] = ()) -> Finding:
     try:
         backend = registry.get(name)
         devices = {device: sorted(backend.dtypes(device)) for device in backend.devices()}
+        if unknown := [name for names in devices.values() for name in names if name not in DTYPES]:
+            advice = suggest(unknown[0], DTYPES) or f"known: {', '.join(DTYPES)}"
+            return _broken_finding(name, f"{registry.source(name)}: its dtypes: unknown name {unknown[0]!r} ({advice})")
         settings = backend.settings()
         lacking = {str(file): _unsupported(backend, devices, file) for file in case_files}
     except ModuleNotFoundError as error:

@@ -12,15 +12,18 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 from backends.base import Backend
+from specs.case.problems import join_or, suggest
 from specs.verdict.deviation import DeviationEntry, load
+from specs.verdict.direction import DIRECTIONS
 
 NAME = re.compile(r"[A-Za-z0-9_.]+")  # ids separate the name of a backend by a dash
+KINDS = ("einsum", "attention")
 _adapters: dict[str, tuple[Path, type[Backend]]] = {}
 
 
@@ -52,11 +55,20 @@ def load_class(name: str) -> type[Backend]:
 
 
 def declared_names() -> dict[str, list[str]]:
-    """The `modes` and the `implementations` of all known backends, without repetition."""
-    backends = [load_class(name) for name in names()]
-    modes = [mode for backend in backends for mode in backend.modes]
-    implementations = [name for backend in backends for of_kind in backend.implementations.values() for name in of_kind]
-    return {"modes": list(dict.fromkeys(modes)), "implementations": list(dict.fromkeys(implementations))}
+    """The `modes` and the `implementations` of all known backends, without repetition.
+
+    The implementations of one kind of case are at its name, `einsum` or `attention`; those in one mode at both
+    names, such as `einsum jit`.
+    """
+    names_of: dict[str, dict[str, None]] = {field: {} for field in ("modes", "implementations", *KINDS)}
+    for backend in map(load_class, names()):
+        names_of["modes"] |= dict.fromkeys(backend.modes)
+        for kind, implementations in backend.implementations.items():
+            names_of["implementations"] |= dict.fromkeys(implementations)
+            names_of[kind] |= dict.fromkeys(implementations)
+            for mode in backend.modes:
+                names_of.setdefault(f"{kind} {mode}", {}).update(dict.fromkeys(implementations))
+    return {field: list(of_field) for field, of_field in names_of.items()}
 
 
 def source(name: str) -> Path:
@@ -96,6 +108,8 @@ def add(path: str | Path) -> str:
         raise AdapterError(f"{file}: {backend.__name__} does not state its {', '.join(missing)}")
     if wrong := _wrong_statement(backend):
         raise AdapterError(f"{file}: {backend.__name__} states {wrong}")
+    if mistake := next(_misstatements(backend), None):
+        raise AdapterError(f"{file}:{_line(file, mistake[0])}: {backend.__name__}.{mistake[0]}: {mistake[1]}")
     name = backend.name
     if name in names():
         raise AdapterError(f"{file}: a backend called {name!r} is already known, from {source(name)}")
@@ -122,6 +136,27 @@ def _wrong_statement(backend: type[Backend]) -> str | None:
 
 def _is_names(value: object) -> bool:
     return isinstance(value, tuple | list) and all(isinstance(name, str) for name in value)
+
+
+def _misstatements(backend: type[Backend]) -> Iterator[tuple[str, str]]:
+    """Attributes of a class that name what does not exist, so that checks would be left out; each with the reason."""
+    offered = {name for of_kind in backend.implementations.values() for name in of_kind}
+    for attribute, given, known in (
+        ("implementations", backend.implementations, KINDS),
+        ("directions", backend.directions, DIRECTIONS),
+        ("default_modes", backend.default_modes, backend.modes),
+        ("usual_mode", [backend.usual_mode], backend.modes),
+        ("on_request", backend.on_request, offered),
+    ):
+        for name in sorted(set(given).difference(known)):
+            yield attribute, f"unknown name {name!r} ({suggest(name, known) or f'known: {join_or(sorted(known))}'})"
+
+
+def _line(file: Path, attribute: str) -> int:
+    """The first line of a file that assigns to this name."""
+    pattern = re.compile(rf"\s*{attribute}\b[^=]*=")
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((number for number, line in enumerate(lines, 1) if pattern.match(line)), 1)
 
 
 @cache

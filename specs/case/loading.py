@@ -108,7 +108,8 @@ def load_usable(paths: Iterable[Path], root: Path) -> Iterator[tuple[Path, list[
 def load(path: Path, root: Path, declared: Mapping[str, Collection[str]] | None = None) -> list[Case]:
     """The cases of one file; raises CaseFileError with all problems, including cases that contradict themselves.
 
-    `declared` has the names that backends declare (`modes`, `implementations`); without it every name is accepted.
+    `declared` has the names that backends declare (`modes`, `implementations`; those of a kind of case, and those that
+    run in a mode, at `einsum` and `einsum jit`); without it every name is accepted.
     """
     flaws: list[Flaw] = []
     cases: list[Case] = []
@@ -178,6 +179,8 @@ class _Reader:
         kind, defaults, entries = (content.get(key, {}) for key in ("kind", "defaults", "cases"))
         if not (isinstance(kind, str) and kind in CONFIGS and isinstance(defaults, dict) and isinstance(entries, dict)):
             return  # without these, any message about an entry would be a guess
+        if self.declared is not None and kind in self.declared:
+            self.declared = {**self.declared, "implementations": self.declared[kind]}
         self.check_incomplete(ENTRIES[kind], _Fields(("defaults",), defaults, {}))
         for name, entry in entries.items():
             if isinstance(entry, dict):
@@ -209,8 +212,17 @@ class _Reader:
         misstated = list(find_misstatements(case.config))
         if misstated:
             return [Flaw(self.position(member, path, at_key=False), message) for path, message in misstated]
-        message = find_contradiction(case)
+        message = find_contradiction(case) or self.nowhere(case)
         return [Flaw(self.document.key_positions[member.path], message)] if message else []
+
+    def nowhere(self, case: Case) -> str | None:
+        """Why no backend would compute a case that names both modes and implementations."""
+        modes, implementations = case.config.modes, case.config.implementations
+        if self.declared is None or case.kind not in self.declared or modes is None or implementations is None:
+            return None
+        if any(name in self.declared.get(f"{case.kind} {mode}", ()) for mode in modes for name in implementations):
+            return None
+        return f"no backend runs {_join(implementations)} in mode {_join(modes)}, so the case would never be computed"
 
     def members(self, name: str, entry: _Fields) -> dict[str, _Fields]:
         """The members of the entry's sweep, by name; notes duplicate names as flaws."""

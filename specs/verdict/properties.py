@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 import re
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import Literal
 
 from specs.case.attention import AttentionConfig
 from specs.case.case import Config
+from specs.case.common import Numbers
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import ELLIPSIS, Contraction, Shape, Term, bind, parse
 from specs.case.error import CaseError
@@ -18,6 +20,9 @@ from specs.case.shapes import einsum_shapes
 Property = Literal[
     "summed_alone",
     "nothing_summed",
+    "nothing_summed_in_pairs",
+    "mixed_dtypes",
+    "asks_for_dtype",
     "label_of_size_one",
     "empty_axis",
     "ellipsis_left_out",
@@ -35,7 +40,12 @@ Property = Literal[
     "adds_minus_infinity",
     "bias_of_products",
     "empty",
+    "not_finite",
 ]
+
+
+def _einsum(predicate: Callable[[EinsumConfig], bool]) -> Callable[[Config], bool]:
+    return lambda config: isinstance(config, EinsumConfig) and predicate(config)
 
 
 def _text(predicate: Callable[[str], bool]) -> Callable[[Config], bool]:
@@ -87,6 +97,15 @@ def _summed_alone(contraction: Contraction, shapes: list[Shape]) -> bool:
     return any(operand_counts[label] == 1 for label in contraction.summed_labels)
 
 
+def _nothing_summed_in_pairs(contraction: Contraction, shapes: list[Shape]) -> bool:
+    """No summed label has its full size in two operands, so that nothing of it is a matrix product."""
+    operands = [set(zip(term, shape, strict=True)) for term, shape in zip(contraction.operands, shapes, strict=True)]
+    return all(
+        sum((label, contraction.sizes[label]) in operand for operand in operands) < 2
+        for label in contraction.summed_labels
+    )
+
+
 def _label_of_size_one(contraction: Contraction, shapes: list[Shape]) -> bool:
     """A named label has size 1 in one operand and another size in another, against which it broadcasts."""
     return any(
@@ -113,9 +132,16 @@ def _diagonal_of_size_one(terms: tuple[Term, ...], output: Term | None, shapes: 
     return False
 
 
+def _is_finite(literal: Numbers | None) -> bool:
+    return all(map(_is_finite, literal)) if isinstance(literal, list) else literal is None or cmath.isfinite(literal)
+
+
 PROPERTIES: Mapping[Property, Callable[[Config], bool]] = {
     "summed_alone": _bound(_summed_alone),
     "nothing_summed": _bound(lambda contraction, shapes: not contraction.summed_labels),
+    "nothing_summed_in_pairs": _bound(_nothing_summed_in_pairs),
+    "mixed_dtypes": _einsum(lambda config: len(set(config.operand_dtypes or ())) > 1),
+    "asks_for_dtype": _einsum(lambda config: config.asks_for_dtype),
     "label_of_size_one": _bound(_label_of_size_one),
     "empty_axis": _bound(lambda contraction, shapes: any(0 in shape for shape in shapes)),
     "ellipsis_left_out": _bound(_ellipsis_left_out),
@@ -136,5 +162,8 @@ PROPERTIES: Mapping[Property, Callable[[Config], bool]] = {
     "causal_and_scale_not_positive": _attention(lambda config: config.causal != "none" and config.score_scale <= 0),
     "adds_minus_infinity": _attention(lambda config: config.mask is not None and config.mask.fill == -math.inf),
     "bias_of_products": _attention(lambda config: config.bias is not None and config.bias_at == "products"),
+    "not_finite": _attention(
+        lambda config: not (config.has_finite_values and _is_finite(config.query) and _is_finite(config.key))
+    ),
     "empty": _attention(lambda config: 0 in (config.batch, config.q_len, config.kv_len)),
 }

@@ -23,7 +23,7 @@ class Fake(Backend):
     def __init__(self):
         {start}
     def devices(self): return {devices!r}
-    def dtypes(self, device): return frozenset({{"float32", "bfloat16"}})
+    def dtypes(self, device): return frozenset({dtypes!r})
     def settings(self): return {{"speed": "high"}}
     def from_numpy(self, array, device): return array
     def to_numpy(self, tensor): return tensor
@@ -36,10 +36,14 @@ def _forget_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def adapter(
-    folder: Path, start: str = "pass", distribution: str = "numpy", devices: tuple[str, ...] = ("cpu",)
+    folder: Path,
+    start: str = "pass",
+    distribution: str = "numpy",
+    devices: tuple[str, ...] = ("cpu",),
+    dtypes: tuple[str, ...] = ("float32", "bfloat16"),
 ) -> Path:
     file = folder / "fake.py"
-    file.write_text(ADAPTER.format(start=start, distribution=distribution, devices=list(devices)))
+    file.write_text(ADAPTER.format(start=start, distribution=distribution, devices=list(devices), dtypes=dtypes))
     return file
 
 
@@ -85,6 +89,12 @@ def test_a_backend_that_cannot_be_used_is_broken(tmp_path: Path, start: str, rea
     assert finding.status == "broken"
     assert reason in str(finding.reason)
     assert "-m backends.discovery.inventory fake --adapter=" in str(finding.next_step)
+
+
+def test_a_backend_with_an_unknown_dtype_is_broken(tmp_path: Path) -> None:
+    finding = examine_adapter(tmp_path, dtypes=("float32", "flaot16"))
+    assert finding.status == "broken"
+    assert str(finding.reason).endswith("its dtypes: unknown name 'flaot16' (did you mean 'float16'?)")
 
 
 def test_a_backend_without_devices_is_broken(tmp_path: Path) -> None:

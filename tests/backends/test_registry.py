@@ -78,6 +78,14 @@ def test_adapter(tmp_path: Path) -> None:
             "from backends.base import Backend\nclass A(Backend):\n    name = 'a'",
             "does not state its distribution, impl",
         ),
+        (
+            ADAPTER.format(cls="A", name="a") + "    directions = ('forward', 'back')\n    modes = ('jit',)\n",
+            r"bad.py:\d+: A.directions: unknown name 'back' \(known: forward or grad\)",
+        ),
+        (
+            ADAPTER.format(cls="A", name="a") + "    modes = ('eagr',)\n",
+            "A.default_modes: unknown name 'eager' .did you mean 'eagr'",
+        ),
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("def", "SyntaxError"),
     ],

@@ -274,6 +274,7 @@ def test_many_annotations_are_counted(tmp_path: Path) -> None:
         ([record(case())], {"exit_status": 1}, "1 pass", "red"),
         ([record(case())], {"complete": False, "exit_status": None}, "incomplete, 1 pass", "lightgrey"),
         ([record(case(), verdict="error", ratio=None)], {"exit_status": 1}, "1 error, 0 pass", "red"),
+        ([record(case(), verdict="unsupported", ratio=None)], {}, "nothing computed, 0 pass", "red"),
     ],
 )
 def test_the_badge(make_run: MakeRun, records: list[Record], facts: dict, message: str, colour: str) -> None:

@@ -133,6 +133,30 @@ def test_required_backends(project: Project, names: str, arguments: list[str], f
         assert project.facts()["exit_status"] == result.ret
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status", "reason"),
+    [
+        (["--dtype=float16"], 1, "all 4 checks are unsupported; of 4, right has no float16 on cpu"),
+        (["--dtype=float16", "-n2"], 1, "all 4 checks are unsupported; of 4, right has no float16 on cpu"),
+        (["--max-memory=1e-9"], 1, "all 4 checks are unsupported; of *, needs * GiB, and --max-memory is 1e-09 GiB*"),
+        (["-k", "nothing"], 5, "no case has a check for --backend right -k 'nothing'"),
+        (["--implementation=sdpa"], 5, "right has no implementation sdpa (it has einsum, einsum-again); *"),
+    ],
+    ids=str,
+)
+def test_a_session_in_which_nothing_was_computed_fails(
+    project: Project, arguments: list[str], status: int, reason: str
+) -> None:
+    project.write("cases/products.yaml", PRODUCTS.replace("[float64]", "[float64, float16]"))
+    if "float16" not in arguments[0]:
+        project.write("cases/products.yaml", PRODUCTS)
+    result = project.run("right", *arguments)
+    assert result.ret == status
+    result.stdout.fnmatch_lines([f"FAILED: nothing was computed: {reason.replace('[', '[[]')}"])
+    if status == 1:
+        assert '"color": "red"' in (project.path / ".conformance" / "badge.json").read_text()
+
+
 def test_a_recorded_loss_of_precision_that_nothing_shows_is_stale_at_the_end_of_a_whole_run(project: Project) -> None:
     seen = project.run("lossy", "-n2")
     assert (seen.ret, seen.parseoutcomes()) == (pytest.ExitCode.OK, {"passed": 3, "deviation": 1})

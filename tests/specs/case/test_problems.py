@@ -301,3 +301,35 @@ def test_members_of_a_sweep_that_contradict_themselves_are_named(problems_of):
 def test_a_case_that_expects_its_own_error_is_valid(cases_of):
     (case,) = cases_of(einsum_file("{equation: 'i->j', shapes: [[2]], expect: {error: unknown_label}}"))
     assert case.config.expected_error == "unknown_label"
+
+
+# Names that backends declare
+
+
+DECLARED = {
+    "modes": ["eager", "jit"],
+    "implementations": ["einsum", "sdpa"],
+    "einsum": ["einsum"],
+    "einsum eager": ["einsum"],
+    "einsum jit": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ("implementations: [einsun]", "3:57: implementations[0] is the text 'einsun' (expected 'einsum'; did you mean "
+         "'einsum'?)"),
+        ("implementations: [sdpa]", "3:57: implementations[0] is the text 'sdpa' (expected 'einsum')"),
+        ("implementations: []", "3:56: implementations is an empty list (expected a length of at least 1)"),
+        ("modes: []", "3:46: modes is an empty list (expected a length of at least 1)"),
+        ("modes: [jit], implementations: [einsum]", "3:3: no backend runs einsum in mode jit, so the case would never "
+         "be computed"),
+    ],
+)  # fmt: skip
+def test_a_case_that_no_backend_would_compute_is_refused(tmp_path, fields, problem):
+    file = tmp_path / "names.yaml"
+    file.write_text(einsum_file(f"{{equation: i->, sizes: {{i: 1}}, {fields}}}"))
+    with pytest.raises(CaseFileError) as raised:
+        load(file, tmp_path, DECLARED)
+    assert str(raised.value) == f"{file}:{problem}"

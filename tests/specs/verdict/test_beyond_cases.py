@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -14,6 +15,8 @@ from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check
 from specs.verdict.deviation import Deviation, DeviationEntry, find_possible_entries
+from specs.verdict.verdict import judge
+from tests.support.fake_backend import Fake
 
 SUM = Check(
     Case("fuzz::x", "x", Path("x.yaml"), 4, EinsumConfig(equation="ij->i", shapes=[[2, 3]])),
@@ -81,3 +84,30 @@ def test_an_observation_of_attention_does_not_apply_to_einsum() -> None:
 def test_an_unknown_property_is_refused() -> None:
     with pytest.raises(ValidationError, match="summed_alone"):
         entry({"error": True}, ["summed_alon"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "possible"),
+    [("mine::*", 0), ("mine::x", 0), ("others::*", 1), ("*", 1), ("mine*", 1), ("mine/*", 1)],
+)
+def test_when_counts_only_where_no_entry_names_the_case(pattern: str, possible: int) -> None:
+    check = replace(SUM, case=replace(SUM.case, id="mine::x"))
+    entries = [entry({"error": True}, []), entry({"value": "nan"}, None, case=pattern, mode="jit")]
+    assert len(find_possible_entries(entries, check)) == possible
+
+
+@pytest.mark.parametrize(
+    ("equation", "message", "verdict"),
+    [("ij->i", "no kernel", "deviation"), ("ij->i", "no memory", "fail"), ("ij->ij", "no kernel", "fail")],
+)
+def test_when_excuses_only_the_recorded_outcome_of_a_users_own_case(equation: str, message: str, verdict: str) -> None:
+    config = EinsumConfig(equation=equation, shapes=[[2, 3]], dtypes=["float16"])
+    check = replace(SUM, case=Case("mine::x", "x", Path("x.yaml"), 4, config))
+    entries = [entry({"error": "no kernel"}, ["summed_alone"])]
+    assert judge(check, Fake(RuntimeError(message)), "x", "x.yaml", entries).verdict == verdict
+
+
+def test_a_right_result_of_a_users_own_case_passes() -> None:
+    check = replace(SUM, case=replace(SUM.case, id="mine::x"))
+    backend = Fake(lambda operand: operand.astype(np.float64).sum(axis=1).astype(np.float16))
+    assert judge(check, backend, "x", "x.yaml", [entry({"error": True}, [])]).verdict == "pass"

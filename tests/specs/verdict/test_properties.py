@@ -48,8 +48,21 @@ PRESENT: list[tuple[Property, Config]] = [
     ("empty", attention(q_len=0, kv_len=2)),
     ("empty", attention(kv_len=0)),
     ("empty", attention(batch=0)),
+    ("nothing_summed_in_pairs", einsum("ij,jk->ik", [2, 1], [3, 4])),
+    ("nothing_summed_in_pairs", einsum("i,j->ij", [2], [3])),
+    (
+        "mixed_dtypes",
+        EinsumConfig(equation="i,i->i", shapes=[[2]] * 2, operand_dtypes=["int8", "int32"], dtypes=["int32"]),
+    ),
+    ("asks_for_dtype", EinsumConfig(equation="i->i", shapes=[[2]], asks_for_dtype=True, dtypes=["float64"])),
+    ("not_finite", attention(data="nonfinite")),
+    ("not_finite", attention(key=[[[[float("nan"), 1.0]], [[2.0, 3.0]]]])),
 ]
 ABSENT: list[tuple[Property, Config]] = [
+    ("nothing_summed_in_pairs", einsum("ij,jk->ik", [2, 3], [3, 4])),
+    ("mixed_dtypes", einsum("i,i->i", [2], [2])),
+    ("asks_for_dtype", einsum("i->i", [2])),
+    ("not_finite", attention()),
     ("summed_alone", einsum("ij,jk->ik", [2, 3], [3, 4])),
     ("summed_alone", einsum("ij->ji", [2, 3])),
     ("nothing_summed", einsum("ij->i", [2, 3])),
