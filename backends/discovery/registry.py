@@ -144,8 +144,6 @@ def _misstatements(backend: type[Backend]) -> Iterator[tuple[str, str]]:
     for attribute, given, known in (
         ("implementations", backend.implementations, KINDS),
         ("directions", backend.directions, DIRECTIONS),
-        ("default_modes", backend.default_modes, backend.modes),
-        ("usual_mode", [backend.usual_mode], backend.modes),
         ("on_request", backend.on_request, offered),
     ):
         for name in sorted(set(given).difference(known)):

@@ -79,12 +79,12 @@ def test_adapter(tmp_path: Path) -> None:
             "does not state its distribution, impl",
         ),
         (
-            ADAPTER.format(cls="A", name="a") + "    directions = ('forward', 'back')\n    modes = ('jit',)\n",
+            ADAPTER.format(cls="A", name="a") + "    directions = ('forward', 'back')\n",
             r"bad.py:\d+: A.directions: unknown name 'back' \(known: forward or grad\)",
         ),
         (
-            ADAPTER.format(cls="A", name="a") + "    modes = ('eagr',)\n",
-            "A.default_modes: unknown name 'eager' .did you mean 'eagr'",
+            ADAPTER.format(cls="A", name="a") + "    implementations = {'einsun': ('einsum',)}\n",
+            r"bad.py:\d+: A.implementations: unknown name 'einsun' .did you mean 'einsum'",
         ),
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("def", "SyntaxError"),
