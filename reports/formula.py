@@ -81,8 +81,7 @@ def _einsum(config: Mapping[str, Any], contraction: Contraction, shapes: Sequenc
 
 
 def _operand(number: int) -> str:
-    letters = ascii_uppercase.replace("Y", "")  # Y is the output
-    return letters[number] if number < len(letters) else f"A{number}"
+    return ascii_uppercase[number]  # of at most a dozen; Y is the output
 
 
 def _label(label: str) -> Tree:

@@ -72,9 +72,16 @@ def gradients(backend: Backend, case: Case, operands: Mapping[str, Array], cotan
 
 @every_backend
 @pytest.mark.parametrize("einsum", CASES)
-@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "complex64"])
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_gradients_are_those_of_the_reference(name: str, einsum: str, dtype: str) -> None:
     record = verdict(framework(name), case(**CASES[einsum]), dtype)
+    assert (record.verdict, record.reason) == ("pass", "")
+
+
+@every_backend
+@pytest.mark.parametrize("einsum", [einsum for einsum in CASES if einsum != "eleven"])  # it is about names
+def test_complex_gradients_are_those_of_the_reference(name: str, einsum: str) -> None:
+    record = verdict(framework(name), case(**CASES[einsum]), "complex64")
     assert (record.verdict, record.reason) == ("pass", "")
 
 

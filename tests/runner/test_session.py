@@ -154,7 +154,7 @@ def test_a_session_in_which_nothing_was_computed_fails(
     assert result.ret == status
     result.stdout.fnmatch_lines([f"FAILED: nothing was computed: {reason.replace('[', '[[]')}"])
     if status == 1:
-        assert '"color": "red"' in (project.path / ".conformance" / "badge.json").read_text()
+        assert '"color": "red"' in (project.folder / "badge.json").read_text()
 
 
 def test_a_recorded_loss_of_precision_that_nothing_shows_is_stale_at_the_end_of_a_whole_run(project: Project) -> None:
