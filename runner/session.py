@@ -28,6 +28,7 @@ from reports.terminal import Summary
 from reports.views import Views
 from runner import extent
 from runner.collection import asks_for_cases, refuse_unreadable_names, relative, selected_files
+from runner.cores import share_cores
 from runner.emptiness import Emptiness
 from runner.options import EARLIER, MAX_MEMORY, NARROWING, adapters, refuse_unknown
 from runner.plan import PLAN, cache_folder, narrow, narrowed_places, plan, recorded_deviations
@@ -54,6 +55,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         selection, here = Selection.from_json(stated["selection"]), stated["here"]
     elif option.fuzz or asks_for_cases(config):
         refuse_unreadable_names(config)
+        share_cores(config)
         place = None if option.collectonly else _place(config, home_folder)
         names = [name for name in known if not option.backend or name in required]
         files = [] if fuzzing.runs_only_examples(config) else selected_files(config)

@@ -47,6 +47,7 @@ VARIABLES = (
     "HIP_",
     "KERAS_",
     "MKL_",
+    "NPROC",
     "NVIDIA_",
     "OMP_",
     "OPENBLAS_",

@@ -21,7 +21,7 @@ from specs.inputs import memory
 from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS, BackendProtocol, Call, Output, is_out_of_memory, summarize_exception
 
-DEAR_SECONDS = 0.02  # designed inputs are not computed again if that takes longer; the case's own always are
+DEAR_SECONDS = 0.005  # designed inputs are not computed again if that takes longer; the case's own always are
 PATTERN = 0xFF  # of free memory before the second call: NaN in floating point, -1 in integers
 
 

@@ -1,0 +1,37 @@
+"""Workers share the cores, unless the user's environment says otherwise."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from runner import cores
+
+
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "_cores", lambda: 8)
+    for name in cores.THREADS:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+
+
+def share(workers: int | None) -> dict[str, str]:
+    """What the environment states afterwards."""
+    option = SimpleNamespace() if workers is None else SimpleNamespace(tx=["popen"] * workers)
+    cores.share_cores(cast(Any, SimpleNamespace(option=option)))
+    return {name: os.environ[name] for name in cores.THREADS if name in os.environ}
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, "8"), (2, "4"), (3, "2"), (8, "1"), (20, "1")])
+def test_each_worker_has_its_share(workers: int, threads: str) -> None:
+    assert share(workers) == dict.fromkeys(cores.THREADS, threads) | {"OMP_NUM_THREADS": "5"}
+
+
+@pytest.mark.parametrize("workers", [None, 0])
+def test_without_workers_nothing_is_changed(workers: int | None) -> None:
+    assert share(workers) == {"OMP_NUM_THREADS": "5"}
