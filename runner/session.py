@@ -49,13 +49,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     required = set(option.backend).union(known if "all" in option.require else option.require)
     here = str(config.invocation_params.dir)
     handed = getattr(config, "workerinput", {}).get("conformance")
+    share_cores(config)
     if handed is not None:
         stated = json.loads(handed)
         findings = {name: Finding(**facts) for name, facts in stated["findings"].items()}
         selection, here = Selection.from_json(stated["selection"]), stated["here"]
     elif option.fuzz or asks_for_cases(config):
         refuse_unreadable_names(config)
-        share_cores(config)
         place = None if option.collectonly else _place(config, home_folder)
         names = [name for name in known if not option.backend or name in required]
         files = [] if fuzzing.runs_only_examples(config) else selected_files(config)
