@@ -169,6 +169,7 @@ class Jax(KerasHost):
             "enable_x64": config.jax_enable_x64,
             "numpy_dtype_promotion": str(config.jax_numpy_dtype_promotion),
             "XLA_FLAGS": os.environ.get("XLA_FLAGS"),
+            "NPROC": os.environ.get("NPROC"),
             "NVIDIA_TF32_OVERRIDE": os.environ.get("NVIDIA_TF32_OVERRIDE"),
         }
 
