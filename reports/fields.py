@@ -16,6 +16,7 @@ from specs.verdict.record import VERDICTS
 Types = tuple[type, ...]
 TEXT, NUMBER, LIST, OBJECT, FLAG = (str,), (int, float, str), (list,), (dict,), (bool,)
 NOTHING = type(None)
+NUMBERS_AS_TEXT = ("error_ratio", "max_ulp", "max_abs", "rms", "bias")  # such as "inf"
 
 RECORD: Final[Mapping[str, Types]] = {
     **dict.fromkeys(("id", "file", "case", "kind", "backend", "device"), TEXT),
@@ -26,7 +27,7 @@ RECORD: Final[Mapping[str, Types]] = {
     "repeatable": (bool, NOTHING),
     "weak": (dict, NOTHING),
     "seconds": (int, float),
-    **dict.fromkeys(("error_ratio", "max_ulp", "max_abs", "rms", "bias"), (*NUMBER, NOTHING)),
+    **dict.fromkeys(NUMBERS_AS_TEXT, (*NUMBER, NOTHING)),
     "worst": (dict, NOTHING),
     "output_dtype": (str, NOTHING),
     "output_shape": (list, NOTHING),
@@ -62,7 +63,6 @@ LATER: Final[Mapping[str, tuple[Types, Any]]] = {
 # Of the values of a mapping
 INNER: Final[Mapping[str, Types]] = {"backends": OBJECT, "unmet": TEXT, "broken_case_files": LIST, "verdicts": (int,)}
 FINDING = ("version", "reason", "next_step")
-NUMBERS_AS_TEXT = ("error_ratio", "max_ulp", "max_abs", "rms", "bias")
 WORDS = {str: "text", int: "an integer", float: "a number", list: "a list", dict: "an object", bool: "true or false"}
 WORDS |= {NOTHING: "null"}
 
@@ -89,8 +89,8 @@ def flaw(data: Mapping[str, Any], required: Mapping[str, Types]) -> str | None:
     for name, types in required.items():
         if name not in data:
             return f"there is no `{name}`"
-        if type(data[name]) not in types:
-            return f"`{name}` is {_word(data[name])}, where {' or '.join(WORDS[kind] for kind in types)} is required"
+        if wrong := _wrong_type(f"`{name}`", data[name], types):
+            return wrong
     if required is RECORD:
         return _flaw_of_record(data)
     return _flaw_of_facts(data) if required is FACTS else None
@@ -112,17 +112,20 @@ def _flaw_of_record(record: Mapping[str, Any]) -> str | None:
 
 def _flaw_of_facts(data: Mapping[str, Any]) -> str | None:
     for name, (types, _) in LATER.items():
-        if name in data and type(data[name]) not in types:
-            return f"`{name}` is {_word(data[name])}, where {' or '.join(WORDS[kind] for kind in types)} is required"
+        if name in data and (wrong := _wrong_type(f"`{name}`", data[name], types)):
+            return wrong
     for name, types in INNER.items():
         for key, value in (data.get(name) or {}).items():
-            if type(value) not in types:
-                return f"`{key:.60}` in `{name}` is {_word(value)}, where {WORDS[types[0]]} is required"
+            if wrong := _wrong_type(f"`{key:.60}` in `{name}`", value, types):
+                return wrong
     return None
 
 
-def _word(value: Any) -> str:
-    return WORDS.get(type(value), "something else")
+def _wrong_type(place: str, value: Any, types: Types) -> str | None:
+    if type(value) in types:
+        return None
+    given = WORDS.get(type(value), "something else")
+    return f"{place} is {given}, where {' or '.join(WORDS[kind] for kind in types)} is required"
 
 
 def _refuse(name: str) -> float:

@@ -11,8 +11,6 @@ import pytest
 from backends.base import Backend
 from runner.options import NARROWING
 
-UNCOMPUTED = "unsupported"
-
 
 class Emptiness:
     """pytest plugin, in the process that receives all results.
@@ -29,7 +27,7 @@ class Emptiness:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         record = getattr(report, "conformance", None)
-        if record and record["verdict"] == UNCOMPUTED:
+        if record and record["verdict"] == "unsupported":
             self.unsupported[record["reason"]] += 1
         elif record or report.failed or getattr(report, "fuzz", None) or getattr(report, "case_file_problems", None):
             self.computed = True

@@ -48,8 +48,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     home_folder = home(config) / folders.HOME
     required = set(option.backend).union(known if "all" in option.require else option.require)
     here = str(config.invocation_params.dir)
-    handed = getattr(config, "workerinput", {}).get("conformance")
     share_cores(config)
+    handed = getattr(config, "workerinput", {}).get("conformance")
     if handed is not None:
         stated = json.loads(handed)
         findings = {name: Finding(**facts) for name, facts in stated["findings"].items()}

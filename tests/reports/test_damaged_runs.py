@@ -181,18 +181,26 @@ def result(arguments: list[Path | str], capsys: pytest.CaptureFixture[str]) -> t
     return status, "".join(capsys.readouterr())
 
 
+def result_after(
+    change: Damage, command: str, run: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    """What one of `COMMANDS` does with a run that is damaged: never a traceback."""
+    change(run)
+    status, printed = result(COMMANDS[command](run, whole), capsys)
+    assert "Traceback" not in printed
+    return status, printed
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("damage", UNREADABLE)
 def test_damage_is_told_in_a_sentence(
     run: Path, whole: Path, damage: str, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change, sentence = UNREADABLE[damage]
-    change(run)
-    status, printed = result(COMMANDS[command](run, whole), capsys)
+    status, printed = result_after(change, command, run, whole, capsys)
     assert status == 2
     assert re.search(f"^python -m reports: error: .*{sentence}$", printed, re.MULTILINE), printed
     assert len(printed.splitlines()[-1]) < 400
-    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize("command", ["compare old", "compare new", "merge", "page"])
@@ -201,11 +209,9 @@ def test_damage_of_cases_is_told_in_a_sentence(
     run: Path, whole: Path, damage: str, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change, sentence = OF_CASES[damage]
-    change(run)
-    status, printed = result(COMMANDS[command](run, whole), capsys)
+    status, printed = result_after(change, command, run, whole, capsys)
     assert status != 0
     assert re.search(sentence, printed), printed
-    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize("name", ["records.jsonl", "cases.jsonl"])
