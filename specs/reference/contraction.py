@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -32,11 +32,9 @@ def contract(contraction: Contraction, operands: Sequence[Real]) -> Real:
         )
         for i, (term, operand) in enumerate(zip(contraction.operands, operands, strict=True))
     ]
-    while len(parts) > 1:
-        first, second = _cheapest_pair(parts, contraction)
+    for first, second, kept in _products([term for term, _ in parts], contraction):
         rest = [part for i, part in enumerate(parts) if i not in (first, second)]
-        needed = set(contraction.output).union(*(term for term, _ in rest))
-        parts = [*rest, _multiply(parts[first], parts[second], needed)]
+        parts = [*rest, _multiply(parts[first], parts[second], kept)]
     term, result = parts[0]
     # Labels of size 1, or of no operand (a gradient is constant along labels that only its own operand has)
     missing = tuple(label for label in contraction.output if label not in term)
@@ -48,15 +46,21 @@ def contract(contraction: Contraction, operands: Sequence[Real]) -> Real:
 def largest_product(contraction: Contraction) -> int:
     """Elements of the largest array that `contract` makes on the way; 0 for a single operand."""
     terms = [tuple(dict.fromkeys(term)) for term in contraction.operands]
-    largest = 0
+    return max((math.prod(contraction.sizes[x] for x in kept) for *_, kept in _products(terms, contraction)), default=0)
+
+
+def _products(terms: Sequence[Term], contraction: Contraction) -> Iterator[tuple[int, int, Term]]:
+    """The products of pairs that make one tensor of several, whose labels are `terms`.
+
+    Yields the indices of both factors and the labels that their product keeps; the product then comes last.
+    """
     while len(terms) > 1:
-        first, second = _cheapest_pair([(term, None) for term in terms], contraction)
+        first, second = _cheapest_pair(terms, contraction)
         rest = [term for i, term in enumerate(terms) if i not in (first, second)]
         needed = set(contraction.output).union(*rest)
-        product = tuple(label for label in dict.fromkeys(terms[first] + terms[second]) if label in needed)
-        largest = max(largest, math.prod(contraction.sizes[label] for label in product))
-        terms = [*rest, product]
-    return largest
+        kept = tuple(label for label in dict.fromkeys(terms[first] + terms[second]) if label in needed)
+        yield first, second, kept
+        terms = [*rest, kept]
 
 
 def _with_distinct_labels(term: Term, operand: Real, contraction: Contraction) -> tuple[Term, Real]:
@@ -90,27 +94,27 @@ def _sum_lone_labels(part: tuple[Term, Real], others: Sequence[Term], output: Te
     return tuple(label for label in term if label in needed), operand
 
 
-def _cheapest_pair(parts: Sequence[tuple[Term, Real]], contraction: Contraction) -> tuple[int, int]:
+def _cheapest_pair(terms: Sequence[Term], contraction: Contraction) -> tuple[int, int]:
     """The pair whose product has the fewest elements: greedy, so that rings and stars stay small."""
-    if len(parts) == 2:
+    if len(terms) == 2:
         return 0, 1
-    counts = Counter(label for term, _ in parts for label in term)
+    counts = Counter(label for term in terms for label in term)
 
     def cost(pair: tuple[int, int]) -> int:
-        own = Counter(label for i in pair for label in parts[i][0])
+        own = Counter(label for i in pair for label in terms[i])
         kept = (label for label, count in own.items() if count < counts[label] or label in contraction.output)
         return math.prod(contraction.sizes[label] for label in kept)
 
-    return min(combinations(range(len(parts)), 2), key=cost)
+    return min(combinations(range(len(terms)), 2), key=cost)
 
 
-def _multiply(left: tuple[Term, Real], right: tuple[Term, Real], needed: set[str]) -> tuple[Term, Real]:
-    """Product of two operands, summed over shared labels that are not `needed`: one batched matmul."""
-    left_term, a = _sum_lone_labels(left, (right[0],), tuple(needed))
-    right_term, b = _sum_lone_labels(right, (left[0],), tuple(needed))
+def _multiply(left: tuple[Term, Real], right: tuple[Term, Real], kept: Term) -> tuple[Term, Real]:
+    """Product of two operands, summed over labels that are not `kept`: one batched matmul."""
+    left_term, a = _sum_lone_labels(left, (right[0],), kept)
+    right_term, b = _sum_lone_labels(right, (left[0],), kept)
     shared = [label for label in left_term if label in right_term]
-    batch = [label for label in shared if label in needed]
-    inner = [label for label in shared if label not in needed]
+    batch = [label for label in shared if label in kept]
+    inner = [label for label in shared if label not in kept]
     rows = [label for label in left_term if label not in shared]
     columns = [label for label in right_term if label not in shared]
     sizes = dict(zip((*left_term, *right_term), (*a.shape, *b.shape), strict=True))
