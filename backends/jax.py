@@ -61,7 +61,6 @@ class Jax(KerasHost):
     usual_mode = "jit"
     cheap_modes = frozenset()
     costs = {("jit", "forward"): 1.0, ("jit", "grad"): 2.0, ("eager", "forward"): 2.5, ("eager", "grad"): 8.0}
-    directions = ("forward", "grad")
     conjugates = (
         False  # https://docs.jax.dev/en/latest/notebooks/autodiff_cookbook.html#complex-numbers-and-differentiation
     )

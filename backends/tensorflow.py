@@ -61,7 +61,6 @@ class TensorFlow(KerasHost):
         ("xla", "forward"): 9.0,
         ("xla", "grad"): 15.0,
     }
-    directions = ("forward", "grad")
     conjugates = True  # https://github.com/tensorflow/tensorflow/issues/3348
     declarations = (
         Declaration(

@@ -91,7 +91,6 @@ class Torch(KerasHost):
             reason="the unfused kernel converts 16-bit operands to float32, unless reduced precision is allowed",
         ),
     )
-    directions = ("forward", "grad")
     conjugates = True  # https://docs.pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex-numbers
 
     dialect = Dialect(

@@ -29,8 +29,10 @@ try:
 except ImportError:  # then nothing ends a check that hangs, either
     pytest_timeout = None
 
-CALLERS = (__file__, str(PROJECT / "backends" / "base.py"))  # what calls the methods that an adapter defines
-COMPUTING = ("run", "outputs", "gradient")  # methods whose exceptions are an answer of the framework
+BACKENDS = PROJECT / "backends"
+# What calls the methods that an adapter defines
+CALLERS = (__file__, str(BACKENDS / "base.py"), str(BACKENDS / "contract" / "capabilities.py"))
+COMPUTING = ("run", "outputs", "gradient", "evaluate")  # methods whose exceptions are an answer of the framework
 PYTESTS_OWN = (pytest.skip.Exception, pytest.fail.Exception, pytest.exit.Exception)
 MISCALLED = re.compile(r"positional argument|required keyword-only argument|unexpected keyword argument")
 FRAMES = 3

@@ -12,8 +12,10 @@ from backends.standalone.expressions import TracingError, names_in, source
 from backends.standalone.lines import Block, prune
 from backends.standalone.tracing import RecordedFramework, Recorder, Traced
 from specs.arithmetic.formats import Array
+from specs.directions.grad import COTANGENT
+from specs.inputs import inputs
 from specs.verdict.check import Check
-from specs.verdict.direction import COTANGENT, DIRECTIONS
+from specs.verdict.direction import DIRECTIONS
 
 
 @dataclass(frozen=True)
@@ -39,20 +41,21 @@ class Trace:
 def trace_check(check: Check) -> Trace:
     """Run the check once with stand-ins for its framework; TracingError where it cannot be written as a program."""
     direction = DIRECTIONS[check.direction]
-    arrays = direction.arrays(check.case, check.dtype)
+    operands = inputs.operands(check.case, check.dtype)
+    extra = direction.extra_inputs(check.case, check.dtype)
     recorder = Recorder()
     backend = registry.load_class(check.backend)(RecordedFramework(recorder))
     setup, body = recorder.blocks[0], Block()
     recorder.blocks[0] = body
-    tensors = _intercept_tensors(backend, recorder, arrays, check.device)
+    tensors = _intercept_tensors(backend, recorder, {**operands, **extra}, check.device)
     labels: list[str] = []
     raised = None
     try:
-        labels = list(direction.call(backend, check, arrays))
+        labels = list(direction.call(backend, check, operands, extra))
     except TracingError:
         raise
     except Exception as error:
-        _require_framework_error(check, arrays, error)
+        _require_framework_error(check, error)
         raised = error
     lines, reads = prune(body, frozenset().union(*map(names_in, tensors.results)))
     setup_lines, _ = prune(setup, reads)
@@ -60,10 +63,12 @@ def trace_check(check: Check) -> Trace:
     return Trace(setup_lines, tensors.operands, lines, frozenset(recorder.modules), results, raised)
 
 
-def _require_framework_error(check: Check, arrays: Mapping[str, Array], error: Exception) -> None:
+def _require_framework_error(check: Check, error: Exception) -> None:
     """TracingError unless the check raises without stand-ins too: only then the exception is the framework's."""
+    direction, operands = DIRECTIONS[check.direction], inputs.operands(check.case, check.dtype)
+    extra = direction.extra_inputs(check.case, check.dtype)
     try:
-        DIRECTIONS[check.direction].call(registry.get(check.backend), check, arrays)
+        direction.call(registry.get(check.backend), check, operands, extra)
     except Exception:
         return
     raise TracingError(f"its calls cannot be written down: {type(error).__name__}: {error}") from error

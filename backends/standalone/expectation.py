@@ -10,12 +10,12 @@ import numpy as np
 from backends.base import Backend
 from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import BFLOAT16, DTYPES, Array, Bools, Direction, Float64, Format, round_to, spacing
-from specs.bound.bound import reference
 from specs.case.common import RESULT
 from specs.inputs import inputs
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
 from specs.verdict.comparison import error_ratio
+from specs.verdict.direction import DIRECTIONS
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,19 @@ class Expected:
         return np.array_equal(self.lowest, self.right) and np.array_equal(self.right, self.highest)
 
 
-def expected_result(check: Check, backend: Backend, gradient_of: str | None, label: str = RESULT) -> Expected:
-    """What the suite (`specs.verdict.comparison`) accepts as an output, or as the gradient of an operand."""
+def expected_result(check: Check, backend: Backend, label: str = RESULT) -> Expected:
+    """What the suite (`specs.verdict.comparison`) accepts as the output of this label."""
     precision = None
     if DTYPES[check.dtype].inexact:  # the dtype of the result; operands may have others
         precision = backend.precision(check)
     operands = inputs.operands(check.case, check.dtype)
-    right = reference(check.case, check.dtype, operands, precision, None, gradient_of, label)
+    direction = DIRECTIONS[check.direction]
+    right = direction.reference(check.case, check.dtype, operands, precision, label=label)
     if right.error is None or right.precision is None:
         value = np.asarray(right.value)
         return Expected(right.dtype.name, value, value, value)
     value, (low, high, zeros) = to_float64(right.value), _fitting(right)
-    if gradient_of is not None and backend.conjugates and right.dtype.kind == "complex":
+    if direction.conjugated and backend.conjugates and right.dtype.kind == "complex":
         value, low, high = (np.stack(parts, -1) for parts in _conjugate(value, low, high))
     return Expected(right.dtype.name, value, low, high, zeros if np.any(zeros) else None, right.signed)
 

@@ -34,9 +34,9 @@ SPECS = Path(__file__).resolve().parents[1]
 _memory: LRUCache[str, Reference] = LRUCache(MEMORY_BYTES, getsizeof=lambda reference: _bytes(reference))
 
 
-def key(case: Case, dtype: DType, precision: Precision | None, gradient_of: str | None, output: str = RESULT) -> str:
-    """The cache key of the reference of one of a case's outputs, or of the gradient of one operand."""
-    formats, what = repr(precision and precision.as_json()), repr((gradient_of, output))
+def key(case: Case, dtype: DType, precision: Precision | None, direction: str, label: str = RESULT) -> str:
+    """The cache key of the reference of one output of a direction."""
+    formats, what = repr(precision and precision.as_json()), repr((direction, label))
     parts = (_statement(case), dtype.name, formats, what, source_digest(SPECS), np.__version__)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -52,7 +52,7 @@ class Match(Model):
     mode: list[str] | str = Field(default="*", description="Mode.")
     device: list[str] | str = Field(default="*", description="Device.")
     dtype: list[str] | str = Field(default="*", description="Element type.")
-    direction: list[str] | str = Field(default="*", description="forward or grad.")
+    direction: list[str] | str = Field(default="*", description="The direction: forward, grad.")
 
     def applies(self, facts: Mapping[str, Any]) -> bool:
         """Whether a check with these values of the fields above matches; a record has all of them."""

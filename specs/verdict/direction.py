@@ -1,24 +1,28 @@
-"""Directions: what a check computes on a backend (the result, or gradients), and the outputs that must be returned.
+"""The contract of a direction: what a check computes on a backend, the outputs that it returns, and the right ones.
 
-A direction is an object that knows which cases have it, which outputs it has, and which method of a backend to call.
+Each direction is one file of `specs/directions/`, which is found by its name.
 """
 
 from __future__ import annotations
 
+import importlib
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import Precision
-from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.common import RESULT
-from specs.inputs import designed, inputs
+from specs.reference import cache as cached_references
+from specs.reference.reference import Reference
 from specs.verdict.check import Check
 
-COTANGENT = "cotangent"
+FOLDER = Path(__file__).parents[1] / "directions"
 
 
 class BackendProtocol(Protocol):
@@ -31,29 +35,30 @@ class BackendProtocol(Protocol):
     def run(self, check: Check, operands: Mapping[str, Array]) -> Array: ...
     def outputs(self, check: Check, operands: Mapping[str, Array]) -> Mapping[str, Array]: ...
     def gradient(self, check: Check, operands: Mapping[str, Array], cotangent: Array) -> Mapping[str, Array]: ...
+    def evaluate(
+        self, check: Check, operands: Mapping[str, Array], extra: Mapping[str, Array]
+    ) -> Mapping[str, Array]: ...
 
 
 @dataclass(frozen=True)
 class Output:
     """One array that a check must return.
 
-    label        `result` or the name of another output, or of the operand whose gradient it is
-    case         the case that is computed: the check's own, or the same case with a designed recipe of inputs
-    gradient_of  the operand whose gradient it is; None for a result
-    recipe       the designed recipe of its inputs; None for the case's own inputs
+    label   `result` or the name of another output, or of the operand whose gradient it is
+    case    the case that is computed: the check's own, or the same case with a designed recipe of inputs
+    role    what it is of that name, as in "gradient of"; "" for the output of this name itself
+    recipe  the designed recipe of its inputs; None for the case's own inputs
     """
 
     label: str
     case: Case
-    gradient_of: str | None = None
+    role: str = ""
     recipe: str | None = None
 
     @property
     def description(self) -> str:
         """The name of this output in a reason; "" for the case's own result."""
-        if self.gradient_of is not None:
-            return f"gradient of {self.gradient_of}"
-        label = "" if self.label == RESULT else self.label
+        label = f"{self.role} {self.label}" if self.role else "" if self.label == RESULT else self.label
         return f"{label} on {self.recipe} inputs".strip() if self.recipe else label
 
 
@@ -71,21 +76,30 @@ class MisbehaviourError(BaseException):
 
 
 class Direction(ABC):
-    """What is computed of a case; `name` is its name in a check and in `--direction`."""
+    """What is computed of a case; its name, in a check and in `--direction`, is that of its file.
 
-    name: ClassVar[str]
+    method      the method of a backend that makes the function of this direction, from (computation, names of the
+                differentiable operands, check); a backend that defines it has the direction.  The function returns a
+                tensor, which is the result, or a mapping by the label of the output
+    conjugated  whether extra inputs and outputs follow the backend's convention of complex gradients
+    """
+
+    method: ClassVar[str]
+    conjugated: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        return type(self).__module__.rpartition(".")[2]
+
+    # What is computed -------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def exists(self, case: Case, dtype: str) -> bool:
         """Whether a case has this direction in this dtype."""
 
-    @abstractmethod
-    def arrays(self, case: Case, dtype: str) -> dict[str, Array]:
-        """The arrays that a backend is given, by name: the operands and, for a gradient, the cotangent."""
-
-    @abstractmethod
-    def call(self, backend: BackendProtocol, check: Check, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Have the backend compute the check with these arrays; what it returns, by the label of the output."""
+    def extra_inputs(self, case: Case, dtype: str) -> dict[str, Array]:
+        """What a backend is given besides the operands, by name."""
+        return {}
 
     @abstractmethod
     def outputs(self, check: Check) -> list[Output]:
@@ -98,63 +112,86 @@ class Direction(ABC):
             of_case.setdefault((output.case, output.recipe), []).append(output)
         return [Call(case, recipe, tuple(computed)) for (case, recipe), computed in of_case.items()]
 
+    # How a backend computes it ----------------------------------------------------------------------------------------
 
-class Forward(Direction):
-    """The result, on the case's own inputs and on designed inputs."""
+    def call(
+        self, backend: BackendProtocol, check: Check, operands: Mapping[str, Array], extra: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        """Have the backend compute the check; what it returns, by the label of the output."""
+        return backend.evaluate(check, operands, extra)
 
-    name = "forward"
+    def arguments(self, operands: Mapping[str, Any], extra: Mapping[str, Any]) -> tuple[Any, ...]:
+        """What the function that `method` makes is called with, from tensors by name."""
+        return (operands, *extra.values())
 
-    def exists(self, case: Case, dtype: str) -> bool:
-        return True
+    # What is right ----------------------------------------------------------------------------------------------------
 
-    def arrays(self, case: Case, dtype: str) -> dict[str, Array]:
-        return dict(inputs.operands(case, dtype))
+    @abstractmethod
+    def references(
+        self,
+        case: Case,
+        dtype: str,
+        operands: Mapping[str, Array],
+        extra: Mapping[str, Array],
+        precision: Precision | None,
+    ) -> Mapping[str, Reference]:
+        """The value and the error bound of each output, by label, in a declared precision (None for exact dtypes).
 
-    def call(self, backend: BackendProtocol, check: Check, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
-        if check.case.config.output_labels == (RESULT,):
-            return {RESULT: backend.run(check, arrays)}
-        return backend.outputs(check, arrays)
-
-    def outputs(self, check: Check) -> list[Output]:
-        recipes = designed.applicable_recipes(check.case, check.dtype)
-        labels = check.case.config.output_labels
-        own = [Output(label, check.case) for label in labels]
-        designed_cases = {name: designed.with_recipe(check.case, name) for name in recipes}
-        return [*own, *(Output(label, case, recipe=name) for name, case in designed_cases.items() for label in labels)]
-
-
-class Gradient(Direction):
-    """The vector-Jacobian product for every differentiable operand."""
-
-    name = "grad"
-
-    def exists(self, case: Case, dtype: str) -> bool:
-        """For inexact dtypes, in a valid case that does not turn gradients off.
-
-        Attention whose case expects NaN, for queries without keys or under a mask, has no derivative there.
+        Raises CaseError where the case has no meaning.
         """
-        config = case.config
-        requested = dtype in config.gradient if isinstance(config.gradient, list) else config.gradient
-        if not requested or config.expected_error:
-            return False
-        if isinstance(config, AttentionConfig) and (config.fully_masked == "nan" or config.masked_values == "spread"):
-            return False
-        operands = getattr(config, "operand_dtypes", None) or [dtype]
-        return DTYPES[dtype].inexact and any(DTYPES[name].inexact for name in operands)
 
-    def arrays(self, case: Case, dtype: str) -> dict[str, Array]:
-        return {**inputs.operands(case, dtype), COTANGENT: inputs.cotangent(case, dtype)}
+    def reference(
+        self,
+        case: Case,
+        dtype: str,
+        operands: Mapping[str, Array],
+        precision: Precision | None,
+        folder: Path | None = None,
+        label: str = RESULT,
+    ) -> Reference:
+        """The reference of one output for these operands and the case's own extra inputs.
 
-    def call(self, backend: BackendProtocol, check: Check, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
-        operands = dict(arrays)
-        return backend.gradient(check, operands, operands.pop(COTANGENT))
+        It is computed once and shared by all backends of a worker; `folder` stores expensive ones between runs.
+        """
+        key = partial(cached_references.key, case, DTYPES[dtype], precision, self.name)
+        if (known := cached_references.find(key(label), folder)) is not None:
+            return known
+        started = time.perf_counter()
+        references = self.references(case, dtype, operands, self.extra_inputs(case, dtype), precision)
+        by_key = {key(name): value for name, value in references.items()}
+        cached_references.store(by_key, time.perf_counter() - started, folder)
+        return references[label]
 
-    def outputs(self, check: Check) -> list[Output]:
-        names = inputs.differentiable(inputs.operands(check.case, check.dtype))
-        return [Output(name, check.case, gradient_of=name) for name in names]
+
+class _Directions(Mapping[str, Direction]):
+    """All directions by name, each imported when it is first used: they import this file."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_names())
+
+    def __len__(self) -> int:
+        return len(_names())
+
+    def __getitem__(self, name: str) -> Direction:
+        return _load(name)
 
 
-DIRECTIONS: Mapping[str, Direction] = {direction.name: direction for direction in (Forward(), Gradient())}
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(file.stem for file in FOLDER.glob("*.py") if not file.stem.startswith("__")))
+
+
+@cache
+def _load(name: str) -> Direction:
+    if name not in _names():
+        raise KeyError(name)
+    module = importlib.import_module(f"specs.directions.{name}")
+    defined = [x for x in vars(module).values() if isinstance(x, type) and x.__module__ == module.__name__]
+    (direction,) = (x for x in defined if issubclass(x, Direction))
+    return direction()
+
+
+DIRECTIONS: Mapping[str, Direction] = _Directions()
 
 
 # Messages of exceptions ---------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from specs.arithmetic.formats import Array
-from specs.inputs import memory
+from specs.inputs import inputs, memory
 from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS, BackendProtocol, Call, Output, is_out_of_memory, summarize_exception
 
@@ -91,11 +91,15 @@ class _Made:
 
 def _made(backend: BackendProtocol, check: Check, call: Call) -> _Made:
     direction = DIRECTIONS[check.direction]
-    given = {name: memory.copy(array) for name, array in direction.arrays(call.case, check.dtype).items()}
+    operands, extra = (
+        {name: memory.copy(array) for name, array in arrays.items()}
+        for arrays in (inputs.operands(call.case, check.dtype), direction.extra_inputs(call.case, check.dtype))
+    )
+    given = operands | extra
     before = {name: _bytes_around(array) for name, array in given.items()}
     effects, started = [], time.perf_counter()
     try:
-        returned = direction.call(backend, check, dict(given))
+        returned = direction.call(backend, check, dict(operands), dict(extra))
     except Exception as error:
         if isinstance(error, SideEffectError) and error.returned is not None:
             returned, effects = error.returned, [str(error)]

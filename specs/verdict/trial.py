@@ -13,15 +13,13 @@ from pathlib import Path
 from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import DTYPES, Array, Float64, dtype_name
 from specs.arithmetic.precision import Precision, declared_precision
-from specs.bound.bound import evaluate, reference
 from specs.case.case import Config
-from specs.case.common import RESULT
 from specs.inputs import inputs, memory
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
 from specs.verdict.comparison import Comparison, compare
 from specs.verdict.diagnosis import diagnose
-from specs.verdict.direction import DIRECTIONS, BackendProtocol, Output
+from specs.verdict.direction import DIRECTIONS, BackendProtocol, Direction, Output
 from specs.verdict.execution import execute
 from specs.verdict.record import Measurement, Weakness
 from specs.verdict.weakness import find_weakness
@@ -61,8 +59,12 @@ class Trial:
     work: Path | None
 
     @cached_property
+    def direction(self) -> Direction:
+        return DIRECTIONS[self.check.direction]
+
+    @cached_property
     def outputs(self) -> list[Output]:
-        return DIRECTIONS[self.check.direction].outputs(self.check)
+        return self.direction.outputs(self.check)
 
     @cached_property
     def _references(self) -> dict[Output, Reference]:
@@ -108,12 +110,12 @@ class Trial:
         is_default = precision is None and config is None and dtype is None
         if is_default and output in self._references:
             return self._references[output]
-        check, case = self.check, output.case
-        operands = inputs.operands(case, check.dtype)
+        case, dtype = output.case, dtype or self.check.dtype
+        operands = inputs.operands(case, self.check.dtype)
         if config is not None:
             case = replace(case, config=config)
-        dtype, label = dtype or check.dtype, RESULT if output.gradient_of else output.label
-        expected = reference(case, dtype, operands, precision or self.precision, self.work, output.gradient_of, label)
+        precision = precision or self.precision
+        expected = self.direction.reference(case, dtype, operands, precision, self.work, output.label)
         if output.recipe:
             expected = replace(expected, facts=expected.facts | {"data": output.recipe})
         if is_default:
@@ -121,16 +123,15 @@ class Trial:
         return expected
 
     def reference_value(self, output: Output, convert: Callable[[Array], Array]) -> Float64:
-        """The reference's value, as components, of an output where all floating operands are converted before."""
+        """The reference's value, as components, of an output where all floating inputs are converted before."""
         case, dtype = output.case, self.check.dtype
 
-        def converted(array: Array) -> Array:
-            return convert(array) if DTYPES[dtype_name(array.dtype)].inexact else array
+        def converted(arrays: Mapping[str, Array]) -> dict[str, Array]:
+            return {name: convert(x) if DTYPES[dtype_name(x.dtype)].inexact else x for name, x in arrays.items()}
 
-        operands = {name: converted(array) for name, array in inputs.operands(case, dtype).items()}
-        cotangent = converted(inputs.cotangent(case, dtype)) if output.gradient_of else None
-        key = output.gradient_of, RESULT if output.gradient_of else output.label
-        return to_float64(evaluate(case, dtype, operands, cotangent, self.precision)[key].value)
+        operands = converted(inputs.operands(case, dtype))
+        extra = converted(self.direction.extra_inputs(case, dtype))
+        return to_float64(self.direction.references(case, dtype, operands, extra, self.precision)[output.label].value)
 
     def compare_outputs(self, returned: Returned) -> TrialComparison:
         """Compare every output with its reference."""

@@ -17,11 +17,11 @@ from backends.standalone.comparison import comparison_lines
 from backends.standalone.expectation import Expected, expected_result
 from reports.script import find_check
 from specs.arithmetic.formats import DTYPES, Array, Bools, components
-from specs.bound.bound import reference
 from specs.inputs import inputs
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
 from specs.verdict.comparison import error_ratio, opposite_zeros
+from specs.verdict.direction import DIRECTIONS
 from tests.support import ROOT
 
 COLUMNS, ROW = "cases/seeds/seed_002_columns.yaml::moderate_logits", "cases/attention/masks.yaml::fully_masked_row"
@@ -43,7 +43,8 @@ def load(id: str) -> tuple[Check, Reference, Expected]:
     backend = registry.get(check.backend)
     operands = inputs.operands(check.case, check.dtype)
     precision = backend.precision(check) if DTYPES[check.dtype].inexact else None
-    return check, reference(check.case, check.dtype, operands, precision), expected_result(check, backend, None)
+    expected = DIRECTIONS[check.direction].reference(check.case, check.dtype, operands, precision)
+    return check, expected, expected_result(check, backend)
 
 
 def trial_results(right: Expected) -> Iterator[Array]:

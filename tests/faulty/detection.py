@@ -20,7 +20,6 @@ from backends.discovery import registry
 from backends.numpy import Numpy
 from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import DTYPES, Array, cast
-from specs.bound.bound import reference
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.case.loading import discover
@@ -152,7 +151,8 @@ def _expected(check: Check, output: Output) -> Array:
     """The reference of an output, rounded once to the dtype."""
     case, dtype = output.case, DTYPES[check.dtype]
     declared = Numpy().precision(check) if dtype.inexact else None
-    exact = reference(case, check.dtype, inputs.operands(case, check.dtype), declared, None, output.gradient_of)
+    operands = inputs.operands(case, check.dtype)
+    exact = DIRECTIONS[check.direction].reference(case, check.dtype, operands, declared, label=output.label)
     value = to_float64(exact.value) if dtype.inexact else np.asarray(exact.value)
     return cast(value[..., 0] + 1j * value[..., 1] if dtype.kind == "complex" else value, dtype)
 

@@ -29,8 +29,6 @@ def test_selection(project: Project, arguments: list[str], expected: list[str]) 
 
 
 VARYING = """
-    directions = ("forward", "grad")
-
     def pullback(self, computation, variables, mode):
         # An einsum is linear in each operand: the gradient is what each unit vector contributes
         def pulled(operands, cotangent):

@@ -7,11 +7,11 @@ import pytest
 
 from specs.arithmetic.formats import DTYPES
 from specs.arithmetic.precision import declared_precision
-from specs.bound.bound import reference
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
 from specs.case.error import CaseError
 from specs.inputs import inputs
+from specs.verdict.direction import DIRECTIONS
 
 INF, NAN = float("inf"), float("nan")
 
@@ -37,7 +37,8 @@ def check_stated(dtype: str, operands: list[Any], value: Any) -> None:
     )
     case = Case("test::stated", "stated", Path("x.yaml"), 1, config)
     target = DTYPES[dtype]
-    reference(case, dtype, inputs.operands(case, dtype), declared_precision(target) if target.inexact else None)
+    precision = declared_precision(target) if target.inexact else None
+    DIRECTIONS["forward"].reference(case, dtype, inputs.operands(case, dtype), precision)
 
 
 @pytest.mark.parametrize(("dtype", "operands", "right", "wrong"), STATED)

@@ -11,7 +11,6 @@ import pytest
 from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import DTYPES, TF32, Array, cast, round_to
 from specs.arithmetic.precision import declared_precision
-from specs.bound.bound import reference
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case, Config
 from specs.case.einsum import EinsumConfig
@@ -23,6 +22,7 @@ from specs.inputs.designed import applicable_recipes, with_recipe
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
 from specs.verdict.comparison import compare
+from specs.verdict.direction import DIRECTIONS
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
 from tests.support.fake_backend import Plain
@@ -45,7 +45,7 @@ def attention(**fields: Any) -> Case:
 
 
 def expected(case: Case, dtype: str) -> Reference:
-    return reference(case, dtype, inputs.operands(case, dtype), declared_precision(DTYPES[dtype]))
+    return DIRECTIONS["forward"].reference(case, dtype, inputs.operands(case, dtype), declared_precision(DTYPES[dtype]))
 
 
 # Which recipes apply --------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ import pytest
 import specs
 from specs.arithmetic.formats import DTYPES
 from specs.arithmetic.precision import declared_precision
-from specs.bound import bound
 from specs.case.case import Case
+from specs.directions import forward
 from specs.reference import cache
 from specs.reference.encoding import decode
 from specs.reference.reference import Reference
@@ -27,9 +27,9 @@ pytestmark = pytest.mark.usefixtures("nothing_in_memory")
 def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows by one with each evaluation of a reference; all count as expensive."""
     counted: list[str] = []
-    evaluate = bound._evaluate
+    evaluate = forward._evaluate
     monkeypatch.setattr(cache, "EXPENSIVE_SECONDS", -1.0)
-    monkeypatch.setattr(bound, "_evaluate", lambda case, *rest: (counted.append(case.id), evaluate(case, *rest))[1])
+    monkeypatch.setattr(forward, "_evaluate", lambda case, *rest: (counted.append(case.id), evaluate(case, *rest))[1])
     return counted
 
 
@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_time(evaluations: lis
 
 # Another source -------------------------------------------------------------------------------------------------------
 
-ROOMS = ("arithmetic", "bound", "case", "inputs", "reference", "verdict")
+ROOMS = ("arithmetic", "bound", "case", "directions", "inputs", "reference", "verdict")
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def key() -> str:
     """Of one reference, in a process that starts now."""
     cache.source_digest.cache_clear()
     case, dtype = Case("einsum/t::c", "c", Path("t.yaml"), 3, make_config()), DTYPES["float32"]
-    return cache.key(case, dtype, declared_precision(dtype), None)
+    return cache.key(case, dtype, declared_precision(dtype), "forward")
 
 
 def edit(file: Path) -> None:

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from specs.arithmetic.double_double import DoubleDouble
 from specs.arithmetic.formats import DTYPES
 from specs.arithmetic.precision import declared_precision
-from specs.bound import bound
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case, Config
 from specs.case.einsum import EinsumConfig
 from specs.inputs import inputs
 from specs.reference.encoding import CHECKSUM_BYTES, decode, encode
 from specs.reference.reference import Reference
+from specs.verdict.direction import DIRECTIONS
 
 KEY = "0123456789abcdef" * 4
 FLOAT32 = DTYPES["float32"]
@@ -82,8 +82,9 @@ def test_what_is_computed_comes_back_bit_for_bit(config: Config, dtype: str) -> 
     case = Case("t/t::c", "c", Path("t.yaml"), 3, config)
     precision = declared_precision(DTYPES[dtype], truncates=True) if DTYPES[dtype].inexact else None
     operands = inputs.operands(case, dtype)
-    for of in [None, *(inputs.differentiable(operands) if precision else ())]:
-        assert_same(bound.reference(case, dtype, operands, precision, gradient_of=of))
+    assert_same(DIRECTIONS["forward"].reference(case, dtype, operands, precision))
+    for name in inputs.differentiable(operands) if precision else ():
+        assert_same(DIRECTIONS["grad"].reference(case, dtype, operands, precision, label=name))
 
 
 UNUSUAL = [np.nan, np.inf, -np.inf, -0.0, 5e-324, -1e308, 0.1]

@@ -11,7 +11,6 @@ import pytest
 from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import BFLOAT16, DTYPES, FLOAT16, Array, cast, round_to
 from specs.arithmetic.precision import Precision, declared_precision
-from specs.bound.bound import reference
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case, Config
 from specs.case.einsum import EinsumConfig
@@ -20,6 +19,7 @@ from specs.reference.attention import attention
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
 from specs.verdict.deviation import Observation
+from specs.verdict.direction import DIRECTIONS
 from specs.verdict.observation import is_observed
 
 
@@ -37,7 +37,8 @@ def has_observation(fields: dict[str, Any], outcome: Array | Exception, c: Check
     def evaluate(precision: Precision | None = None, config: Config | None = None, dtype: str = c.dtype) -> Reference:
         case = c.case if config is None else Case("again", "again", c.case.file, 1, config)
         inexact = DTYPES[dtype].inexact
-        return reference(case, dtype, operands, precision or (declared_precision(DTYPES[dtype]) if inexact else None))
+        precision = precision or (declared_precision(DTYPES[dtype]) if inexact else None)
+        return DIRECTIONS["forward"].reference(case, dtype, operands, precision)
 
     return is_observed(Observation.model_validate(fields), c, outcome, evaluate() if valid else None, evaluate)
 

@@ -9,7 +9,6 @@ import pytest
 
 from specs.arithmetic.formats import DTYPES
 from specs.arithmetic.precision import declared_precision
-from specs.bound.bound import reference
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
@@ -76,13 +75,14 @@ def test_attention_records_the_fraction_of_saturated_queries() -> None:
 
 def forward(case: Case, dtype: str) -> Reference:
     known = DTYPES[dtype]
-    return reference(case, dtype, inputs.operands(case, dtype), declared_precision(known) if known.inexact else None)
+    precision = declared_precision(known) if known.inexact else None
+    return DIRECTIONS["forward"].reference(case, dtype, inputs.operands(case, dtype), precision)
 
 
 def gradients(case: Case, dtype: str) -> Iterator[Reference]:
     operands = inputs.operands(case, dtype)
     for name in inputs.differentiable(operands):
-        yield reference(case, dtype, operands, declared_precision(DTYPES[dtype]), None, name)
+        yield DIRECTIONS["grad"].reference(case, dtype, operands, declared_precision(DTYPES[dtype]), label=name)
 
 
 def weak_checks(case: Case) -> Iterator[str]:

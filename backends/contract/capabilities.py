@@ -1,0 +1,158 @@
+"""What a backend states of itself: what it offers, in which precision, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, version
+from typing import ClassVar
+
+from backends.attention.base import Attention
+from backends.contract.declaration import Declaration
+from backends.parts.dialect import Dialect
+from specs.arithmetic.formats import DTYPES
+from specs.arithmetic.precision import Precision, declared_precision
+from specs.case.case import Config
+from specs.case.einsum import EinsumConfig
+from specs.verdict.check import Check
+from specs.verdict.direction import DIRECTIONS
+from specs.verdict.place import Place
+
+
+class DefinedDirections:
+    """The directions whose method a class defines."""
+
+    def __get__(self, instance: object, owner: type) -> tuple[str, ...]:
+        return tuple(name for name, direction in DIRECTIONS.items() if hasattr(owner, direction.method))
+
+
+class Capabilities:
+    """What a backend states of itself, as class attributes and methods that need no framework.
+
+    name             the name used on the command line; also the file's name
+    distribution     the package whose version is reported
+    related          other packages whose versions can change results
+    implementations  for each kind of case the names of its implementations, in order
+    on_request       those implementations that run only where a case or the command line names them
+    formulations     the class of each attention implementation
+    modes            how a computation can be executed; `default_modes` run unless others are requested
+    usual_mode       the mode in which people run the framework
+    cheap_modes      modes in which a check costs little more than its comparison: standard runs all of them
+    costs            of a check by mode and direction, relative to the cheapest; measured (docs/performance.md)
+    declarations     precision table: the rows that apply override, in order, what the dtype promises
+    varying          rows, without formats, of the checks whose results may have other bits each time, with the reason
+    directions       what it can compute: the directions whose `method` it defines (`specs.verdict.direction`); a tuple
+                     of names only where that is not so
+    variables        for an implementation the environment variables that it needs, with their values
+    conjugates       whether its gradient of complex numbers is that for steepest descent, the conjugate of what the
+                     project uses, the transpose of the derivative (`specs.reference.einsum_gradient`)
+    dialect          how stand-alone programs make and read its tensors; None: it has no such programs
+    quiet            whether what the framework logs while it starts is kept from stderr
+    """
+
+    name: ClassVar[str]
+    distribution: ClassVar[str]
+    related: ClassVar[tuple[str, ...]] = ()
+    implementations: ClassVar[Mapping[str, tuple[str, ...]]]
+    on_request: ClassVar[frozenset[str]] = frozenset()
+    formulations: ClassVar[Mapping[str, type[Attention]]] = {}
+    modes: ClassVar[tuple[str, ...]] = ("eager",)
+    default_modes: ClassVar[tuple[str, ...]] = ("eager",)
+    usual_mode: ClassVar[str] = "eager"
+    cheap_modes: ClassVar[frozenset[str]] = frozenset({"eager"})
+    costs: ClassVar[Mapping[tuple[str, str], float]] = {}
+    declarations: ClassVar[tuple[Declaration, ...]] = ()
+    varying: ClassVar[tuple[Declaration, ...]] = ()
+    directions = DefinedDirections()
+    conjugates: ClassVar[bool] = False
+    variables: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    dialect: ClassVar[Dialect | None] = None
+    quiet: ClassVar[bool] = True
+
+    @classmethod
+    def version(cls) -> str:
+        """The installed version, read without importing; "unknown" where the distribution has no metadata."""
+        try:
+            return version(cls.distribution)
+        except PackageNotFoundError:
+            return "unknown"
+
+    @classmethod
+    def is_distinct(cls, config: Config, implementation: str, device: str) -> bool:
+        """Whether an implementation computes `config` differently from all others.
+
+        One that is the same as another by construction shows nothing new, so it gets no check.
+        """
+        if isinstance(config, EinsumConfig):
+            return cls.distinct_einsums(config, device).get(implementation, True)
+        return implementation not in cls.formulations or cls.formulations[implementation].is_distinct(config)
+
+    @classmethod
+    def distinct_einsums(cls, config: EinsumConfig, device: str) -> Mapping[str, bool]:
+        """For implementations of einsum that are distinct for some equations only: whether they are for this one."""
+        return {}
+
+    @classmethod
+    def implementations_on(cls, kind: str, device: str) -> tuple[str, ...]:
+        """The implementations of a kind of case that exist on a device."""
+        names = cls.implementations[kind]
+        if kind != "attention":
+            return names
+        return tuple(
+            name for name in names if any(fnmatchcase(device, pattern) for pattern in cls._device_patterns(name))
+        )
+
+    @classmethod
+    def place(cls, device: str) -> Place:
+        """What is computed on a device by default."""
+        return Place(
+            backend=cls.name,
+            device=device,
+            implementations={kind: cls.implementations_on(kind, device) for kind in cls.implementations},
+            modes=cls.default_modes,
+            directions=cls.directions,
+            on_request=cls.on_request,
+            distinct=cls.is_distinct,
+            usual_mode=cls.usual_mode,
+            cheap_modes=cls.cheap_modes,
+            cost=cls.cost,
+            handwritten=cls.is_handwritten,
+        )
+
+    @classmethod
+    def cost(cls, check: Check) -> float:
+        """What a check costs, relative to the cheapest; by default what `costs` says of its mode and direction."""
+        return cls.costs.get((check.mode, check.direction), 1.0)
+
+    @classmethod
+    def is_handwritten(cls, check: Check) -> bool:
+        """Whether its implementation is attention written out in the framework's operations, not one of its own."""
+        formulation = cls.formulations.get(check.implementation) if check.case.kind == "attention" else None
+        return formulation is not None and formulation.handwritten
+
+    @classmethod
+    def _device_patterns(cls, implementation: str) -> tuple[str, ...]:
+        return cls.formulations[implementation].devices if implementation in cls.formulations else ("*",)
+
+    @classmethod
+    def rows(cls) -> tuple[Declaration, ...]:
+        """The precision table for this machine, read without importing."""
+        return cls.declarations
+
+    def precision(self, check: Check) -> Precision:
+        """The precision declared for a check of a floating-point or complex dtype."""
+        merged: dict[str, str | bool] = {}
+        for row in self.rows():
+            if row.applies(check):
+                merged |= row.formats
+        return declared_precision(DTYPES[check.dtype], **merged)
+
+    def varies(self, check: Check) -> str | None:
+        """Why the result of a check may have other bits each time it is computed; None: it must have the same."""
+        return next((row.reason for row in self.varying if row.applies(check)), None)
+
+    def returns_view(self, check: Check) -> bool:
+        """Whether the result of a check may be a view of an operand, or a gradient one of the cotangent: it then
+        changes when that does.
+        """
+        return False
