@@ -1,30 +1,36 @@
 """The formula that a case's reference evaluates, as trees that a page turns into MathML.
 
-A tree is a string or `[tag, child, …]`: `["msub", ["mi", "A"], ["mi", "i"]]`.  An einsum is written as a sum in index
-notation; attention has only the terms that its configuration enables (`specs.reference.attention` has all of them).
+An einsum is written as a sum in index notation; attention has only the terms that its configuration enables
+(`specs.reference.attention` has all of them).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
+from types import SimpleNamespace
 from typing import Any
 
+from reports.trees import Expression, Functions, Tree, identifier, indexed, number, operator, row, summation, words
 from specs.case.attention import AttentionConfig
 from specs.case.equation import ELLIPSIS, Contraction, bind
 from specs.case.error import CaseError
 from specs.case.features import NEUTRAL_FIELDS
+from specs.case.operands import LOGITS, OPERANDS
+from specs.case.score_functions import FUNCTION_FIELDS, functions_of
 
-Tree = str | list[Any]
+# The functions of the scores that have an operand: one number for each head
+PARAMETERS = FUNCTION_FIELDS.intersection(operand.name for operand in OPERANDS)
 
 # The fields of attention that are written as mathematics; any other is a note with its own description
 WRITTEN_FIELDS = frozenset(
     {
         *("num_kv_heads", "value_dim", "layout", "scale", "scale_at", "causal", "window", "mask", "kv_lengths", "bias"),
-        *("bias_at", "softcap", "sink", "past", "rotary", "relative", "projections", "self_attention"),
+        *("bias_at", "past", "rotary", "relative", "projections", "self_attention"),
     }
+    | FUNCTION_FIELDS
+    | LOGITS
 )
 
 
@@ -60,13 +66,11 @@ def _einsum(config: Mapping[str, Any], contraction: Contraction, shapes: Sequenc
     factors = []
     for name, term, shape in zip(names, contraction.operands, shapes, strict=True):
         # A broadcast axis of size 1 is always read at index 0
-        indices = [
-            _number(0) if size < sizes[label] else _label(label) for label, size in zip(term, shape, strict=True)
-        ]
-        factors.append(_indexed(name, indices))
+        indices = [number(0) if size < sizes[label] else _label(label) for label, size in zip(term, shape, strict=True)]
+        factors.append(indexed(name, indices))
     summed = contraction.summed_labels
-    sum_sign = [_sum([_label(label) for label in summed])] if summed else []
-    left = _indexed("Y", [_label(label) for label in contraction.output])
+    sum_sign = [summation([_label(label) for label in summed])] if summed else []
+    left = indexed("Y", [_label(label) for label in contraction.output])
     notes = []
     if sizes:
         order = [*contraction.output, *summed]
@@ -77,7 +81,7 @@ def _einsum(config: Mapping[str, Any], contraction: Contraction, shapes: Sequenc
         notes.append(
             f"The result is requested in {config['dtypes'][0]}, as if the operands were converted to it first."
         )
-    return Formula([_row(left, _operator("="), *sum_sign, *factors)], notes, names)
+    return Formula([row(left, operator("="), *sum_sign, *factors)], notes, names)
 
 
 def _operand(number: int) -> str:
@@ -86,8 +90,8 @@ def _operand(number: int) -> str:
 
 def _label(label: str) -> Tree:
     if label.startswith(ELLIPSIS):
-        return ["msub", _operator("…"), _number(int(label.removeprefix(ELLIPSIS)))]
-    return _name(label)
+        return ["msub", operator("…"), number(int(label.removeprefix(ELLIPSIS)))]
+    return identifier(label)
 
 
 def _label_text(label: str) -> str:
@@ -101,62 +105,69 @@ def _attention(config: Mapping[str, Any]) -> Formula:
     c = config
     heads, dim = c.get("num_heads", 1), c["head_dim"]
     group = heads // c.get("num_kv_heads", heads)
-    h = [_name("h")] if heads > 1 else []
-    kv = [_row(_operator("⌊"), _name("h"), _operator("/"), _number(group), _operator("⌋"))] if group > 1 else h
-    i, j, d = _name("i"), _name("j"), _name("d")
+    h = [identifier("h")] if heads > 1 else []
+    kv = [row(operator("⌊"), identifier("h"), operator("/"), number(group), operator("⌋"))] if group > 1 else h
+    i, j, d = identifier("i"), identifier("j"), identifier("d")
     scale = c.get("scale")
-    factor = ["mfrac", _number(1), ["msqrt", _number(dim)]] if scale is None else _number(scale)
+    factor = ["mfrac", number(1), ["msqrt", number(dim)]] if scale is None else number(scale)
     at_weights = c.get("scale_at") == "weights"
     relative = c.get("relative")  # {} means both keys and values
-    scores, mask, softcap = _indexed("S", [*h, i, j]), c.get("mask"), c.get("softcap")
+    scores, mask = indexed("S", [*h, i, j]), c.get("mask")
 
     def shifted(tensor: str, axis: str) -> Tree:
         """Keys or values, plus relative position embeddings if there are any."""
-        plain = _indexed(tensor, [*kv, j, d])
+        plain = indexed(tensor, [*kv, j, d])
         if relative is None or not relative.get(axis, True):
             return plain
-        return _row(_operator("("), plain, _operator("+"), _indexed("R", [i, j, *h, d], above=tensor), _operator(")"))
+        return row(operator("("), plain, operator("+"), indexed("R", [i, j, *h, d], above=tensor), operator(")"))
 
     lines = [*_projections(c), *_positions(c)]
-    products = [_sum([d]), _indexed("Q", [*h, i, d]), shifted("K", "keys")]
-    bias = [_operator("+"), _indexed("B", [*h, i, j])] if c.get("bias") else []
+    products = [summation([d]), indexed("Q", [*h, i, d]), shifted("K", "keys")]
+    bias = [operator("+"), indexed("B", [*h, i, j])] if c.get("bias") else []
     if bias and c.get("bias_at") == "products":
-        products, bias = [_operator("("), *products, *bias, _operator(")")], []
-    lines.append(_row(scores, _operator("="), *([] if at_weights else [factor]), *products, *bias))
-    if softcap:
-        inside = ["mfrac", scores, _number(softcap)]
-        capped = _row(_number(softcap), _name("tanh"), _operator("("), inside, _operator(")"))
-        lines.append(_row(scores, _operator("←"), capped))
+        products, bias = [operator("("), *products, *bias, operator(")")], []
+    lines.append(row(scores, operator("="), *([] if at_weights else [factor]), *products, *bias))
+    lines.extend(_functions(c, scores, h))
     if mask and mask["type"] == "additive":
-        lines.append(_row(scores, _operator("←"), scores, _operator("+"), _mask(mask)))
+        lines.append(row(scores, operator("←"), scores, operator("+"), _mask(mask)))
     if conditions := list(_visibility_conditions(c)):
-        parts = [part for condition in conditions for part in (_text(" and "), condition)][1:]
-        lines.append(_row(scores, _operator("←"), _operator("−"), _number("∞"), _text(" unless "), *parts))
-    exponential: Tree = ["msup", _name("e"), scores]
-    weights = _indexed("W", [*h, i, j])
-    sink = [_operator("+"), ["msup", _name("e"), _indexed("s", h)]] if c.get("sink") else []
-    lines.append(_row(weights, _operator("="), ["mfrac", exponential, _row(_sum([j]), exponential, *sink)]))
-    product = [_sum([j]), weights, shifted("V", "values")]
-    lines.append(_row(_indexed("O", [*h, i, d]), _operator("="), *([factor] if at_weights else []), *product))
+        parts = [part for condition in conditions for part in (words(" and "), condition)][1:]
+        lines.append(row(scores, operator("←"), operator("−"), number("∞"), words(" unless "), *parts))
+    exponential: Tree = ["msup", identifier("e"), scores]
+    weights = indexed("W", [*h, i, j])
+    logits = [indexed(name[0], h) for name in _logits(c)]
+    others = [part for logit in logits for part in (operator("+"), ["msup", identifier("e"), logit])]
+    lines.append(row(weights, operator("="), ["mfrac", exponential, row(summation([j]), exponential, *others)]))
+    product = [summation([j]), weights, shifted("V", "values")]
+    lines.append(row(indexed("O", [*h, i, d]), operator("="), *([factor] if at_weights else []), *product))
     if (c.get("projections") or {}).get("output"):
-        merged = _row(_name("concat"), _operator("("), _name("O"), _operator(")"))
-        lines.append(_row(_name("Y"), _operator("="), *_linear(c, merged, "O", bias=True)))
+        merged = row(identifier("concat"), operator("("), identifier("O"), operator(")"))
+        lines.append(row(identifier("Y"), operator("="), *_linear(c, merged, "O", bias=True)))
     return Formula(lines, list(_attention_notes(c, heads)))
+
+
+def _functions(c: Mapping[str, Any], scores: Tree, h: list[Tree]) -> Iterable[Tree]:
+    """The functions of the scores, each applied to a symbol of them."""
+    config: Any = SimpleNamespace(**{**dict.fromkeys(FUNCTION_FIELDS), **c})
+    for function in functions_of(config):
+        parameter = Expression(indexed(function.field[0], h)) if function.field in PARAMETERS else None
+        changed = function.value(config, Expression(scores), parameter, Functions())
+        yield row(scores, operator("←"), changed.tree)
 
 
 def _projections(c: Mapping[str, Any]) -> Iterable[Tree]:
     """The projections of the inputs to query, key and value, if there are any."""
     p = c.get("projections") or {}
     for name in "QKV" if p else "":
-        source = _name("X") if c.get("self_attention") else ["msub", _name("X"), _name(name)]
+        source = identifier("X") if c.get("self_attention") else ["msub", identifier("X"), identifier(name)]
         bias = bool(p.get("bias"))
         if p["kind"] == "linear":
-            yield _row(_name(name), _operator("="), *_linear(c, source, name, bias=bias))
+            yield row(identifier(name), operator("="), *_linear(c, source, name, bias=bias))
             continue
         of = name if p.get("shared") else f"{name},h"
-        right: list[Tree] = [["msub", source, _name("h")], ["msub", _name("W"), _name(of)]]
-        right += [_operator("+"), ["msub", _name("b"), _name(of)]] if bias else []
-        yield _row(["msub", _name(name), _name("h")], _operator("="), *right)
+        right: list[Tree] = [["msub", source, identifier("h")], ["msub", identifier("W"), identifier(of)]]
+        right += [operator("+"), ["msub", identifier("b"), identifier(of)]] if bias else []
+        yield row(["msub", identifier(name), identifier("h")], operator("="), *right)
 
 
 def _positions(c: Mapping[str, Any]) -> Iterable[Tree]:
@@ -164,13 +175,13 @@ def _positions(c: Mapping[str, Any]) -> Iterable[Tree]:
     offset, past = _offset(c), c.get("past")
     if c.get("rotary") is not None:
         for name, index, first in (("Q", "i", offset), ("K", "j", past or 0)):
-            at = [_name(index), *([_operator("+"), _number(first)] if first else [])]
-            tensor = ["msub", _name(name), _name(index)]
-            yield _row(tensor, _operator("←"), ["msub", _name("R"), _row(*at)], tensor)
+            at = [identifier(index), *([operator("+"), number(first)] if first else [])]
+            tensor = ["msub", identifier(name), identifier(index)]
+            yield row(tensor, operator("←"), ["msub", identifier("R"), row(*at)], tensor)
     if past is not None:
         for name in "KV":
-            both = [["msub", _name(name), _text("past")], _operator(","), _name(name)]
-            yield _row(_name(name), _operator("←"), _name("concat"), _operator("("), *both, _operator(")"))
+            both = [["msub", identifier(name), words("past")], operator(","), identifier(name)]
+            yield row(identifier(name), operator("←"), identifier("concat"), operator("("), *both, operator(")"))
 
 
 def _offset(c: Mapping[str, Any]) -> int:
@@ -179,20 +190,20 @@ def _offset(c: Mapping[str, Any]) -> int:
 
 
 def _linear(c: Mapping[str, Any], source: Tree, name: str, *, bias: bool) -> list[Tree]:
-    weight = ["msub", _name("W"), _name(name)]
-    transposed = ["msubsup", _name("W"), _name(name), _name("T")]
+    weight = ["msub", identifier("W"), identifier(name)]
+    transposed = ["msubsup", identifier("W"), identifier(name), identifier("T")]
     product = [weight, source] if c.get("layout") == "ds" else [source, transposed]
-    return [*product, *([_operator("+"), ["msub", _name("b"), _name(name)]] if bias else [])]
+    return [*product, *([operator("+"), ["msub", identifier("b"), identifier(name)]] if bias else [])]
 
 
 def _visibility_conditions(c: Mapping[str, Any]) -> Iterable[Tree]:
     """The conditions under which query i sees key j."""
     offset = _offset(c)
-    i, j, window = _name("i"), _name("j"), c.get("window") or {}
+    i, j, window = identifier("i"), identifier("j"), c.get("window") or {}
 
     def compared(sign: str, shift: int) -> Tree:
-        moved = [_operator("+" if shift > 0 else "−"), _number(abs(shift))] if shift else []
-        return _row(j, _operator(sign), i, *moved)
+        moved = [operator("+" if shift > 0 else "−"), number(abs(shift))] if shift else []
+        return row(j, operator(sign), i, *moved)
 
     if c.get("causal", "none") != "none":
         yield compared("≤", offset)
@@ -201,7 +212,7 @@ def _visibility_conditions(c: Mapping[str, Any]) -> Iterable[Tree]:
     if window.get("right") is not None:
         yield compared("≤", offset + window["right"])
     if c.get("kv_lengths") is not None:
-        yield _row(j, _operator("<"), _indexed("n", [_name("b")]))
+        yield row(j, operator("<"), indexed("n", [identifier("b")]))
     if c.get("mask") and c["mask"]["type"] == "bool":
         yield _mask(c["mask"])
 
@@ -220,8 +231,8 @@ def _attention_notes(c: Mapping[str, Any], heads: int) -> Iterable[str]:
         pair = "2d and 2d + 1" if rotary.get("pairing") == "interleaved" else f"d and d + {dims // 2}"
         base = f"{rotary.get('base', 10000.0):g}"
         yield f"R at position p rotates features {pair}, of the first {dims}, by the angle p · {base}^(−2d/{dims})."
-    if c.get("sink"):
-        yield "s is the sink logit; its weight is applied to no value."
+    yield from (f"{name[0]} is the {name} logit; its weight is applied to no value." for name in _logits(c))
+    yield from (f"{name[0]} is the operand {name}." for name in sorted(PARAMETERS) if c.get(name))
     if c.get("unseen"):
         yield f"Keys and values that no query can see contain {c['unseen']}."
     if c.get("masked_values") == "spread":
@@ -234,49 +245,11 @@ def _attention_notes(c: Mapping[str, Any], heads: int) -> Iterable[str]:
             yield f"{name} {c[name]}: {field.description}"
 
 
+def _logits(c: Mapping[str, Any]) -> list[str]:
+    """The operands that are logits of no key."""
+    return [name for name in sorted(LOGITS) if c.get(name)]
+
+
 def _mask(mask: Mapping[str, Any]) -> Tree:
     axes = {"b": "b", "h": "h", "q": "i", "k": "j"}
-    return _indexed("M", [_name(axes[axis]) for axis in mask.get("shape", "qk") if axis in axes])
-
-
-# Trees ----------------------------------------------------------------------------------------------------------------
-
-
-def _name(text: str) -> Tree:
-    return ["mi", text]
-
-
-def _number(value: float | str) -> Tree:
-    text = f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else str(value)
-    return ["mn", text]
-
-
-def _operator(text: str) -> Tree:
-    return ["mo", text]
-
-
-def _text(text: str) -> Tree:
-    return ["mtext", text.replace(" ", "\N{NO-BREAK SPACE}")]
-
-
-def _row(*children: Tree) -> Tree:
-    return ["mrow", *children]
-
-
-def _sum(over: Sequence[Tree]) -> Tree:
-    return ["munder", _operator("∑"), _join_indices(over)]
-
-
-def _join_indices(indices: Sequence[Tree]) -> Tree:
-    """Single letters side by side; longer indices separated by commas."""
-    if all(index[0] == "mi" for index in indices):
-        return _row(*indices)
-    return _row(*[part for index in indices for part in (_operator(","), index)][1:])
-
-
-def _indexed(tensor: str, indices: Sequence[Tree], above: str | None = None) -> Tree:
-    if not indices:
-        return _name(tensor)
-    if above:
-        return ["msubsup", _name(tensor), _join_indices(indices), _name(above)]
-    return ["msub", _name(tensor), _join_indices(indices)]
+    return indexed("M", [identifier(axes[axis]) for axis in mask.get("shape", "qk") if axis in axes])

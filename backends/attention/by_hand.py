@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from backends.attention.base import Attention
@@ -17,7 +17,8 @@ from backends.attention.layout import EQUATIONS
 from backends.attention.visibility import VISIBILITY
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
-from specs.case.operands import TERMS, terms_of
+from specs.case.operands import LOGITS, TERMS, logits_of, terms_of
+from specs.case.score_functions import FUNCTION_FIELDS, functions_of
 from specs.case.shapes import attention_shapes
 from specs.case.visibility import intersect
 
@@ -29,7 +30,9 @@ class ByHand(Attention, ABC):
     understands = (
         HEADS
         | VISIBILITY
-        | {"num_kv_heads", "value_dim", "scale", "scale_at=weights", "softcap", "sink"}
+        | FUNCTION_FIELDS
+        | LOGITS
+        | {"num_kv_heads", "value_dim", "scale", "scale_at=weights"}
         | {"relative", "relative.keys=False", "relative.values=False"}
     )
     keys_axis: int = -1  # the axis of the scores along which keys vary
@@ -43,8 +46,9 @@ class ByHand(Attention, ABC):
         if c.scale_at == "scores":
             scores = scores * c.score_scale
         scores = self.add_terms(scores, TERMS - c.scaled_terms, operands)
-        if c.softcap:
-            scores = c.softcap * ops.tanh(scores / c.softcap)
+        for function in functions_of(c):
+            parameter = self.align_heads(operands[function.field]) if function.field in operands else None
+            scores = function.value(c, scores, parameter, ops)
 
         visible = self.visible(operands, scores)
         if (mask := self.additive_mask(operands)) is not None:
@@ -56,7 +60,8 @@ class ByHand(Attention, ABC):
             # A row of equal finite scores averages all values; a row of -inf is 0 / 0.
             fill = ops.lowest(scores) if c.fully_masked == "mean" else -math.inf
             scores = ops.where(visible, scores, fill)
-        weights = self.softmax_with_sink(scores, operands["sink"]) if c.sink else ops.softmax(scores, self.keys_axis)
+        logits = [operands[name] for name in logits_of(c)]
+        weights = self.softmax_with_logits(scores, logits) if logits else ops.softmax(scores, self.keys_axis)
         if visible is not None and c.fully_masked == "zeros":
             weights = ops.where(ops.any(visible, self.keys_axis), weights, 0.0)
 
@@ -73,14 +78,18 @@ class ByHand(Attention, ABC):
                 scores = scores + self.align_to_scores(operands[name])
         return scores
 
-    def softmax_with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
-        """Weights of the keys in a softmax with one more logit for each head, the sink, which has no value."""
+    def softmax_with_logits(self, scores: Tensor, logits: Sequence[Tensor]) -> Tensor:
+        """Weights of the keys in a softmax with further logits that have no value, each of shape (heads,)."""
         c, ops, axis = self.config, self.ops, self.keys_axis
         shape = list(scores.shape)
         shape[axis] = 1
-        sink_logits = ops.broadcast_to(self.align_to_scores(ops.reshape(sink, (c.num_heads, 1, 1))), tuple(shape))
-        weights = ops.softmax(ops.concat([scores, sink_logits], axis), axis)
+        columns = [ops.broadcast_to(self.align_heads(logit), tuple(shape)) for logit in logits]
+        weights = ops.softmax(ops.concat([scores, *columns], axis), axis)
         return weights[: c.kv_len] if axis == 0 else weights[..., : c.kv_len]
+
+    def align_heads(self, x: Tensor) -> Tensor:
+        """One number for each head, in a form that broadcasts against the scores."""
+        return self.align_to_scores(self.ops.reshape(x, (self.config.num_heads, 1, 1)))
 
     def value_mask(self, visible: Tensor | None) -> Tensor | None:
         """False where a value must be ignored; None if no value needs that.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cache, cached_property, reduce
 from importlib.metadata import version
 
 from backends.attention.base import Attention, first_reason
@@ -13,7 +13,8 @@ from backends.attention.visibility import VISIBILITY
 from backends.parts.framework import INSTALLED
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
-from specs.case.operands import terms_of
+from specs.case.operands import LOGITS, logits_of, terms_of
+from specs.case.score_functions import FUNCTION_FIELDS, functions_of
 from specs.case.visibility import Pairs
 from specs.verdict.check import Check
 
@@ -55,7 +56,7 @@ class FlexAttention(Attention):
     """torch.nn.attention.flex_attention, with functions of one score and of one (batch, head, query, key)."""
 
     axes = "bhsd"
-    understands = HEADS | VISIBILITY | {"num_kv_heads", "value_dim", "scale", "softcap", "sink"}
+    understands = HEADS | VISIBILITY | FUNCTION_FIELDS | LOGITS | {"num_kv_heads", "value_dim", "scale"}
     limitations = {
         "relative": "flex_attention gives its functions a score and not the query",
         "scale_at": "flex_attention scales the scores only",
@@ -70,7 +71,7 @@ class FlexAttention(Attention):
             {
                 "flex_attention has no gradient on the CPU": check.direction == "grad" and check.device == "cpu",
                 "flex_attention compiled for the CPU has no float64": compiled and check.dtype == "float64",
-                "flex_attention compiled for the CPU returns no sum for a sink": compiled and config.sink,
+                "flex_attention compiled for the CPU returns no sum for a sink": compiled and bool(logits_of(config)),
             }
         )
 
@@ -79,7 +80,7 @@ class FlexAttention(Attention):
         self.torch, self.flex = (primitives.framework[name] for name in ("torch", FLEX))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
-        c, flex = self.config, self.flex
+        c, flex, logits = self.config, self.flex, [operands[name] for name in logits_of(self.config)]
         mask_mod = self.mask_mod(operands, query)
         block_mask = None
         if mask_mod is not None:
@@ -93,28 +94,30 @@ class FlexAttention(Attention):
                 block_mask=block_mask,
                 scale=c.scale,
                 enable_gqa=c.num_heads != c.num_kv_heads,
-                return_aux=flex.AuxRequest(lse=c.sink),
+                return_aux=flex.AuxRequest(lse=bool(logits)),
             )
-        if not c.sink:
+        if not logits:
             return output
-        # exp(lse) is the sum of all exponentials, to which that of the sink logit is added
-        share = (aux.lse - operands["sink"][:, None].to(aux.lse.dtype)).sigmoid()
+        # exp(lse) is the sum of all exponentials, to which those of further logits are added
+        logit = reduce(self.torch.logaddexp, [logit.to(aux.lse.dtype) for logit in logits])
+        share = (aux.lse - logit[:, None]).sigmoid()
         return (output * share[..., None]).to(output.dtype)
 
     def score_mod(self, operands: Operands) -> ScoreMod | None:
         """The function from the scaled product of one query and one key to its score; None where it is the identity."""
-        c, torch, softcap = self.config, self.torch, self.config.softcap
+        c, torch, functions = self.config, self.torch, functions_of(self.config)
         shape = (c.num_heads, c.q_len, c.kv_len)
         terms = [(operands[n].expand(shape), c.score_scale if n in c.scaled_terms else 1.0) for n in terms_of(c)]
         mask = self.expand_mask(self.additive_mask(operands))
-        if not terms and softcap is None and mask is None:
+        if not terms and not functions and mask is None:
             return None
 
         def score(product: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
             for term, factor in terms:
                 product = product + term[h, i, j].to(product.dtype) * factor
-            if softcap is not None:
-                product = softcap * torch.tanh(product / softcap)
+            for function in functions:
+                parameter = operands[function.field][h] if function.field in operands else None
+                product = function.value(c, product, parameter, torch)
             return product if mask is None else product + mask[b, h, i, j]
 
         return score

@@ -14,13 +14,13 @@ projections and rotary positions from `specs.bound.projection`.
 Subtracting the maximum cancels exactly, so naive, shifted and online softmax share this bound (Blanchard, Higham &
 Higham 2021); B = min(64, N) allows for the rescaling of as many blocks of an online softmax.  Scores stored in a
 narrower format than the accumulator (unfused attention) have the unit roundoff u_s; a fused kernel declares
-intermediate = accumulate, so that u_s is 0.  A sink is one more key, whose value is 0.
+intermediate = accumulate, so that u_s is 0.  A further logit, as a sink's, is one more key, whose value is 0.
 
 For random data rounding errors are independent, and the bound is D = 8 + ln(elements) / 1.5 standard deviations
 (`specs.bound.rounding.max_deviations`):
     D sqrt(sum_j w^2 sigma^2 (v - O)^2           of each score's own error
          + |scale|^2 sum_d sigma_q^2 C_d^2       of the query, shared by all its scores: C_d = dO / d(q_d scale)
-                                                 = sum_j w t' k_jd (v_j - O), with t' the slope of a softcap
+                                                 = sum_j w t' k_jd (v_j - O), with t' the slope of functions
          + sum_j w^2 sigma_v^2 + ...)            of projected values, of sums
     + the relative error of the scale, which all scores share, so that it does not average out
 
@@ -144,7 +144,7 @@ def _output(s: Stages, u_reference: float) -> Output:
     underflow = _underflow(s)
     linear: Bools = np.broadcast_to(np.asarray(e_O.deviation <= cap / DEVIATIONS), heads.shape)
     e_O = e_O.enlarge(underflow, shared=underflow).clip(cap, cap / DEVIATIONS)
-    e_v = input_uncertainty(s, "value").map(s.append_zero_row)
+    e_v = input_uncertainty(s, "value").map(s.append_zero_rows)
     if not e_v.is_exact:
         from_values = np.minimum(weighted_sum(s.weights, e_v.error) * (1 + rho_sum), _max_magnitude(e_v.error))
         e_O = e_O.enlarge(from_values, weighted_sum(s.weights**2, e_v.variance))
@@ -217,13 +217,13 @@ def _add_sums(s: Stages, e_O: Uncertainty, heads: Float64, magnitude: Float64, r
 
 def _scale_derivative(s: Stages, heads: Float64) -> Float64:
     """The derivative of the output by log(scale): the direction of the scale's error, which all scores share."""
-    capped = s.append_sink(np.where(s.exact.allowed, s.capped, 0.0), 0.0)
-    return weighted_sum(s.weights * capped, s.values) - heads * (s.weights * capped).sum(axis=-1, keepdims=True)
+    scores = s.append_logits(np.where(s.exact.allowed, s.modified, 0.0), 0.0)
+    return weighted_sum(s.weights * scores, s.values) - heads * (s.weights * scores).sum(axis=-1, keepdims=True)
 
 
 def _query_variance(s: Stages, variance: Float64, slope: Float64, heads: Float64) -> Float64:
     """The variance of the output from that of the query's features: bhqd."""
-    keys = s.append_zero_row(s.keys)
+    keys = s.append_zero_rows(s.keys)
     out = np.zeros(heads.shape)
     for i in range(heads.shape[2]):  # one query at a time: together they would be a tensor bhqdd
         own_keys, values = (x if x.ndim == 4 else x[:, :, i] for x in (keys, s.values))

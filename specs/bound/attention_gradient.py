@@ -27,7 +27,7 @@ from specs.case.attention import AttentionConfig
 from specs.case.visibility import allowed_keys
 from specs.reference.attention import attention
 from specs.reference.attention_gradient import (
-    Gradients,
+    map_steps,
     operand_gradients,
     step_gradients,
 )
@@ -55,8 +55,7 @@ def references(
     with np.errstate(all="ignore"):
         random = random and are_roundings_independent(config, precision)
         stages = Stages(config, operands, precision, forward, random)
-        rounded_steps = Gradients(**{name: to_float64(step) for name, step in vars(steps).items()})
-        errors = Errors(stages, U_REFERENCE[uses_double_double(dtype)], rounded_steps, variable)
+        errors = Errors(stages, U_REFERENCE[uses_double_double(dtype)], map_steps(to_float64, steps), variable)
         bounds = propagate_to_operands(errors, random)
         largest = {name: e.random_data_limit() if random else e.error for name, e in bounds.items()}
     facts = {"terms": config.kv_len, "queries": config.q_len, "form": FORMS[random]}

@@ -19,7 +19,11 @@ and s_X^2 the variance of its error on random data, parts of one `specs.bound.un
     dS           e_dS    = e_P |dP - delta| + (P + e_P) (e_dP + e_delta) + gamma(3 u_x, 2 u_s) P (|dP| + |delta|)
                  s_dS^2  = s_P^2 (dP - delta)^2 + P^2 (s_dP^2 + s_delta^2) + (9 u_x^2 + 2 u_s^2) P^2 (...) / 4
                  which covers both P dP - P delta and P (dP - delta): autodiff of a softmax may use either form
-    softcap      slope f = 1 - tanh^2, e_f = (2 / cap) f e_B at the end nearer to 0 + (2 TANH_ULPS + 2) u_a + 4 u_s
+    function f   of the scores: slope f' with rounding r, |f''| <= k |f'| (`specs.case.score_functions`)
+                 e_f     = k |f'| e_B, where |f'| is largest within e_B, + r
+                 s_f^2   = (k f')^2 s_B^2 + r^2 / 4
+                 e_dB    = e_dS (|f'| + e_f) + |dS| e_f + gamma(3 u_a, 3 u_s) |dB|
+                 and likewise the gradient of a parameter a, with df/da for f'
     products     e_dQ    = |scale| [e_dB (|K| + e_K) + |dB| e_K + gamma(N u_a, 2 u_m, 3 u_store, u_p) |dB||K|]
                  s_dQ^2  = scale^2 [s_dB^2 K^2 + (u_p^2 + 9 u_store^2 + 2 u_m^2) T / 4 + u_a^2 walk(N) / 4]
                  and likewise dK, summed over M queries, and dV from P and dO
@@ -41,157 +45,95 @@ forms of delta).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
+from operator import itemgetter
 
 import numpy as np
 
 from specs.arithmetic.double_double import to_float64
-from specs.arithmetic.formats import Bools, Float64
-from specs.bound.attention_gradient_forward import Forward
+from specs.arithmetic.formats import Float64
+from specs.bound.attention_gradient_scores import ScoreErrors
 from specs.bound.rounding import elementwise_gamma, gamma, relative_variance, sum_variance
-from specs.bound.score import TANH_ULPS, biased_uncertainty
+from specs.bound.score import function_uncertainties
 from specs.bound.uncertainty import Uncertainty, propagate_product
-from specs.case.layout import to_heads
-from specs.reference.attention import score_products, weighted_sum
+from specs.case.operands import logits_of
+from specs.reference.attention import Applied, weighted_sum
 from specs.reference.attention_gradient import (
     Gradients,
-    find_differentiable_rows,
-    project_back,
-    softcap_slope,
+    allowed_argument,
+    function_slope,
     sum_over_queries,
 )
 
 
 @dataclass(frozen=True)
-class Errors(Forward):
-    """The uncertainty of each backward step of one attention.
-
-    d            exact gradients of each step
-    variable     bhqk, the scores that the weights depend on
-    """
-
-    d: Gradients
-    variable: Bools
+class Errors(ScoreErrors):
+    """The uncertainty of each backward step of one attention: those behind the scores are derived here."""
 
     @cached_property
-    def differentiable(self) -> Bools:
-        """bhq1: queries that have a derivative, and whose scores and gradients cannot overflow."""
-        p, d = self.precision, self.d
-        limit = min(p.intermediate.max, p.accumulate.max)
-        reach = score_products(np.abs(d.heads), self.values).max(axis=-1, keepdims=True, initial=0.0)
-        return np.asarray(find_differentiable_rows(self.stages.exact) & ~self.scores.unbounded & (reach < limit))
-
-    @cached_property
-    def e_dO(self) -> Uncertainty:
-        c, p = self.config, self.precision
-        error = np.zeros_like(self.d.heads)
-        if c.projections and c.projections.output:
-            growth = gamma((self.magnitudes_by_name["output_weight"].shape[0], p.u_a), (2, p.u_m), (1, self.u_stored))
-            error = growth * to_heads(c, project_back(c, self.magnitudes_by_name, np.abs(self.d.output)), c.num_heads)
-            error = error * (c.scale or 0.0) if c.scale_at == "weights" else error
-        return Uncertainty(error + (2 * p.u_a + self.u_stored) * np.abs(self.d.heads) * (c.scale_at == "weights"))
-
-    @cached_property
-    def e_dP(self) -> Uncertainty:
-        c, p, dO, dP = self.config, self.precision, self.d.heads, self.d.weights
-        relative = c.relative is not None and c.relative.values
-        factor_roundings = (2, p.u_m), (relative + (c.scale_at == "weights"), self.u_stored)
-        growth = gamma((c.value_dim, p.u_a), *factor_roundings)
-        e = propagate_product(score_products, dO, self.e_dO, self.values, self.e_V, growth)
-        squares = score_products(dO**2, self.values**2)
-        variance_of_sum = sum_variance(p.u_a, c.value_dim, dP**2, squares, rounded=2)
-        variance = variance_of_sum + (
-            relative_variance((1, p.u_s)) * dP**2 + relative_variance(*factor_roundings) * squares
-        )
-        e = e.enlarge(p.u_s * np.abs(dP), variance).enlarge(self.underflow, self.underflow**2)
-        return e.enlarge(c.value_dim * self.product_underflow)
-
-    @cached_property
-    def e_delta(self) -> Uncertainty:
-        dP = self.d.weights
-        error, variance = self.e_P.error * np.abs(dP), self.e_P.variance * dP**2
-        shared = self.u_scale * np.abs((self.scale_derivative * dP).sum(axis=-1, keepdims=True))
-        e = Uncertainty(error.sum(axis=-1, keepdims=True), variance.sum(axis=-1, keepdims=True), shared)
-        e = e.add(self._delta_from_output().maximum(self._delta_from_weights()))
-        return e.enlarge(self.underflow, self.underflow**2)
-
-    def _delta_from_output(self) -> Uncertainty:
-        """The part of e_delta from rowsum(dO * O)."""
-        c, p, w, dO = self.config, self.precision, self.weights, self.d.heads
-        magnitudes = weighted_sum(w, self.values)
-        outputs, squares = (
-            weighted_sum(w, to_float64(self.stages.exact.values)) ** 2,
-            weighted_sum(w**2, self.values**2),
-        )
-        value_roundings = (2, p.u_m), (1, p.u_p)
-        growth = elementwise_gamma(self.additions + c.value_dim, p.u_a, *value_roundings, (2, self.u_stored))
-        error = growth * (np.abs(dO) * magnitudes).sum(axis=-1, keepdims=True)
-        variance = relative_variance((2, self.u_stored), (c.value_dim, p.u_a)) * outputs
-        variance = variance + relative_variance(*value_roundings) * squares
-        variance = variance + sum_variance(p.u_a, self.additions, outputs, squares)
-        error = error + (self.e_dO.error * magnitudes).sum(axis=-1, keepdims=True)
-        return Uncertainty(error, (dO**2 * variance).sum(axis=-1, keepdims=True))
-
-    def _delta_from_weights(self) -> Uncertainty:
-        """The part of e_delta from rowsum(P * dP)."""
-        w, dP, u_x, u_s = self.weights, self.d.weights, self.u_x, self.precision.u_s
-        growth = elementwise_gamma(self.additions, u_x, (2, u_s))
-        error = (w + self.e_P.error) * self.e_dP.error + growth * w * np.abs(dP)
-        variance = w**2 * (self.e_dP.variance + relative_variance((self.additions, u_x), (2, u_s)) * dP**2)
-        return Uncertainty(error.sum(axis=-1, keepdims=True), variance.sum(axis=-1, keepdims=True))
-
-    @cached_property
-    def e_dS(self) -> Uncertainty:
-        w, dP, delta, u_x, u_s = self.weights, self.d.weights, self.d.delta, self.u_x, self.precision.u_s
-        e = propagate_product(np.multiply, dP - delta, self.e_dP.add(self.e_delta), w, self.e_P)
-        error = gamma((3, u_x), (2, u_s)) * w * (np.abs(dP) + np.abs(delta))
-        e = e.enlarge(error, relative_variance((9, u_x), (2, u_s)) * w**2 * (dP**2 + delta**2))
-        return self._restrict_to_variable(e.enlarge(self.underflow, self.underflow**2))
-
-    def _restrict_to_variable(self, e: Uncertainty) -> Uncertainty:
-        """Zero for scores that the weights do not depend on, infinite where there is no derivative."""
-        e = e.map(lambda x: np.where(self.variable, x, 0.0))
-        return replace(e, error=np.where(self.differentiable, e.error, np.inf))
-
-    @cached_property
-    def e_dsink(self) -> Uncertainty:
-        """The uncertainty of P delta, with the sink's weight for P."""
-        w, delta, relative = self.sink_weights, np.abs(self.d.delta), self.sink_error
-        e_weight, e_delta = self.quotient_error(w, relative), self.e_delta
-        error = e_weight * delta + (w + e_weight) * e_delta.error
-        error = error + gamma((3, self.u_x), (2, self.precision.u_s)) * w * delta + self.underflow
-        variance = w**2 * (e_delta.variance + (relative**2 + self.row_variance) * delta**2) + self.underflow**2
-        shared = w * (e_delta.shared + self.u_scale * np.abs(self.mean * delta))
-        return Uncertainty(np.where(self.differentiable, error, np.inf), variance, shared)
+    def slopes(self) -> list[Float64]:
+        """f' of each function of the scores."""
+        exact = self.stages.exact
+        return [to_float64(function_slope(self.config, applied, exact)) for applied in exact.functions]
 
     @cached_property
     def slope(self) -> Float64:
-        """f, the derivative of the softcap."""
-        softcap, exact = self.config.softcap, self.stages.exact
-        return to_float64(softcap_slope(softcap, exact)) if softcap else np.ones_like(self.weights)
+        """The product of all slopes."""
+        return reduce(np.multiply, self.slopes, np.ones_like(self.weights))
 
-    @cached_property
-    def e_f(self) -> Uncertainty:
-        p, exact, cap = self.precision, self.stages.exact, self.config.softcap or math.inf
-        e_B, biased = biased_uncertainty(self.stages), to_float64(exact.biased)
-        nearer = replace(exact, biased=np.maximum(np.abs(biased) - e_B.error, 0.0))
+    def _slope_uncertainty(self, applied: Applied, slope: Float64, e_x: Uncertainty) -> Uncertainty:
+        """e_f of a function whose argument has the uncertainty e_x."""
+        f, exact, x = applied.function, self.stages.exact, to_float64(applied.argument)
+        k = f.relative_curvature(self.config)
+        steepest = replace(applied, argument=f.steepest(x, e_x.error))
         e = Uncertainty(
-            2 / cap * softcap_slope(cap, nearer) * e_B.error,
-            (2 / cap * self.slope) ** 2 * e_B.variance,
-            self.u_scale * np.where(self.variable, np.abs(2 / cap * biased) * self.slope, 0.0),
-        ).add_independent((2 * TANH_ULPS + 2) * p.u_a + 4 * p.u_s)
-        return replace(e, error=np.minimum(e.error, 1.0))
+            k * np.abs(to_float64(function_slope(self.config, steepest, exact))) * e_x.error,
+            (k * slope) ** 2 * e_x.variance,
+            self.u_scale * np.where(self.variable, np.abs(k * x) * np.abs(slope), 0.0),
+        ).add_independent(f.slope_rounding(self.precision))
+        return replace(e, error=np.minimum(e.error, f.largest))
 
     @cached_property
+    def _function_errors(self) -> tuple[Uncertainty, dict[str, Uncertainty]]:
+        """The uncertainties of dB, and of the gradients of the parameters of functions, per score and by name."""
+        e, d, of_parameters = self.e_dS, self.d.scores, {}
+        steps = zip(self.stages.exact.functions, self.slopes, function_uncertainties(self.stages), strict=False)
+        for i, (applied, slope, e_x) in reversed(list(enumerate(steps))):
+            if applied.parameter is not None:
+                of_parameters[applied.function.field] = self._parameter_uncertainty(applied, d, e, e_x)
+            before = d * slope if i else self.d.biased
+            e = self._propagate_factor(d, e, slope, self._slope_uncertainty(applied, slope, e_x), before)
+            d = before
+        return e, of_parameters
+
+    def _parameter_uncertainty(self, applied: Applied, d: Float64, e: Uncertainty, e_x: Uncertainty) -> Uncertainty:
+        """The uncertainty of d times the derivative by the parameter."""
+        f, x = applied.function, to_float64(allowed_argument(applied, self.stages.exact))
+        a = self.stages.per_head(f.field)
+        factor, e_factor = f.parameter_slope(self.config, x, a), e_x.scale_by(f.cross_slope(self.config, x, a))
+        e_factor = e_factor.enlarge(0.0, shared=self.u_scale * np.abs(x * f.cross_slope(self.config, x, a)))
+        return self._propagate_factor(d, e, factor, e_factor, self.d.parameters[f.field])
+
+    def _propagate_factor(
+        self, d: Float64, e: Uncertainty, factor: Float64, e_factor: Uncertainty, product: Float64
+    ) -> Uncertainty:
+        """The uncertainty of a product d times factor, per score, as it is computed and stored."""
+        roundings = (3, self.precision.u_a), (3, self.precision.u_s)
+        e = propagate_product(np.multiply, d, e, factor, e_factor)
+        e = e.enlarge(gamma(*roundings) * np.abs(product), relative_variance(*roundings) * product**2)
+        return self.restrict_to_variable(e.enlarge(self.underflow, self.underflow**2))
+
+    @property
     def e_dB(self) -> Uncertainty:
-        if not self.config.softcap:
-            return self.e_dS
-        dB, roundings = self.d.biased, ((3, self.precision.u_a), (3, self.precision.u_s))
-        e = propagate_product(np.multiply, self.d.scores, self.e_dS, self.slope, self.e_f)
-        e = e.enlarge(gamma(*roundings) * np.abs(dB), relative_variance(*roundings) * dB**2)
-        return self._restrict_to_variable(e.enlarge(self.underflow, self.underflow**2))
+        return self._function_errors[0]
+
+    @cached_property
+    def e_parameters(self) -> dict[str, Uncertainty]:
+        """The uncertainties of the gradients of operands that a head has one number of, by name."""
+        columns = {name: slice(i, i + 1) for i, name in enumerate(logits_of(self.config))}
+        of_logits = {name: self.e_dlogits.map(itemgetter((..., own))) for name, own in columns.items()}
+        return of_logits | self._function_errors[1]
 
     @cached_property
     def e_dQ(self) -> Uncertainty:
@@ -257,7 +199,7 @@ class Errors(Forward):
             weights=self.e_dP,
             delta=self.e_delta,
             scores=self.e_dS,
-            sink=self.e_dsink,
+            parameters=self.e_parameters,
             biased=self.e_dB,
             query=self.e_dQ,
             keys=self.e_dK,

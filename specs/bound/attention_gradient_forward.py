@@ -20,7 +20,7 @@ from specs.bound.score import Exponents, bound_exponents, broadcast_to_queries
 from specs.bound.stages import Stages, zero_nonfinite
 from specs.bound.uncertainty import Uncertainty
 from specs.case.attention import AttentionConfig
-from specs.reference.attention_gradient import find_differentiable_rows, sink_weights
+from specs.reference.attention_gradient import find_differentiable_rows, logit_weights
 
 FIRST_ORDER = 2.0**-10  # below this sum P rho, the first-order bound of the weights is used: it has no cancellation
 LARGEST_EXPONENT = 300.0  # cap of an exponent error, so that exp does not overflow: a larger one gives no information
@@ -150,7 +150,7 @@ class Forward:
     def row_variance(self) -> Float64:
         """Relative variance, bhq1, that is the same for all weights of a row."""
         exponent_variance = (self.weights**2 * self.score_variance).sum(axis=-1, keepdims=True)
-        exponent_variance = exponent_variance + self.sink_weights**2 * self.sink_error**2
+        exponent_variance = exponent_variance + sum_logits(self.logit_weights**2 * self.logit_error**2)
         return np.asarray(exponent_variance + relative_variance((self.additions, self.u_x), *self.weight_roundings))
 
     @property
@@ -167,20 +167,20 @@ class Forward:
     @cached_property
     def mean(self) -> Float64:
         """sum P t: bhq1."""
-        return np.asarray((self.weights * self.capped).sum(axis=-1, keepdims=True))
+        return np.asarray((self.weights * self.modified).sum(axis=-1, keepdims=True))
 
     @cached_property
     def scale_derivative(self) -> Float64:
         """P (t - sum P t), the derivative of the weights by log(scale); that of a score is the score."""
-        return self.weights * (self.capped - self.mean)
+        return self.weights * (self.modified - self.mean)
 
     @property
-    def capped(self) -> Float64:
-        return np.where(self.stages.exact.allowed, to_float64(self.stages.exact.capped), 0.0)
+    def modified(self) -> Float64:
+        return np.where(self.stages.exact.allowed, to_float64(self.stages.exact.modified), 0.0)
 
     @property
     def score_variance(self) -> Float64:
-        """s_x^2, without the sink."""
+        """s_x^2 of the keys."""
         return self.scores.r.variance[..., : self.config.kv_len]
 
     @cached_property
@@ -191,22 +191,22 @@ class Forward:
     def rho_sum(self) -> Float64:
         """sum P rho, bhq1: the largest increase of the sum of all weights."""
         rho_sum = (self.weights * np.expm1(self.r)).sum(axis=-1, keepdims=True)
-        return np.asarray(rho_sum + self.sink_weights * np.expm1(self.sink_error))
+        return np.asarray(rho_sum + sum_logits(self.logit_weights * np.expm1(self.logit_error)))
 
     @cached_property
     def least_sum(self) -> Float64:
         """The smallest sum of all weights: sum P exp(-r), bhq1."""
         total = (self.weights * np.exp(-self.r)).sum(axis=-1, keepdims=True)
-        return np.asarray(total + self.sink_weights * np.exp(-self.sink_error))
+        return np.asarray(total + sum_logits(self.logit_weights * np.exp(-self.logit_error)))
 
     @cached_property
-    def sink_weights(self) -> Float64:
-        return to_float64(sink_weights(self.config, self.stages.finite_operands, self.stages.exact))
+    def logit_weights(self) -> Float64:
+        """The weights of further logits: (batch, heads, queries, logits)."""
+        return to_float64(logit_weights(self.config, self.stages.finite_operands, self.stages.exact))
 
     @cached_property
-    def sink_error(self) -> Float64:
-        if not self.config.sink:
-            return np.zeros_like(self.sink_weights)
+    def logit_error(self) -> Float64:
+        """The errors of their exponents."""
         return np.minimum(self.scores.r.error[..., self.config.kv_len :], LARGEST_EXPONENT)
 
     @cached_property
@@ -222,3 +222,8 @@ class Forward:
         format = self.precision.weights
         threshold = format.tiny if self.precision.flushes else format.smallest
         return np.where(self.weights < 2 * format.tiny, threshold, 0.0)
+
+
+def sum_logits(of_logits: Float64) -> Float64:
+    """The sum over further logits: bhq1."""
+    return np.asarray(of_logits.sum(axis=-1, keepdims=True))

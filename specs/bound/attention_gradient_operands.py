@@ -16,26 +16,32 @@ from specs.bound.uncertainty import Uncertainty
 from specs.case.attention import AttentionConfig
 from specs.case.layout import to_layout
 from specs.case.operands import terms_of
-from specs.reference.attention_gradient import Gradients, linear_parameter_gradients, operand_gradients
+from specs.reference.attention_gradient import (
+    Gradients,
+    linear_parameter_gradients,
+    map_steps,
+    operand_gradients,
+)
 
+OWN = ("relative_", "past_")  # operands that are not projected, though the case has projections
 LARGEST_VARIANCE = 2.0**-6  # of a score's error, for which e^x is still nearly 1 + x
 
 
 def propagate_to_operands(errors: Errors, random: bool) -> dict[str, Uncertainty]:
     """The uncertainty of each operand's gradient, by name; only its largest error unless data are random."""
-    c, p, steps = errors.config, errors.precision, vars(errors.steps)
+    c, p, steps = errors.config, errors.precision, errors.steps
     heads = np.abs(zero_nonfinite(errors.stages.exact.heads))
 
-    def propagate(parts: dict[str, Float64], heads: Float64, squared: bool = False) -> dict[str, Float64]:
+    def propagate(parts: Gradients, heads: Float64, squared: bool = False) -> dict[str, Float64]:
         # The scale is a factor of the bias's gradient
         config = c.model_copy(update={"scale": c.score_scale**2}) if squared else c
-        return operand_gradients(config, errors.magnitudes_by_name, heads, Gradients(**parts), sine_sign=1.0)
+        return operand_gradients(config, errors.magnitudes_by_name, heads, parts, sine_sign=1.0)
 
-    largest = propagate({name: e.error for name, e in steps.items()}, heads)
+    largest = propagate(map_steps(lambda e: e.error, steps), heads)
     if "output_weight" in largest:
         e_O = to_layout(c, errors.e_O.error)
         largest |= linear_parameter_gradients(c, "output", np.abs(errors.d.output), e_O, bias=False)
-    enlarged = {name: np.abs(x) + steps[name].error for name, x in vars(errors.d).items()}
+    enlarged = map_steps(lambda x, e: np.abs(x) + e.error, errors.d, steps)
     magnitudes = propagate(enlarged, heads + errors.e_O.error)
     reference_factor = 1 + errors.u_reference / p.u_a  # the reference takes the same steps with its own unit roundoff
     bounds = {}
@@ -49,13 +55,12 @@ def propagate_to_operands(errors: Errors, random: bool) -> dict[str, Uncertainty
     variance, squares = (
         propagate(parts, np.zeros_like(heads), squared=True)
         for parts in (
-            {name: e.variance for name, e in steps.items()},
-            {name: step**2 for name, step in vars(errors.d).items()},
+            map_steps(lambda e: e.variance, steps),
+            map_steps(np.square, errors.d),
         )
     )
     shared, value = (
-        propagate(parts, np.zeros_like(heads))
-        for parts in ({name: e.shared for name, e in steps.items()}, vars(errors.d))
+        propagate(parts, np.zeros_like(heads)) for parts in (map_steps(lambda e: e.shared, steps), errors.d)
     )
     for name, e in bounds.items():
         terms, stores = _count_sums(errors, name)
@@ -81,7 +86,8 @@ def correlated_elements(errors: Errors, name: str) -> float | None:
     if p.u_m or np.max(errors.scores.r.variance, initial=0.0) > LARGEST_VARIANCE:
         return None
     rows = c.q_len * c.num_heads / c.num_kv_heads
-    widths = {"query": c.head_dim, "mask": c.kv_len, "sink": 1} | dict.fromkeys(terms_of(c), c.kv_len)
+    widths = {"query": c.head_dim, "mask": c.kv_len} | dict.fromkeys(terms_of(c), c.kv_len)
+    widths |= dict.fromkeys(errors.d.parameters, 1)
     width = c.value_dim if name.endswith("value") else c.head_dim
     return float(widths[name]) if name in widths else width * (1 + 2 * c.kv_len / max(rows, 1))
 
@@ -97,14 +103,14 @@ def _count_sums(errors: Errors, name: str) -> tuple[int, int]:
         terms, stores = terms + c.q_len, stores + 2
     if name.startswith("relative_"):
         terms, stores = c.batch, 2 * (c.batch > 1) + (c.bias_at == "products")
-    if name == "sink":
-        terms, stores = c.batch * c.q_len, 2
+    if name in errors.d.parameters:
+        terms, stores = errors.d.parameters[name].size // c.num_heads, 2
     if c.rotary and operand in ("query", "key", "input"):
         terms, stores = terms + 2, stores + 3
     if name == "mask" or name in terms_of(c):
         terms = errors.d.scores.size // max(1, errors.magnitudes_by_name[name].size)
         stores = 2 * (terms > 1) + (name in c.scaled_terms)
-    if c.projections and not name.startswith(("relative_", "past_")) and name not in (*terms_of(c), "mask", "sink"):
+    if c.projections and name not in (*terms_of(c), *errors.d.parameters, "mask") and not name.startswith(OWN):
         length = c.q_len if operand in ("query", "output") else c.kv_len
         tokens = c.batch * length * (c.num_heads if c.projections.shared else 1)
         features = max(c.head_dim, c.value_dim) * (c.num_heads if c.projections.kind == "linear" else 1)

@@ -5,16 +5,17 @@
     bias         + (u_s + u_a) |biased|;  of the products: twice that, as it is also scaled
                  + u(storage) |scale bias|                               the scaled bias may be stored
                  + (u_s + u_a) (|raw| + |bias| + ...)                    for each further term that is added
-    softcap      times sech^2, plus (8 u_a + 2 u_s) |t|
+    function f   |f'| (e + r_1 |x|) + r_2 |f(x)|                            for each function of the scores
     exponent     r   = e + |x| (u_x + 2 u_a) + 4 max(u_a, u_x)
                      + u_x |t| where the softmax is narrower than the products
 
-A sink logit is one more key whose score is an operand: only the last step has an error.
+The largest |f'| within e of x, and the roundings r_1 and r_2, are those of `specs.case.score_functions`.  A further
+logit, as a sink's, is one more key whose score is an operand: only the last step has an error.
 
 Overflow.  A product or score that may exceed its format may be infinite in correct arithmetic.  With +inf the row is
 NaN, and has no bound; with -inf the key loses its weight (as if rho were 1), and if all keys do the row is NaN.  Behind
-a softcap both give the cap, which is right.  Where the sum of magnitudes exceeds the accumulator's range, a partial sum
-may overflow in either direction.
+a function that saturates, as a softcap, both give its limit, which is right.  Where the sum of magnitudes exceeds the
+accumulator's range, a partial sum may overflow in either direction.
 """
 
 from __future__ import annotations
@@ -32,18 +33,17 @@ from specs.bound.rounding import gamma, relative_variance, sum_variance
 from specs.bound.stages import Stages, zero_nonfinite
 from specs.bound.uncertainty import EXACT, Uncertainty, propagate_product
 from specs.case.operands import terms_of
-from specs.reference.attention import score_products
+from specs.reference.attention import Applied, score_products
 
 EXP_ULPS = 4.0  # error of exp in ulps of its format: libraries measure 2 at most, hardware exp2 2
-TANH_ULPS = 8.0
 
 
 @dataclass(frozen=True)
 class Exponents:
-    """The exponents of every query, bhqk, with one more key for a sink.
+    """The exponents of every query, bhqk, with one more key for each further logit.
 
     r          uncertainty of the exponents, 0 where a key is not allowed; the variance is the part independent per key
-    slope      derivative of the score by the product, which a softcap makes less than 1
+    slope      derivative of the score by the product: that of the functions of the scores
     unbounded  queries that have no bound: bhq1
     """
 
@@ -54,13 +54,13 @@ class Exponents:
 
 def bound_exponents(s: Stages) -> Exponents:
     p, c = s.precision, s.config
-    e, terms = biased_uncertainty(s), terms_of(c)
+    terms, (*of_arguments, e) = terms_of(c), function_uncertainties(s)
     slope = np.ones(e.error.shape)
-    if c.softcap:
-        e, slope = _cap_uncertainty(s, e)
+    for applied, e_x in zip(s.functions, of_arguments, strict=True):
+        slope = slope * largest_slope(s, applied, e_x)
     if c.mask is not None and c.mask.type == "additive":
         e = e.add_roundings(np.where(s.exact.allowed, s.masked, 0.0), (1, p.u_s), (1, p.u_a))
-        if terms and not c.softcap:  # terms + mask may be stored as one before the scores are added
+        if terms and not s.functions:  # terms + mask may be stored as one before the scores are added
             terms_and_mask = sum(s.finite_operands[name] for name in terms) + s.finite_operands["mask"]
             e = e.add_roundings(np.where(s.exact.allowed, zero_nonfinite(terms_and_mask), 0.0), (1, s.u_step))
 
@@ -68,7 +68,7 @@ def bound_exponents(s: Stages) -> Exponents:
     shifted = np.abs(np.where(s.allowed, s.scores - largest, 0.0))
     narrow = p.u_x if p.u_x > p.u_a else 0.0  # a softmax narrower than the products: scores are converted to it
     in_exp, converted = EXP_ULPS * max(p.u_a, p.u_x), narrow * np.abs(s.scores)
-    r = e.map(lambda x: s.append_sink(x, 0.0)).add_independent(shifted * (p.u_x + 2 * p.u_a), in_exp, converted)
+    r = e.map(lambda x: s.append_logits(x, 0.0)).add_independent(shifted * (p.u_x + 2 * p.u_a), in_exp, converted)
     r = r.enlarge(p.u_s if narrow else 0.0)
     upward, downward = _find_overflows(s)
     error, variance = r.error, r.variance
@@ -78,13 +78,13 @@ def bound_exponents(s: Stages) -> Exponents:
     no_key_left = np.all(downward | ~s.allowed, axis=-1, keepdims=True) & np.any(downward, axis=-1, keepdims=True)
     return Exponents(
         Uncertainty(np.where(s.allowed, error, 0.0), np.where(s.allowed, np.minimum(variance, 25.0), 0.0)),
-        s.append_sink(slope, 0.0),
+        s.append_logits(slope, 0.0),
         np.any(upward, axis=-1, keepdims=True) | no_key_left,
     )
 
 
 def biased_uncertainty(s: Stages) -> Uncertainty:
-    """The uncertainty of the biased scores, bhqk, before a softcap."""
+    """The uncertainty of the biased scores, bhqk, before any function of them."""
     p, c = s.precision, s.config
     e, terms = _product_uncertainty(s), terms_of(c)
     if not terms:
@@ -140,32 +140,39 @@ def broadcast_to_queries(tensor: Float64, keys: Float64) -> Float64:
     return tensor if keys.ndim == tensor.ndim else np.broadcast_to(tensor[:, :, None], keys.shape)
 
 
-def _cap_uncertainty(s: Stages, e: Uncertainty) -> tuple[Uncertainty, Float64]:
-    """(uncertainty, slope) after a softcap: tanh scales the error by sech^2 at the end nearer to 0, and rounds."""
-    p, cap, biased = s.precision, float(s.config.softcap or 0.0), np.abs(s.biased)
-    slope = np.cosh(np.minimum(np.maximum(biased - e.error, 0.0) / cap, 300.0)) ** -2
-    divided = e.add_independent((2 * p.u_a + p.u_s) * biased)
-    own = (TANH_ULPS * p.u_a + 2 * p.u_s + 2 * p.u_a) * np.abs(s.capped)
-    return divided.scale_by(slope).add_independent(own), slope
+def function_uncertainties(s: Stages) -> list[Uncertainty]:
+    """The uncertainty of the argument of each function of the scores, and that of the last one's value, bhqk."""
+    p, uncertainties = s.precision, [biased_uncertainty(s)]
+    for applied in s.functions:
+        e, f = uncertainties[-1], applied.function
+        argument = e.add_independent(f.argument_rounding(p) * np.abs(applied.argument))
+        own = f.value_rounding(p) * np.abs(applied.value)
+        uncertainties.append(argument.scale_by(largest_slope(s, applied, e)).add_independent(own))
+    return uncertainties
+
+
+def largest_slope(s: Stages, applied: Applied, e: Uncertainty) -> Float64:
+    """The largest |f'| of a function whose argument has the uncertainty e."""
+    return applied.function.largest_slope(s.config, applied.argument, e.error, applied.parameter)
 
 
 def _find_overflows(s: Stages) -> tuple[Bools, Bools]:
-    """Allowed keys whose score may be +inf or NaN, and those whose score may be -inf; never that of a sink."""
+    """Allowed keys whose score may be +inf or NaN, and those whose score may be -inf; never a further logit."""
     p, c, e = s.precision, s.config, s.exact
     product = score_products(s.query, s.keys) if s.keys.ndim == 4 else s.raw / (c.score_scale or 1.0)
     reached = [product, s.raw, s.biased, *(product + s.finite_operands[name] for name in c.scaled_terms)]
     before = reduce(operator.or_, (_may_exceed(stage, p.intermediate) for stage in reached))
-    after = _may_exceed(s.capped, p.intermediate) | _may_exceed(s.masked, p.intermediate)
+    after = _may_exceed(s.modified, p.intermediate) | _may_exceed(s.masked, p.intermediate)
     partial = _may_exceed(s.magnitudes_of_products, p.accumulate)
     if not np.any(before | after | partial):
-        nothing = s.append_sink(np.zeros(e.allowed.shape, bool), False)
+        nothing = s.append_logits(np.zeros(e.allowed.shape, bool), False)
         return nothing, nothing
     upward, downward = before & (s.biased > 0), before & (s.biased <= 0)
-    if c.softcap:
+    if any(applied.function.saturates for applied in s.functions):
         upward, downward = np.zeros_like(upward), np.zeros_like(downward)
     upward = (upward | partial | (after & (s.masked > 0))) & e.allowed
     downward = (downward | (after & (s.masked <= 0))) & e.allowed
-    return s.append_sink(upward, False), s.append_sink(downward, False)
+    return s.append_logits(upward, False), s.append_logits(downward, False)
 
 
 def _may_exceed(values: Float64, format: Format) -> Bools | bool:

@@ -16,7 +16,17 @@ from specs.arithmetic.double_double import DoubleDouble, to_float64
 from specs.arithmetic.formats import Array, Float64
 from specs.arithmetic.precision import Precision
 from specs.case.attention import AttentionConfig
-from specs.reference.attention import Attention, apply_rotary, concat_past, project, repeat_heads, score_products
+from specs.reference.attention import (
+    Applied,
+    Attention,
+    apply_rotary,
+    concat_past,
+    extra_logits,
+    project,
+    repeat_heads,
+    score_products,
+    softmax,
+)
 
 
 @dataclass(frozen=True)
@@ -64,21 +74,22 @@ class Stages:
 
     @cached_property
     def values(self) -> Float64:
-        """The values, with a row of zeros for a sink behind the others."""
-        return self.append_zero_row(zero_nonfinite(self.exact.values))
+        """The values, with a row of zeros for each further logit behind those of the keys."""
+        return self.append_zero_rows(zero_nonfinite(self.exact.values))
 
     @cached_property
     def allowed(self) -> Array:
-        return self.append_sink(self.exact.allowed, True)
+        return self.append_logits(self.exact.allowed, True)
 
     @cached_property
     def weights(self) -> Float64:
-        """The weights, with that of a sink, which is 1 minus those of the keys."""
+        """The weights, and those of further logits, which share 1 minus the weights of the keys."""
         weights = zero_nonfinite(self.exact.weights)
-        if not self.config.sink:
+        if self.logits is None:
             return weights
         rest = np.maximum(1.0 - weights.sum(axis=-1, keepdims=True), 0.0)
-        return np.concatenate([weights, rest], axis=-1)
+        shares = softmax(self.logits, np.ones(self.logits.shape, bool))
+        return np.concatenate([weights, rest * shares], axis=-1)
 
     @cached_property
     def magnitudes_of_products(self) -> Float64:
@@ -94,47 +105,69 @@ class Stages:
         return self.raw if self.exact.biased is self.exact.raw else zero_nonfinite(self.exact.biased)
 
     @cached_property
-    def capped(self) -> Float64:
-        return self.biased if self.exact.capped is self.exact.biased else zero_nonfinite(self.exact.capped)
+    def functions(self) -> list[Applied]:
+        """The functions of the scores, with finite arguments, values and parameters."""
+        finite: list[Applied] = []
+        for applied in self.exact.functions:
+            argument = finite[-1].value if finite else self.biased
+            parameter = None if applied.parameter is None else self.per_head(applied.function.field)
+            finite.append(Applied(applied.function, argument, zero_nonfinite(applied.value), parameter))
+        return finite
+
+    @property
+    def modified(self) -> Float64:
+        """The scores after all functions."""
+        return self.functions[-1].value if self.functions else self.biased
 
     @cached_property
     def masked(self) -> Float64:
         """The scores after an additive mask, also where a key is not allowed."""
-        return self.capped if self.exact.scores is self.exact.capped else zero_nonfinite(self.exact.scores)
+        return self.modified if self.exact.scores is self.exact.modified else zero_nonfinite(self.exact.scores)
 
     @cached_property
     def scores(self) -> Float64:
-        """The scores where allowed, else 0; with the sink logit."""
+        """The scores where allowed, else 0; with further logits."""
         scores = np.where(self.exact.allowed, self.masked, 0.0)
-        return self.append_sink(scores, self.finite_operands["sink"][:, None, None]) if self.config.sink else scores
+        return scores if self.logits is None else self.append_logits(scores, self.logits)
 
-    def append_sink(self, tensor: Array, sink_value: Array | float) -> Array:
-        """A tensor bhqk with one more key for a sink, if there is one."""
-        if not self.config.sink:
-            return tensor
-        shape = (*tensor.shape[:-1], 1)
-        return np.concatenate([tensor, np.broadcast_to(np.asarray(sink_value, tensor.dtype), shape)], axis=-1)
+    @cached_property
+    def logits(self) -> Float64 | None:
+        """The logits that belong to no key: (heads, 1, logits); None without any."""
+        logits: Float64 | None = extra_logits(self.config, self.finite_operands)
+        return logits
 
-    def append_zero_row(self, tensor: Float64) -> Float64:
-        """A tensor with one row per key, with a row of zeros for a sink, if there is one."""
-        if not self.config.sink:
+    def per_head(self, name: str) -> Float64:
+        """An operand of which each head has one number: h11."""
+        return self.finite_operands[name][:, None, None]
+
+    def append_logits(self, tensor: Array, values: Array | float) -> Array:
+        """A tensor bhqk with one more key for each further logit."""
+        if self.logits is None:
             return tensor
-        return np.concatenate([tensor, np.zeros((*tensor.shape[:-2], 1, tensor.shape[-1]))], axis=-2)
+        shape = (*tensor.shape[:-1], self.logits.shape[-1])
+        return np.concatenate([tensor, np.broadcast_to(np.asarray(values, tensor.dtype), shape)], axis=-1)
+
+    def append_zero_rows(self, tensor: Float64) -> Float64:
+        """A tensor with one row per key, and a row of zeros for each further logit."""
+        if self.logits is None:
+            return tensor
+        rows = np.zeros((*tensor.shape[:-2], self.logits.shape[-1], tensor.shape[-1]))
+        return np.concatenate([tensor, rows], axis=-2)
 
     def without_positions(self, name: str) -> Float64:
-        """Keys or values before relative positions are added: bhkd per query head, values with a sink's row."""
+        """Keys or values before relative positions are added: bhkd per query head, values with zero rows."""
         c, heads = self.config, project(self.config, self.finite_operands, name)
         heads = apply_rotary(c, self.finite_operands, heads, c.past or 0) if name == "key" else heads
         heads = repeat_heads(concat_past(c, self.finite_operands, name, heads), c.num_heads // c.num_kv_heads)
-        return np.asarray(self.append_zero_row(heads) if name == "value" else heads)
+        return np.asarray(self.append_zero_rows(heads) if name == "value" else heads)
 
     def relative(self, name: str) -> Float64 | None:
-        """Relative positions of `keys` or `values`: hqkd, those of values with a sink's row; None without."""
+        """Relative positions of `keys` or `values`: hqkd, those of values with zero rows; None without."""
         array = self.finite_operands.get(f"relative_{name}")
         if array is None:
             return None
         heads_first = array.transpose(2, 0, 1, 3)
-        return self.append_zero_row(heads_first) if name == "values" else heads_first
+        return self.append_zero_rows(heads_first) if name == "values" else heads_first
 
 
 def zero_nonfinite(values: Array | DoubleDouble) -> Float64:

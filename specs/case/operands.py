@@ -24,8 +24,10 @@ class Operand:
     content         how it is generated, or a function that returns numbers which the config states
     dtype           its own dtype, or None for the case's; an additive mask has the case's too
     differentiable  whether it has a gradient; tables of constants have none
-    term            whether it is added to the scores before a softcap; it broadcasts to (heads, queries, keys), and the
-                    field by which a config has it is named like it
+    term            whether it is added to the scores, before any function of them; it broadcasts to (heads, queries,
+                    keys), and the field by which a config has it is named like it
+    logit           whether it is one more logit of each head in the softmax, whose weight applies to no value: its
+                    shape is (heads,), and the field is named like it
     """
 
     name: str
@@ -34,6 +36,7 @@ class Operand:
     dtype: Literal["int32", "bool"] | None = None
     differentiable: bool = True
     term: bool = False
+    logit: bool = False
 
 
 def operands_of(config: AttentionConfig) -> dict[Operand, Shape]:
@@ -43,8 +46,13 @@ def operands_of(config: AttentionConfig) -> dict[Operand, Shape]:
 
 
 def terms_of(config: AttentionConfig) -> list[str]:
-    """The operands that are added to the scores before a softcap."""
+    """The operands that are added to the scores before any function of them."""
     return [operand.name for operand in operands_of(config) if operand.term]
+
+
+def logits_of(config: AttentionConfig) -> list[str]:
+    """The operands that are logits in the softmax besides the scores of the keys."""
+    return [operand.name for operand in operands_of(config) if operand.logit]
 
 
 def adds_to_scores(config: AttentionConfig) -> bool:
@@ -183,10 +191,11 @@ OPERANDS = (
     *(Operand(f"relative_{name}s", _relative_shape(name)) for name in ("key", "value")),
     Operand("mask", _mask_shape, "mask", dtype="bool"),
     Operand("bias", lambda c: (c.num_heads, c.q_len, c.kv_len) if c.bias else None, "bias", term=True),
-    Operand("sink", lambda c: (c.num_heads,) if c.sink else None),
+    Operand("sink", lambda c: (c.num_heads,) if c.sink else None, logit=True),
     Operand(
         "kv_lengths", lambda c: None if c.kv_lengths is None else (c.batch,), lambda c: c.kv_lengths, dtype="int32"
     ),
 )
 TERMS = frozenset(operand.name for operand in OPERANDS if operand.term)
+LOGITS = frozenset(operand.name for operand in OPERANDS if operand.logit)
 NON_DIFFERENTIABLE = frozenset(operand.name for operand in OPERANDS if not operand.differentiable)

@@ -28,6 +28,7 @@ from specs.case.einsum import EinsumConfig
 from specs.case.equation import Contraction, Shape, bind
 from specs.case.error import CaseError
 from specs.case.layout import to_layout
+from specs.case.score_functions import functions_of
 from specs.case.shapes import attention_output_shape, attention_shapes, einsum_shapes
 from specs.inputs.random_numbers import Stream
 
@@ -135,7 +136,8 @@ def _why_not_equal(config: AttentionConfig) -> str | None:
 def _why_no_ramp(config: AttentionConfig, dtype: DType) -> str | None:
     """Why scores cannot rise from key to key, or None."""
     assert dtype.format is not None
-    changing = [name for name in ("projections", "relative", "rotary", "softcap") if getattr(config, name) is not None]
+    changing = [name for name in ("projections", "relative", "rotary") if getattr(config, name) is not None]
+    changing += [function.field for function in functions_of(config)]
     if changing:
         return f"scores with {changing[0]} are not those of its keys alone"
     if config.kv_len < 2 or not config.score_scale or not math.isfinite(config.score_scale):

@@ -5,9 +5,9 @@
     k, v    = past keys, k;  past values, v                   if past, along the sequence
     scores  = scale * q (k + a_keys)^T + bias                 grouped heads: query head h reads kv head h // group
               or scale * (q (k + a_keys)^T + bias)            if bias_at products
-    scores  = softcap * tanh(scores / softcap)                if softcap
+    scores  = f(scores)                                       for each function that the case has, as a softcap
     scores  = scores + additive mask;  -inf where a key is not allowed
-    weights = softmax(scores)                                 over the keys, and over a sink's logit if there is one
+    weights = softmax(scores)                                 over the keys, and over further logits, as a sink's
     output  = weights (v + a_values)                          then merged heads are projected
 
 An infinite or NaN value follows IEEE arithmetic: w * inf = inf, inf - inf and 0 * inf are NaN; where its key is masked
@@ -28,18 +28,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from specs.arithmetic import elementary
 from specs.arithmetic.double_double import concat, ignore_float_errors, to_float64, where
-from specs.arithmetic.elementary import exp, tanh
+from specs.arithmetic.elementary import exp
 from specs.arithmetic.formats import Array, Bools, DType
 from specs.arithmetic.matrix_product import matmul
 from specs.case.attention import AttentionConfig
 from specs.case.layout import to_heads, to_layout
-from specs.case.operands import terms_of
+from specs.case.operands import logits_of, terms_of
+from specs.case.score_functions import ScoreFunction, functions_of
 from specs.case.semantics import reject_heads
 from specs.case.visibility import allowed_keys
 from specs.reference.working_precision import to_working_precision
 
 Real = Any  # float64 array or DoubleDouble
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A function of the scores, its argument and its value (bhqk), and its parameter (h11; None without)."""
+
+    function: ScoreFunction
+    argument: Real
+    value: Real
+    parameter: Real | None
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,8 @@ class Attention:
     values: Real  # bhkd, past and new, or bhqkd with relative values
     raw: Real  # bhqk, scaled products
     biased: Real  # bhqk, plus bias (plus the scaled bias, if it is added to the products)
-    capped: Real  # bhqk, after softcap
+    functions: tuple[Applied, ...]  # in their order; the first is applied to `biased`
+    modified: Real  # bhqk, after the functions
     scores: Real  # bhqk, after the additive mask; meaningful where allowed
     allowed: Bools  # bhqk
     weights: Real  # bhqk
@@ -86,16 +99,17 @@ def attention(config: AttentionConfig, operands: Mapping[str, Array], dtype: DTy
     for name in terms_of(config):
         scaled = name in config.scaled_terms
         biased = biased + (tensors[name] * config.score_scale if scaled else tensors[name])
-    capped = tanh(biased / config.softcap) * config.softcap if config.softcap else biased
+    functions = apply_functions(config, tensors, biased)
+    modified = functions[-1].value if functions else biased
     additive = config.mask is not None and config.mask.type == "additive"
-    scores = capped + tensors["mask"] if additive else capped
+    scores = modified + tensors["mask"] if additive else modified
     allowed = np.broadcast_to(allowed_keys(config, operands), scores.shape)
 
     fully_masked: str = config.fully_masked  # no case expects such a row to be unmasked, but frameworks do it
     if fully_masked in ("mean", "unmasked"):
         nothing = ~allowed.any(axis=-1, keepdims=True)
-        allowed, scores = allowed | nothing, where(nothing, 0.0 if fully_masked == "mean" else capped, scores)
-    weights = softmax(scores, allowed, tensors["sink"].reshape((-1, 1, 1)) if config.sink else None)
+        allowed, scores = allowed | nothing, where(nothing, 0.0 if fully_masked == "mean" else modified, scores)
+    weights = softmax(scores, allowed, extra_logits(config, tensors))
     heads = weighted_sum(weights, values, allowed if config.masked_values == "ignored" else None)
     if config.scale_at == "weights":
         heads = heads * config.scale
@@ -104,19 +118,35 @@ def attention(config: AttentionConfig, operands: Mapping[str, Array], dtype: DTy
     output = to_layout(config, heads)
     if config.projections and config.projections.output:
         output = _linear(config, output, tensors["output_weight"], tensors["output_bias"])
-    return Attention(query, keys, values, raw, biased, capped, scores, allowed, weights, heads, output)
+    return Attention(query, keys, values, raw, biased, functions, modified, scores, allowed, weights, heads, output)
 
 
-def softmax(scores: Real, allowed: Bools, sink: Real | None = None) -> Real:
+def apply_functions(config: AttentionConfig, tensors: Mapping[str, Real], scores: Real) -> tuple[Applied, ...]:
+    """The functions of the scores, each applied to the value of the one before."""
+    applied: list[Applied] = []
+    for function in functions_of(config):
+        argument = applied[-1].value if applied else scores
+        parameter = tensors[function.field].reshape((-1, 1, 1)) if function.field in tensors else None
+        value = function.value(config, argument, parameter, elementary)
+        applied.append(Applied(function, argument, value, parameter))
+    return tuple(applied)
+
+
+def extra_logits(config: AttentionConfig, tensors: Mapping[str, Real]) -> Real | None:
+    """The logits that belong to no key, in the order of their operands: (heads, 1, logits); None without any."""
+    columns = [tensors[name].reshape((-1, 1, 1)) for name in logits_of(config)]
+    return concat(columns, axis=-1) if columns else None
+
+
+def softmax(scores: Real, allowed: Bools, logits: Real | None = None) -> Real:
     """Softmax over the last axis, with each row's maximum subtracted; the weight of a key that is not allowed is 0.
 
-    `sink` broadcasts to (..., 1): a logit that enters the sum, and whose own weight is not returned.
+    `logits` broadcast to (..., n): they enter the sum, and their own weights are not returned.
     """
     masked = where(allowed, scores, -np.inf)
     has_key = allowed.any(axis=-1, keepdims=True)
-    if sink is not None:
-        sink_logit = sink + np.zeros(has_key.shape)
-        masked, has_key = concat([masked, sink_logit], axis=-1), np.ones(has_key.shape, bool)
+    if logits is not None:
+        masked, has_key = concat([masked, logits + np.zeros(has_key.shape)], axis=-1), np.ones(has_key.shape, bool)
     if masked.shape[-1] == 0:
         return scores
     shifted = masked - where(has_key, masked.max(axis=-1, keepdims=True), 0.0)

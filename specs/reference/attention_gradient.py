@@ -8,7 +8,7 @@ the values, dX the gradient of X, and all tensors (batch, heads, sequence, featu
     dP      = dO V^T
     delta   = rowsum(P * dP)
     dS      = P * (dP - delta)                   of the scores, and of an additive mask, which is added to them
-    dB      = dS * (1 - tanh^2(B / softcap))     of the biased scores B, and of a bias
+    dB      = dS * f'(B)                         of the biased scores B, and of a bias, before a function f of scores
     dQ, dK  = scale * dB K,  scale * dB^T Q
 
 A key/value head that serves a group of query heads gets the sum over the group, an operand that broadcasts gets the sum
@@ -16,8 +16,9 @@ over the axes along which it does.  From Q, K and V gradients go back through th
 inputs.
 
 Rotary positions are undone on dQ and dK: the transpose of a rotation is the rotation by the opposite angle.  Keys and
-values from a cache get their part of dK and dV.  A sink is one more key whose value is 0 and whose score is the operand
-itself, so its gradient is the sum of -P_sink * delta.
+values from a cache get their part of dK and dV.  A further logit, as a sink's, is one more key whose value is 0 and
+whose score is the operand itself, so its gradient is the sum of -P_sink * delta.  That of a parameter a of a function
+of the scores is the sum of dS * df/da.
 
 A key that is not allowed has P = 0, and every gradient through it is exactly 0, also that of a mask of -inf: no small
 change of it makes the key allowed.  So is every gradient of a query without keys whose output is zeros.  Where the
@@ -35,38 +36,62 @@ Sources: Dao et al. 2022, appendix B.2 (dS by delta); Shaw et al. 2018 and Ainsl
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from specs.arithmetic.double_double import absolute, concat, to_float64, where
-from specs.arithmetic.elementary import exp
+from specs.arithmetic.double_double import concat, to_float64, where
 from specs.arithmetic.formats import Bools
 from specs.arithmetic.matrix_product import matmul
 from specs.case.attention import AttentionConfig
 from specs.case.equation import Shape
 from specs.case.layout import to_heads, to_layout
-from specs.case.operands import terms_of
-from specs.reference.attention import Attention, Real, rotary_pairs, score_products, softmax, weighted_sum
+from specs.case.operands import logits_of, terms_of
+from specs.reference.attention import (
+    Applied,
+    Attention,
+    Real,
+    extra_logits,
+    rotary_pairs,
+    score_products,
+    softmax,
+    weighted_sum,
+)
 
 Operands = Mapping[str, Real]
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients of the intermediates of one attention, named as in `Attention`; bounds use it for uncertainties too."""
+    """Gradients of the intermediates of one attention, named as in `Attention`; bounds use it for uncertainties too.
+
+    `parameters` are those of the operands that a head has one number of, by name: of logits per query, bhq1, of the
+    parameters of functions per score, bhqk.
+    """
 
     output: Real  # the cotangent, in the case's layout
     heads: Real  # bhqd, of the weighted values, before the scale if that applies to the weights
     weights: Real  # bhqk, 0 where not allowed
     delta: Real  # bhq1, delta
     scores: Real  # bhqk
-    sink: Real  # bhq1, of the sink logit per query; 0 without a sink
+    parameters: Mapping[str, Real]
     biased: Real  # bhqk
     query: Real  # bhqd
     keys: Real  # bhkd, or bhqkd with relative keys
     values: Real  # bhkd, or bhqkd with relative values
+
+
+def map_steps(function: Callable[..., Any], *gradients: Gradients) -> Gradients:
+    """The function of each step of these gradients together."""
+
+    def apply(*steps: Any) -> Any:
+        if isinstance(steps[0], Mapping):
+            return {name: function(*(step[name] for step in steps)) for name in steps[0]}
+        return function(*steps)
+
+    return Gradients(**{field: apply(*(getattr(x, field) for x in gradients)) for field in vars(gradients[0])})
 
 
 def step_gradients(
@@ -85,7 +110,14 @@ def step_gradients(
     d_weights = where(forward.allowed, score_products(d_heads, values), 0.0)
     delta = (weights * d_weights).sum(axis=-1, keepdims=True)
     d_scores = where(variable, weights * (d_weights - delta), 0.0)
-    d_biased = d_scores * softcap_slope(config.softcap, forward) if config.softcap else d_scores
+    of_logits = where(usable, logit_weights(config, tensors, forward) * delta * -1.0, 0.0)
+    parameters = {name: of_logits[..., i : i + 1] for i, name in enumerate(logits_of(config))}
+    d_biased = d_scores
+    for applied in reversed(forward.functions):
+        if applied.parameter is not None:
+            slope = applied.function.parameter_slope(config, allowed_argument(applied, forward), applied.parameter)
+            parameters[applied.function.field] = d_biased * slope
+        d_biased = d_biased * function_slope(config, applied, forward)
     d_products = d_biased * config.score_scale
     return Gradients(
         output=cotangent,
@@ -93,7 +125,7 @@ def step_gradients(
         weights=d_weights,
         delta=delta,
         scores=d_scores,
-        sink=where(usable, sink_weights(config, tensors, forward) * delta * -1.0, 0.0),
+        parameters=parameters,
         biased=d_biased,
         query=weighted_sum(d_products, keys),
         keys=sum_over_queries(d_products, query, keys.ndim),
@@ -115,19 +147,25 @@ def zero_nonfinite(tensor: Real) -> Real:
     return where(np.isfinite(to_float64(tensor)), tensor, 0.0)
 
 
-def sink_weights(config: AttentionConfig, tensors: Operands, forward: Attention) -> Real:
-    """The weight of the sink for each query: bhq1."""
-    nothing = np.zeros((*forward.allowed.shape[:-1], 1))
-    if not config.sink:
-        return nothing
-    scores = concat([forward.scores, tensors["sink"].reshape((-1, 1, 1)) + nothing], axis=-1)
-    return softmax(scores, np.concatenate([forward.allowed, nothing == 0], axis=-1))[..., -1:]
+def logit_weights(config: AttentionConfig, tensors: Operands, forward: Attention) -> Real:
+    """The weights of the logits that belong to no key: (batch, heads, queries, logits)."""
+    logits = extra_logits(config, tensors)
+    if logits is None:
+        return np.zeros((*forward.allowed.shape[:-1], 0))
+    logits = logits + np.zeros((*forward.allowed.shape[:-1], 1))
+    allowed = np.concatenate([forward.allowed, np.ones(logits.shape, bool)], axis=-1)
+    return softmax(concat([forward.scores, logits], axis=-1), allowed)[..., forward.allowed.shape[-1] :]
 
 
-def softcap_slope(cap: float, forward: Attention) -> Real:
-    """1 - tanh^2(x) = 4 e^-2|x| / (1 + e^-2|x|)^2 of x = biased / cap, without cancellation; 0 where not allowed."""
-    small = exp(absolute(where(forward.allowed, forward.biased, 0.0)) * (-2.0 / cap))
-    return where(forward.allowed, small * 4.0 / ((small + 1.0) * (small + 1.0)), 0.0)
+def function_slope(config: AttentionConfig, applied: Applied, forward: Attention) -> Real:
+    """The derivative of a function of the scores, bhqk; 0 where not allowed."""
+    argument = allowed_argument(applied, forward)
+    return where(forward.allowed, applied.function.slope(config, argument, applied.parameter), 0.0)
+
+
+def allowed_argument(applied: Applied, forward: Attention) -> Real:
+    """What a function is applied to, bhqk; 0 where not allowed."""
+    return where(forward.allowed, applied.argument, 0.0)
 
 
 def sum_over_queries(pairs: Real, rows: Real, ndim: int) -> Real:
@@ -179,8 +217,8 @@ def operand_gradients(
         gradients[name] = sum_to_shape(d.biased, tensors[name].shape) * scale
     if config.mask is not None and config.mask.type == "additive":
         gradients["mask"] = sum_to_shape(d.scores, tensors["mask"].shape)
-    if config.sink:
-        gradients["sink"] = d.sink.sum(axis=(0, 2, 3))
+    for name, of_heads in d.parameters.items():
+        gradients[name] = of_heads.sum(axis=(0, 2, 3))
     return {name: gradients[name] for name in tensors if name in gradients}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -118,7 +119,7 @@ class NanScoresAreZero(Numpy):
 class SinkIgnored(ByHand):
     """The weights sum to one as without a sink."""
 
-    def softmax_with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
+    def softmax_with_logits(self, scores: Tensor, logits: Sequence[Tensor]) -> Tensor:
         return self.ops.softmax(scores, self.keys_axis)
 
 
@@ -133,8 +134,8 @@ class SinkIgnored(ByHand):
 class SinkOfFirstHead(ByHand):
     """All heads share the first one's sink."""
 
-    def softmax_with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
-        return super().softmax_with_sink(scores, sink * 0 + sink[0])
+    def softmax_with_logits(self, scores: Tensor, logits: Sequence[Tensor]) -> Tensor:
+        return super().softmax_with_logits(scores, [sink * 0 + sink[0] for sink in logits])
 
 
 @fault(
@@ -148,8 +149,8 @@ class SinkOfFirstHead(ByHand):
 class SinkScaled(ByHand):
     """The sink is scaled like a product of query and key."""
 
-    def softmax_with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
-        return super().softmax_with_sink(scores, sink * self.config.score_scale)
+    def softmax_with_logits(self, scores: Tensor, logits: Sequence[Tensor]) -> Tensor:
+        return super().softmax_with_logits(scores, [sink * self.config.score_scale for sink in logits])
 
 
 @fault(
@@ -163,8 +164,8 @@ class SinkScaled(ByHand):
 class SinkHasValueOfLastKey(ByHand):
     """The sink's weight is given to the last key instead of to nothing."""
 
-    def softmax_with_sink(self, scores: Tensor, sink: Tensor) -> Tensor:
-        weights = super().softmax_with_sink(scores, sink).copy()
+    def softmax_with_logits(self, scores: Tensor, logits: Sequence[Tensor]) -> Tensor:
+        weights = super().softmax_with_logits(scores, logits).copy()
         last = (-1,) if self.keys_axis == 0 else (..., -1)
         weights[last] += 1 - weights.sum(axis=self.keys_axis)
         return weights

@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 import pytest
 
-from reports.formula import Tree, build_formula
+from reports.formula import build_formula
+from reports.trees import Tree
 from specs.case.attention import AttentionConfig
 from specs.case.attention_fields import Mask, Projections, Relative, Rotary, Window
 from specs.case.common import RECIPES, Expect
