@@ -56,6 +56,7 @@ from specs.arithmetic.formats import Float64
 from specs.bound.attention_gradient_scores import ScoreErrors
 from specs.bound.rounding import elementwise_gamma, gamma, relative_variance, sum_variance
 from specs.bound.score import function_uncertainties
+from specs.bound.stages import zero_nonfinite
 from specs.bound.uncertainty import Uncertainty, propagate_product
 from specs.case.operands import logits_of
 from specs.reference.attention import Applied, weighted_sum
@@ -109,7 +110,7 @@ class Errors(ScoreErrors):
 
     def _parameter_uncertainty(self, applied: Applied, d: Float64, e: Uncertainty, e_x: Uncertainty) -> Uncertainty:
         """The uncertainty of d times the derivative by the parameter."""
-        f, x = applied.function, to_float64(allowed_argument(applied, self.stages.exact))
+        f, x = applied.function, zero_nonfinite(allowed_argument(applied, self.stages.exact))
         a = self.stages.per_head(f.field)
         factor, e_factor = f.parameter_slope(self.config, x, a), e_x.scale_by(f.cross_slope(self.config, x, a))
         e_factor = e_factor.enlarge(0.0, shared=self.u_scale * np.abs(x * f.cross_slope(self.config, x, a)))

@@ -25,11 +25,14 @@ Real = Any  # float64 array or DoubleDouble
 
 
 class ScoreFunction(ABC):
-    """One function; derivatives are in the precision of their arguments, and f may not depend on other scores.
+    """One function; derivatives are in the precision of their arguments.
 
-    field            the field by which a config has it, also the name of its parameter
-    saturates        whether f is bounded, so that a score that overflows before it gives the limit, which is right
-    largest          the largest |f'|
+    The bounds rely on |x f'(x)| <= |f(x)|: then an error of the scale, which all scores share, changes none of them by
+    more than its own share.
+
+    field      the field by which a config has it, also the name of its parameter
+    saturates  whether f is bounded, so that a score that overflows before it gives the limit, which is right
+    largest    the largest |f'|
     """
 
     field: ClassVar[str]

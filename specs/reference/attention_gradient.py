@@ -116,7 +116,7 @@ def step_gradients(
     for applied in reversed(forward.functions):
         if applied.parameter is not None:
             slope = applied.function.parameter_slope(config, allowed_argument(applied, forward), applied.parameter)
-            parameters[applied.function.field] = d_biased * slope
+            parameters[applied.function.field] = d_biased * zero_nonfinite(slope)
         d_biased = d_biased * function_slope(config, applied, forward)
     d_products = d_biased * config.score_scale
     return Gradients(
