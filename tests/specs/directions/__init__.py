@@ -1,0 +1,1 @@
+"""Tests of directions: what of a case is computed and compared."""
