@@ -5,6 +5,7 @@ pytest_plugins = (
     "runner.options",  # --backend, --shard …, and the refusal of what nothing can have
     "runner.item",  # a check, its record, its word in pytest's output
     "runner.collection",  # a case file becomes items
+    "runner.hosts",  # the machines of workers elsewhere
     "runner.session",  # which backends can run here, the plan, the reports that listen
     "runner.crash",  # a check that took its worker down
 )

@@ -51,10 +51,11 @@ def weighted_dtypes(requested: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Finding:
-    """A new failure: the file with the smallest case that shows it, and the text of its report."""
+    """A new failure: the file with the smallest case that shows it, what it holds, and the text of its report."""
 
     signature: str
     file: str
+    case: str
     text: str
 
 
@@ -122,6 +123,10 @@ class Search:
         self.running_file.unlink(missing_ok=True)
         return Outcome(case.name, results, findings, len(failures) - len(new))
 
+    def example_text(self, index: int) -> str:
+        """An example as a case file."""
+        return writing.format_case(examples.make_example(self.seed, index, self.dtypes), "Was running, in some check.")
+
     # Checks -----------------------------------------------------------------------------------------------------------
 
     def checks(self, case: Case) -> Iterator[Check]:
@@ -171,7 +176,7 @@ class Search:
         case.file.write_text(case_text, encoding="utf-8")
         note = "" if smaller else "\n  (not shrunk: it did not fail again, or there was no time)"
         text = f"{explain(check, record, self.plan.version(check.backend))}{note}\n\n{case_text}"
-        return Finding(name, self.relative_path(case.file), text)
+        return Finding(name, self.relative_path(case.file), case_text, text)
 
     def fails(self, check: Check, name: str, config: Config) -> bool:
         """Whether another config fails in the setting of this check, with the same signature."""

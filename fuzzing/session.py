@@ -67,7 +67,7 @@ def start(config: pytest.Config, folder: Path, plan: Plan) -> None:
     if worker is None and not option.collectonly:
         for file in (folder / FILE).glob("*.yaml"):
             file.unlink()
-        config.pluginmanager.register(Tally(option.fuzz_seed))
+        config.pluginmanager.register(Tally(option.fuzz_seed, config.rootpath))
 
 
 class Example(pytest.Item):
@@ -92,10 +92,13 @@ class Example(pytest.Item):
 
 
 class Tally:
-    """pytest plugin that counts the outcomes of examples, and prints a summary at the end."""
+    """pytest plugin that counts the outcomes of examples, and prints a summary at the end.
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    It writes the findings of workers that share no files with this process.
+    """
+
+    def __init__(self, seed: int, root: Path) -> None:
+        self.seed, self.root = seed, root
         self.names: list[str] = []
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)  # of each backend's examples
         self.checks = self.repeats = 0
@@ -109,7 +112,11 @@ class Tally:
         self.names.append(fuzz["name"])
         self.checks += len(fuzz["checks"])
         self.repeats += fuzz["repeats"]
-        self.finding_files.update(finding["file"] for finding in fuzz["findings"])
+        for finding in fuzz["findings"]:
+            self.finding_files.add(finding["file"])
+            if not (file := self.root / finding["file"]).exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(finding["case"], encoding="utf-8")
         for backend in {backend for backend, *_ in fuzz["checks"]}:
             self.seconds[backend].append(sum(seconds for name, *_, seconds in fuzz["checks"] if name == backend))
 
@@ -170,9 +177,15 @@ def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
     search = sched.config.stash.get(SEARCH, None)
     if search is None or not crashitem.startswith(f"{FILE}::"):
         return
+    name = crashitem.rpartition("::")[2]
     running_file = search.folder / f"running_{report.node.gateway.id}.yaml"
-    crash_file = running_file.rename(search.folder / f"crash_{crashitem.rpartition('::')[2]}.yaml")
+    crash_file = search.folder / f"crash_{name}.yaml"
+    if running_file.exists():
+        running_file.rename(crash_file)
+        text = crash_file.read_text(encoding="utf-8")
+    else:  # of a worker on another host
+        text = search.example_text(int(name.rpartition("-")[2]))
     report.when = "call"
-    finding = {"signature": f"worker process died: {crashitem}", "file": search.relative_path(crash_file)}
+    finding = {"signature": f"worker process died: {crashitem}", "file": search.relative_path(crash_file), "case": text}
     report.fuzz = {"name": crashitem, "checks": [], "repeats": 0, "findings": [finding]}
-    report.longrepr = f"its worker process died\n\n{crash_file.read_text(encoding='utf-8')}"
+    report.longrepr = f"its worker process died\n\n{text}"

@@ -36,6 +36,7 @@ def to_columns(records: Sequence[Mapping[str, Any]], statements: Iterable[Mappin
             "place": to_table([record[name] for name in PLACE] for record in records),
             "setting": to_table([record[name] for name in SETTING] for record in records),
             **{name: to_table(record[name] for record in records) for name in REPEATED},
+            "host": to_table(record.get("host") for record in records),
         },
         "columns": {
             **{name: [record[name] for record in records] for name in OWN},

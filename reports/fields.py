@@ -58,10 +58,16 @@ LATER: Final[Mapping[str, tuple[Types, Any]]] = {
     "verdicts": (OBJECT, {}),
     "command": (TEXT, ""),
     "ended_in": (TEXT, ""),
+    "hosts": (OBJECT, {}),
     "changes": ((dict, NOTHING), None),
 }
 # Of the values of a mapping
-INNER: Final[Mapping[str, Types]] = {"backends": OBJECT, "unmet": TEXT, "broken_case_files": LIST, "verdicts": (int,)}
+INNER: Final[Mapping[str, Types]] = {
+    **dict.fromkeys(("backends", "hosts"), OBJECT),
+    "unmet": TEXT,
+    "broken_case_files": LIST,
+    "verdicts": (int,),
+}
 FINDING = ("version", "reason", "next_step")
 WORDS = {str: "text", int: "an integer", float: "a number", list: "a list", dict: "an object", bool: "true or false"}
 WORDS |= {NOTHING: "null"}
@@ -77,7 +83,7 @@ def parse(text: str) -> Any:
 
 def completed(facts: dict[str, Any]) -> dict[str, Any]:
     """The facts with what stands for those that readers ask for and that are not there."""
-    asked = ("started", "finished", "exit_status", "unmet", "broken_case_files", "stale_deviations", "command")
+    asked = ("started", "finished", "exit_status", "unmet", "broken_case_files", "stale_deviations", "command", "hosts")
     missing = {name: LATER[name][1] for name in asked if name not in facts}
     findings = {name: dict.fromkeys(FINDING) | finding for name, finding in facts["backends"].items()}
     selection = {"paths": [], "backend": [], **facts.get("selection", {})}

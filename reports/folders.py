@@ -57,8 +57,8 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def give_back(self) -> None:
-        """Remove what was made for a session that recorded nothing."""
-        for folder in reversed(self.made):
+        """Remove what was made for a session that recorded nothing, unless it has findings."""
+        for folder in (self.path / FUZZ, *reversed(self.made)):
             with suppress(OSError, ValueError):
                 folder.rmdir()
 
@@ -215,14 +215,14 @@ def _point(latest: Path, target: str) -> None:
 
 
 def _prune(home: Path) -> None:
-    """Remove the oldest runs beyond `KEPT`, never one that is written or that `latest` points to."""
+    """Remove the oldest runs beyond `KEPT`, never one that is written, that `latest` points to, or with findings."""
     latest = resolve(home / LATEST).resolve()
     names = sorted((folder.name for folder in (home / RUNS).iterdir() if NAME.fullmatch(folder.name)), reverse=True)
     parts = [name for name in names if "-" in name.partition("-")[2]]
     for name in [*[name for name in names if name not in parts][KEPT:], *parts[KEPT:]]:
         folder = home / RUNS / name
         with suppress(OSError, FolderError):
-            if folder.resolve() == latest or folder.is_symlink() or _foreign(folder):
+            if folder.resolve() == latest or folder.is_symlink() or (folder / FUZZ).exists() or _foreign(folder):
                 continue
             lock = _lock(folder)
             shutil.rmtree(folder)

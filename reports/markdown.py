@@ -77,6 +77,8 @@ def _head(run: Run, records: Records) -> Iterator[str]:
     yield ""
     facts = run.facts
     yield f"Python {facts['python']}, {code(facts['platform'])}, {facts['started']}: {code(facts['command'])}"
+    for name, host in facts["hosts"].items():
+        yield f"- {code(name)}: {code(host.get('processor'))}, {code(host.get('platform'))}"
     for notice in notices[:MOST_NOTICES]:
         yield ""
         yield f"- {GLYPHS['error'] + ' ' if notice.severe else ''}**{code(notice.title)}**"
@@ -90,7 +92,8 @@ def _head(run: Run, records: Records) -> Iterator[str]:
 def _failure(record: dict[str, Any]) -> str:
     names = ("backend", "device", "implementation", "mode", "dtype", "direction")
     place = f"{record['file']}:{record['line']}"
-    lines = [f"- {code(record['case'])} on {code(' '.join(record[name] for name in names))}, {code(place)}"]
+    host = f", on {code(record['host'])}" if "host" in record else ""
+    lines = [f"- {code(record['case'])} on {code(' '.join(record[name] for name in names))}, {code(place)}{host}"]
     lines.append(f"  - {code(record['reason'])}")
     if worst := record["worst"]:
         ratio = record["error_ratio"]

@@ -8,42 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shlex
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import IO, Any
 
 import pytest
 
+from reports.environment import describe_environment
 from reports.folders import CASES, RECORDS, RUN, RUNNING, FolderError, RunFolder, describe, replace_text
 from specs.verdict.record import SCHEMA_VERSION, VERDICTS, make_encodable, to_plain
-
-PROJECT = "einsum-attention-conformance"
-PACKAGES = ("numpy", "torch", "jax", "jaxlib", "tensorflow", "keras", "ml_dtypes", "pytest", "pytest-xdist")
-
-
-def installed_version(package: str) -> str | None:
-    """A package's version, read without importing it; None if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def describe_environment() -> dict[str, Any]:
-    """What a result can depend on other than the backends; nothing that identifies the machine or its user."""
-    return {
-        "project": installed_version(PROJECT),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "packages": {package: version for package in PACKAGES if (version := installed_version(package))},
-    }
 
 
 def utc_now() -> str:
@@ -61,6 +37,7 @@ class Stream:
     is_whole  whether everything was requested, so that `latest` may point to the run
     alone     whether no other process can tell which check ended this one; the run then says which check is running
     stop      ends the session for a reason
+    host_of   the host on which a report was made, where workers run on several
     """
 
     def __init__(
@@ -71,9 +48,10 @@ class Stream:
         is_whole: bool = False,
         alone: bool = False,
         stop: Callable[[str], None] = lambda reason: None,
+        host_of: Callable[[Any], str] | None = None,
     ) -> None:
         self.place, self.folder = place, place.path
-        self.is_whole, self.alone, self.stop = is_whole, alone, stop
+        self.is_whole, self.alone, self.stop, self.host_of = is_whole, alone, stop, host_of
         self.mark: int | None = None
         self.failure = ""  # why no more can be written
         self.run: dict[str, Any] = {
@@ -124,7 +102,8 @@ class Stream:
             if statement and statement["case"] not in self.written_cases:
                 self.written_cases.add(statement["case"])
                 cases.write(to_json_line(statement))
-            records.write(to_json_line(record))
+            host = {"host": self.host_of(report)} if self.host_of else {}
+            records.write(to_json_line(record | host))
             self.verdicts[record["verdict"]] += 1
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

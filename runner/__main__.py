@@ -17,7 +17,10 @@ import pytest
 from runner.program import PROJECT, SETTINGS
 
 # What `conftest.py` opens in the project
-PLUGINS = ("fuzzing.session", "runner.options", "runner.item", "runner.collection", "runner.session", "runner.crash")
+PLUGINS = (
+    *("fuzzing.session", "runner.options", "runner.item", "runner.collection", "runner.hosts", "runner.session"),
+    "runner.crash",
+)
 
 
 def main(arguments: Sequence[str]) -> int:

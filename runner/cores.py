@@ -7,8 +7,12 @@ of two workers then wait for each other longer than they compute: on two cores, 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import pytest
+
+from reports.environment import available_cores
+from runner.hosts import Host
 
 THREADS = (
     "OMP_NUM_THREADS",  # PyTorch, and the products of its MKL
@@ -19,17 +23,14 @@ THREADS = (
 )
 
 
-def share_cores(config: pytest.Config) -> None:
+def share_cores(config: pytest.Config, hosts: Mapping[str, Host]) -> None:
     """Tell the workers that are started after this, and whoever examines the frameworks, how many threads to use.
 
-    What the user's environment states is left alone, and so is a session without workers.
+    What the user's environment states is left alone, and so is a session without workers.  Bits depend on the number,
+    so it is the same on all hosts: what each has for each of its workers.
     """
     workers = len(getattr(config.option, "tx", None) or [])
     if workers:
+        shares = [host.facts["cores"] // host.workers for host in hosts.values()] or [available_cores() // workers]
         for name in THREADS:
-            os.environ.setdefault(name, str(max(1, _cores() // workers)))
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            os.environ.setdefault(name, str(max(1, min(shares))))

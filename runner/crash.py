@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from runner.collection import find
+from runner.hosts import HERE, host_name
 from runner.item import file_of
 from runner.plan import PLAN
 from specs.verdict.explain import explain, junit_properties
@@ -26,7 +27,7 @@ def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
     plan = config.stash.get(PLAN, None)
     if plan is None or not (check := find(crashitem, config.rootpath, plan)):
         return
-    reason = f"its worker process died while running it ({_end(report.node)})"
+    reason = f"its worker process{_place(report.node)} died while running it ({_end(report.node)})"
     record = make_error_record(check, crashitem, file_of(crashitem), reason)
     record = replace(record, again=plan.command(check, crashitem))
     report.when = "call"
@@ -39,9 +40,14 @@ def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
     report.afterwards = partial(config.hook.pytest_runtest_logreport, report=teardown)
 
 
+def _place(worker: Any) -> str:
+    return "" if (host := host_name(worker.gateway.spec)) == HERE else f" on {host}"
+
+
 def _end(worker: Any) -> str:
     """How a worker's process ended; execnet does not say, but for a local one it has the process."""
-    process = getattr(getattr(worker.gateway, "_io", None), "popen", None)
+    is_local = host_name(worker.gateway.spec) == HERE  # of one elsewhere, it has the process of ssh
+    process = getattr(getattr(worker.gateway, "_io", None), "popen", None) if is_local else None
     try:
         status = process.wait(timeout=5) if process else None
     except subprocess.TimeoutExpired:

@@ -19,6 +19,7 @@ from reports.compare.model import Side
 from reports.compare.runs import side
 from reports.read import RunError, read
 from runner import sharding
+from runner.program import locate
 from runner.sharding import Shard
 from runner.tiers import DEFAULT, TIERS
 from specs.arithmetic.formats import DTYPES
@@ -103,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def adapters(config: pytest.Config) -> dict[str, str]:
     """Backends that the user adds, and the files as given; adding one twice is as adding it once."""
-    return {registry.add(config.invocation_params.dir / file): file for file in config.option.adapter}
+    return {registry.add(locate(config, file)): file for file in config.option.adapter}
 
 
 def refuse_unknown(option: str, given: Iterable[str], known: Iterable[str]) -> None:

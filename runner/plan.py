@@ -116,8 +116,8 @@ class Plan:
 PLAN = pytest.StashKey[Plan]()
 
 
-def plan(config: pytest.Config, findings: Mapping[str, Finding], selection: Selection, here: str) -> Plan:
-    """The plan of a session with these backends, started in the folder `here`."""
+def plan(config: pytest.Config, findings: Mapping[str, Finding], selection: Selection) -> Plan:
+    """The plan of a session with these backends."""
     added = adapters(config)
     return Plan(
         narrowed_places(findings, config.option),
@@ -132,7 +132,7 @@ def plan(config: pytest.Config, findings: Mapping[str, Finding], selection: Sele
         shard=config.stash[SHARD],
         program=program.command(config),
         root=str(config.rootpath),
-        here=here,
+        here=str(program.locate(config)),
     )
 
 

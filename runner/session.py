@@ -7,6 +7,7 @@ pytest-xdist, or the only process there is.  Workers receive the answer.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,12 +31,14 @@ from runner import extent
 from runner.collection import asks_for_cases, refuse_unreadable_names, relative, selected_files
 from runner.cores import share_cores
 from runner.emptiness import Emptiness
+from runner.hosts import HERE, HOSTS, host_name, meet
 from runner.options import EARLIER, MAX_MEMORY, NARROWING, adapters, refuse_unknown
 from runner.plan import PLAN, cache_folder, narrow, narrowed_places, plan, recorded_deviations
-from runner.program import home
+from runner.program import STARTED, home
 from runner.selection import Selection, read_support, select, supported_by
 from specs.case.loading import load_usable
 
+FOLDER = pytest.StashKey[Path]()  # of the run
 FINDINGS = pytest.StashKey[dict[str, Finding]]()
 UNMET = pytest.StashKey[dict[str, str]]()  # backends that had to run and cannot, with the reason
 
@@ -47,16 +50,18 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     known = registry.names()
     home_folder = home(config) / folders.HOME
     required = set(option.backend).union(known if "all" in option.require else option.require)
-    here = str(config.invocation_params.dir)
-    share_cores(config)
+    config.stash[HOSTS] = hosts = meet(config)
+    share_cores(config, hosts)
     handed = getattr(config, "workerinput", {}).get("conformance")
     if handed is not None:
         stated = json.loads(handed)
         findings = {name: Finding(**facts) for name, facts in stated["findings"].items()}
-        selection, here = Selection.from_json(stated["selection"]), stated["here"]
+        selection = Selection.from_json(stated["selection"])
+        config.stash[FOLDER] = config.rootpath / config.workerinput[STARTED]["folder"]  # type: ignore[attr-defined]
     elif option.fuzz or asks_for_cases(config):
         refuse_unreadable_names(config)
         place = None if option.collectonly else _place(config, home_folder)
+        config.stash[FOLDER] = place.path if place else home_folder
         names = [name for name in known if not option.backend or name in required]
         files = [] if fuzzing.runs_only_examples(config) else selected_files(config)
         findings = _examine(config, names, files)
@@ -70,12 +75,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         for name, finding in findings.items()
         if finding.status == "broken" or (name in required and not narrow(option.device, finding.devices))
     }
-    config.stash[PLAN] = plan(config, findings, selection, here)
+    config.stash[PLAN] = plan(config, findings, selection)
     if handed is None and place:
         _report(session, place)
     if option.fuzz:
-        folder = config.invocation_params.dir / option.report if option.report else home_folder
-        fuzzing.start(config, folder, config.stash[PLAN])
+        fuzzing.start(config, config.stash[FOLDER], config.stash[PLAN])
 
 
 def _place(config: pytest.Config, home_folder: Path) -> folders.RunFolder:
@@ -145,9 +149,15 @@ def _report(session: pytest.Session, place: folders.RunFolder) -> None:
         "tier": option.tier,
         "selection": {"paths": config.args, **narrowed},
     }
+    hosts = config.stash[HOSTS]
+    if is_elsewhere := bool(hosts.keys() - {HERE}):
+        facts["hosts"] = {name: host.as_json() for name, host in hosts.items()}
+        if terminal := _terminal(config):
+            terminal.write_line(f"workers: {', '.join(f'{name}: {host}' for name, host in hosts.items())}")
     arguments = [str(argument) for argument in config.invocation_params.args]
     alone = not config.pluginmanager.has_plugin("dsession")
-    stream = Stream(place, arguments, facts, extent.is_whole(config), alone, partial(_stop, session))
+    host_of = _host if is_elsewhere else None
+    stream = Stream(place, arguments, facts, extent.is_whole(config), alone, partial(_stop, session), host_of)
     config.pluginmanager.register(stream)
     rows = [(place.backend, place.device) for place in places]
     config.pluginmanager.register(Summary(backends, rows, unmet, option.tier))
@@ -159,6 +169,11 @@ def _report(session: pytest.Session, place: folders.RunFolder) -> None:
     config.pluginmanager.register(Views(stream, config.rootpath))
     if earlier := config.stash[EARLIER]:
         config.pluginmanager.register(Baseline(earlier, stream))
+
+
+def _host(report: Any) -> str:
+    """The host on which a report was made."""
+    return host_name(report.node.gateway.spec)
 
 
 def _stop(session: pytest.Session, reason: str) -> None:
@@ -174,8 +189,10 @@ def pytest_configure_node(node: Any) -> None:
     stash = node.config.stash
     if FINDINGS in stash:
         findings = {name: finding.facts() for name, finding in stash[FINDINGS].items()}
-        stated = {"findings": findings, "selection": stash[PLAN].selection.as_json(), "here": stash[PLAN].here}
+        stated = {"findings": findings, "selection": stash[PLAN].selection.as_json()}
         node.workerinput["conformance"] = json.dumps(stated)
+        folder = os.path.relpath(stash[FOLDER], stash[PLAN].root)
+        node.workerinput[STARTED] = {"root": stash[PLAN].root, "here": stash[PLAN].here, "folder": folder}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -98,7 +98,7 @@ function checkView(i) {
       worstElement(i),
       allElements(i),
       h("h3", {}, "Result"), facts(fact("dtype", COLUMN.output_dtype[i]), fact("shape", shape && shapeOf(shape)),
-        fact("time", `${formatNumber(COLUMN.seconds[i])} s`), fact("repeatable", repeatable === null ? null : repeatable ? "yes" : "no"),
+        fact("time", `${formatNumber(COLUMN.seconds[i])} s`), fact("host", COLUMN.host[i]), fact("repeatable", repeatable === null ? null : repeatable ? "yes" : "no"),
         fact("proves little", weaknessOf(i))),
       boundOf(i), sideBySide(i)),
     h("div", { class: "stack" },

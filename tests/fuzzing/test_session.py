@@ -73,7 +73,9 @@ class Project:
         return self.prepared.pytest(self.path, *options, *arguments)
 
     def findings(self) -> dict[str, str]:
-        folder = self.path / ".conformance" / "fuzz"
+        """Of the last session."""
+        runs = self.path / ".conformance" / "runs"
+        folder = last_run(self.path) / "fuzz" if runs.exists() else runs
         return {file.stem: file.read_text() for file in sorted(folder.glob("*.yaml"))}
 
 
@@ -103,7 +105,9 @@ def test_a_fault_is_reported_once_and_shrunk_to_a_case_that_can_be_pasted(projec
     result.assert_outcomes(passed=29, failed=1)
     ((name, text),) = project.findings().items()
     assert name == "planted-einsum-eager-forward-float-of_values_are_outside_the_error_bound"
-    result.stdout.fnmatch_lines(["  fail * outside the error bound*", f"FAILED: found: .conformance/fuzz/{name}.yaml"])
+    result.stdout.fnmatch_lines(
+        ["  fail * outside the error bound*", f"FAILED: found: .conformance/runs/*-fuzz-planted-*/fuzz/{name}.yaml"]
+    )
     for line in text.splitlines():
         assert line in result.stdout.str()
 
@@ -132,6 +136,7 @@ def test_findings_do_not_depend_on_the_number_of_workers(project: Project) -> No
     result = project.run("wrong", *FLOATS, "-n2")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert project.findings() == findings
+    assert len(list(project.path.glob(".conformance/runs/*/fuzz/*.yaml"))) == 2 * len(findings)  # each has its own
     result.stdout.fnmatch_lines(["30 examples of seed 0 *, 1 findings, met again * times*"])
 
 

@@ -35,7 +35,7 @@ def test_columns_have_the_values_of_the_records() -> None:
         assert tables["place"][index] == [values["backend"], values["device"], values["implementation"]]
         assert tables["setting"][index] == [values["mode"], values["dtype"], values["direction"]]
         fields = {name: column[index] for name, column in (tables | data["columns"]).items()}
-        assert fields.keys() - values.keys() == {"place", "setting", "script"}
+        assert fields.keys() - values.keys() == {"place", "setting", "script", "host"}
         assert fields == fields | {name: values[name] for name in fields.keys() & values.keys()}
     assert [entry["case"] for entry in data["cases"]] == data["tables"]["case"]["values"] == [case().id]
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from reports.environment import describe_environment
 from reports.folders import CASES, RECORDS, RUN
-from reports.stream import describe_environment
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case, Config
 from specs.case.einsum import EinsumConfig
