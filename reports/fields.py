@@ -59,12 +59,15 @@ LATER: Final[Mapping[str, tuple[Types, Any]]] = {
     "command": (TEXT, ""),
     "ended_in": (TEXT, ""),
     "hosts": (OBJECT, {}),
+    "checksums": (OBJECT, {}),
+    "silent_deviations": ((dict, NOTHING), None),
     "changes": ((dict, NOTHING), None),
 }
 # Of the values of a mapping
 INNER: Final[Mapping[str, Types]] = {
     **dict.fromkeys(("backends", "hosts"), OBJECT),
-    "unmet": TEXT,
+    **dict.fromkeys(("unmet", "checksums"), TEXT),
+    "silent_deviations": FLAG,
     "broken_case_files": LIST,
     "verdicts": (int,),
 }
@@ -83,7 +86,17 @@ def parse(text: str) -> Any:
 
 def completed(facts: dict[str, Any]) -> dict[str, Any]:
     """The facts with what stands for those that readers ask for and that are not there."""
-    asked = ("started", "finished", "exit_status", "unmet", "broken_case_files", "stale_deviations", "command", "hosts")
+    asked = (
+        "started",
+        "finished",
+        "exit_status",
+        "unmet",
+        "broken_case_files",
+        "stale_deviations",
+        "command",
+        "hosts",
+        "checksums",
+    )
     missing = {name: LATER[name][1] for name in asked if name not in facts}
     findings = {name: dict.fromkeys(FINDING) | finding for name, finding in facts["backends"].items()}
     selection = {"paths": [], "backend": [], **facts.get("selection", {})}

@@ -6,6 +6,7 @@ points to the last whole run; a part of a run, such as a check that is run again
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -110,6 +111,12 @@ def ended_early(home: Path) -> Iterator[tuple[Path, str]]:
             yield mark.parent, id
         if lock is not None:
             os.close(lock)
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files of records and cases, by which a reader sees that they are as the run wrote them."""
+    files = [folder / name for name in (RECORDS, CASES) if (folder / name).exists()]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def replace_text(file: Path, text: str) -> None:

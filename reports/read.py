@@ -6,6 +6,7 @@ with the file and the line.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -37,7 +38,8 @@ class Run:
     def records(self) -> Iterator[dict[str, Any]]:
         """The records in the order in which they arrived; RunError if they are not those that `run.json` counts."""
         counts: Counter[str] = Counter()
-        for record in _lines(self.folder / RECORDS, RECORD):
+        digest = hashlib.sha256()
+        for record in _lines(self.folder / RECORDS, RECORD, digest):
             counts[record["verdict"]] += 1
             yield record
         stated = self.facts.get("verdicts")
@@ -49,10 +51,19 @@ class Run:
                     f"{self.folder / RECORDS}: there are {counts[verdict]:,} records of the verdict {verdict}, where "
                     f"{RUN} counts {stated.get(verdict, 0):,}: the file is damaged or of another run"
                 )
+        self._compare(RECORDS, digest)
 
     def cases(self) -> Iterator[dict[str, Any]]:
         """The statement of each case (`specs.verdict.statement`), in the order in which the cases first ran."""
-        return _lines(self.folder / CASES, CASE)
+        digest = hashlib.sha256()
+        yield from _lines(self.folder / CASES, CASE, digest)
+        self._compare(CASES, digest)
+
+    def _compare(self, name: str, digest: Any) -> None:
+        """Raise RunError if a file, all of which was read, is not as the run wrote it."""
+        stated = self.facts["checksums"].get(name)
+        if stated and not self.truncated and stated != digest.hexdigest():
+            raise RunError(f"{self.folder / name} was changed after the run wrote it: {RUN} states another checksum")
 
 
 def read(folder: Path) -> Run:
@@ -78,15 +89,17 @@ def _is_cut(path: Path) -> bool:
         return file.read() not in (b"", b"\n")
 
 
-def _lines(path: Path, required: Mapping[str, Types]) -> Iterator[dict[str, Any]]:
+def _lines(path: Path, required: Mapping[str, Types], digest: Any) -> Iterator[dict[str, Any]]:
+    """The objects of a file's lines; their bytes are added to the digest."""
     try:
-        # No other character ends a line: texts may hold those that Unicode calls separators
-        with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        # Of bytes no other character ends a line: texts may hold those that Unicode calls separators
+        with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                if not line.endswith("\n"):
+                if not line.endswith(b"\n"):
                     return  # the writer was stopped in the middle of it
+                digest.update(line)
                 try:
-                    data = parse(line)
+                    data = parse(line.decode("utf-8", errors="replace"))
                 except ValueError as error:
                     raise RunError(f"{path}:{number}: not a record: {error}") from error
                 yield _checked(data, f"{path}:{number}", required)

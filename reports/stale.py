@@ -32,6 +32,7 @@ class Stale:
         self.observed: set[tuple[str, str]] = set()
         self.ran = self.errors = False
         self.found: list[str] = []
+        self.shown: dict[str, bool] = {}  # of a shard: by message, whether one of its checks showed the deviation
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         record: dict[str, Any] | None = getattr(report, "conformance", None)
@@ -56,19 +57,30 @@ class Stale:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         if ended and self.ran and not self.errors and not session.shouldfail and _is_whole(session.config):
-            self.found += self._stale(_case_ids(session.config.rootpath))
+            shown = dict.fromkeys(self._without_cases(_case_ids(session.config.rootpath)), False) | self._silent()
+            if session.config.option.shard:  # judged where the shards are joined: another one may show it
+                self.shown |= shown
+            else:
+                self.found += [message for message, is_shown in shown.items() if not is_shown]
         if self.found:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _stale(self, cases: Collection[str]) -> Iterator[str]:
-        for backend, entry in self.entries:
-            position, key = f"{entry.file}:{entry.line}", (backend, entry.place)
+    def _without_cases(self, cases: Collection[str]) -> Iterator[str]:
+        for _, entry in self.entries:
             patterns = entry.deviation.match.case
             for pattern in [patterns] if isinstance(patterns, str) else patterns:
                 if not any(matches(case, pattern) for case in cases):
-                    yield f"{position} names the case `{pattern}`, which does not exist"
-            if key in self.matched and key not in self.observed:
-                yield f"{position} records `{entry.deviation.observed}`, which no check of this run showed"
+                    yield f"{entry.file}:{entry.line} names the case `{pattern}`, which does not exist"
+
+    def _silent(self) -> dict[str, bool]:
+        """By message, whether a check showed each deviation that some check could have shown."""
+        return {
+            f"{entry.file}:{entry.line} records `{entry.deviation.observed}`, which no check of this run showed": (
+                (backend, entry.place) in self.observed
+            )
+            for backend, entry in self.entries
+            if (backend, entry.place) in self.matched
+        }
 
     @pytest.hookimpl(wrapper=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
@@ -92,11 +104,11 @@ def _case_ids(root: Path) -> set[str]:
 
 
 def _is_whole(config: pytest.Config) -> bool:
-    """Whether every check that a deviation can match ran on the requested backends, whichever those are."""
+    """Whether every check that a deviation can match ran on the requested backends, in this shard or another one."""
     option = config.option
     if option.tier == "smoke":
         return False
     narrowing = (option.device, option.dtype, option.mode, option.implementation, option.direction)
-    deselecting = (option.keyword, option.markexpr, option.deselect, getattr(option, "lf", False), option.shard)
+    deselecting = (option.keyword, option.markexpr, option.deselect, getattr(option, "lf", False))
     paths = [config.invocation_params.dir / path for path in config.args]
     return not any((*narrowing, *deselecting)) and paths == [config.rootpath / "cases"]

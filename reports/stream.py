@@ -18,7 +18,7 @@ from typing import IO, Any
 import pytest
 
 from reports.environment import describe_environment
-from reports.folders import CASES, RECORDS, RUN, RUNNING, FolderError, RunFolder, describe, replace_text
+from reports.folders import CASES, RECORDS, RUN, RUNNING, FolderError, RunFolder, checksums, describe, replace_text
 from specs.verdict.record import SCHEMA_VERSION, VERDICTS, make_encodable, to_plain
 
 
@@ -107,6 +107,8 @@ class Stream:
             self.verdicts[record["verdict"]] += 1
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.files is None and self._is_empty_shard(session):
+            self._open()  # without a run it would be missing where shards are joined
         if self.files is None:
             self.place.give_back()
             return
@@ -122,12 +124,17 @@ class Stream:
         self.run["complete"] = ended and len(self.reported_ids) >= session.testscollected
         self.run |= {"exit_status": int(session.exitstatus), "finished": utc_now()}
         try:
+            if self.run["complete"]:
+                self.run["checksums"] = checksums(self.folder)
             self._describe()
             (self.folder / RUNNING).unlink(missing_ok=True)
             has_results = any(self.verdicts[verdict] for verdict in ("pass", "deviation", "fail"))
             self.place.publish(self.is_whole and self.run["complete"] and has_results)
         except (OSError, FolderError) as error:
             self.failure = f"the run in {self.folder} is not finished: {describe(error)}"
+
+    def _is_empty_shard(self, session: pytest.Session) -> bool:
+        return bool(self.run["selection"].get("shard")) and session.exitstatus == pytest.ExitCode.OK
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:

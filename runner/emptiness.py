@@ -36,8 +36,11 @@ class Emptiness:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         ended = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
         option = session.config.option
-        if self.computed or session.exitstatus not in ended or option.shard or option.collectonly:
-            return  # a share of few checks may well be empty
+        if self.computed or session.exitstatus not in ended or option.collectonly:
+            return
+        if option.shard:  # a share of few checks may well be empty: whether all are is seen when they are joined
+            session.exitstatus = pytest.ExitCode.OK
+            return
         self.message = "; ".join(self._reasons(session.config))
         if session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -149,6 +149,8 @@ def _report(session: pytest.Session, place: folders.RunFolder) -> None:
         "tier": option.tier,
         "selection": {"paths": config.args, **narrowed},
     }
+    if option.shard:
+        facts["silent_deviations"] = stale.shown
     hosts = config.stash[HOSTS]
     if is_elsewhere := bool(hosts.keys() - {HERE}):
         facts["hosts"] = {name: host.as_json() for name, host in hosts.items()}

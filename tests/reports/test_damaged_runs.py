@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from reports.__main__ import main
+from reports.folders import checksums
 from reports.read import read
 from specs.case.einsum import EinsumConfig
 from specs.verdict.record import SCHEMA_VERSION
@@ -24,7 +25,9 @@ Damage = Callable[[Path], object]
 def run(tmp_path: Path) -> Path:
     counts = {"pass": 1, "deviation": 0, "unsupported": 0, "fail": 1, "error": 0}
     records = [record(CASES[0]), record(CASES[1], verdict="fail", reason="1 of 8 values is wrong")]
-    return write_run(tmp_path / "run", CASES, records, {"verdicts": counts, "exit_status": 1})
+    folder = write_run(tmp_path / "run", CASES, records, {"verdicts": counts, "exit_status": 1})
+    edit_facts(checksums=checksums(folder))(folder)
+    return folder
 
 
 @pytest.fixture
@@ -146,6 +149,11 @@ UNREADABLE: dict[str, tuple[Damage, str]] = {
         edit_line("records.jsonl", error_ratio="much"),
         r"records\.jsonl:2: `error_ratio` is 'much', which is no number",
     ),
+    "another digit": (
+        edit_text("records.jsonl", '"error_ratio": 0.25', '"error_ratio": 0.35'),
+        r"records\.jsonl was changed after the run wrote it: run\.json states another checksum",
+    ),
+    "checksums in a list": (edit_facts(checksums=[]), r"run\.json: `checksums` is a list, where an object is required"),
     "seconds of 1e999": (
         edit_text("records.jsonl", '"seconds": 0.0', '"seconds": 1e999'),
         r"records\.jsonl:1: not a record: 1e999 is larger .*",
@@ -166,6 +174,10 @@ OF_CASES: dict[str, tuple[Damage, str]] = {
     "a case of brackets": (
         write("cases.jsonl", "[" * 100_000 + "\n"),
         r"cases\.jsonl:1: not a record: it is nested .*",
+    ),
+    "another digit in a case": (
+        edit_text("cases.jsonl", "[3, 4]", "[3, 5]"),
+        r"cases\.jsonl was changed after the run wrote it: run\.json states another checksum",
     ),
     "a case without config": (edit_line("cases.jsonl", config=None), r"cases\.jsonl:2: there is no `config`"),
     "a newer case": (edit_line("cases.jsonl", schema=NEWER), rf"cases\.jsonl:2: written with schema version {NEWER}.*"),

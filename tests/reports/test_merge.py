@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,55 @@ def test_a_missing_shard_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["merge", str(tmp_path / "part"), first, third]) == 1
     assert "shard 2/3 is missing" in capsys.readouterr().out
     assert not read(tmp_path / "part").facts["complete"]
+
+
+def test_a_shard_that_is_there_twice_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, third = shards(tmp_path)
+    again = shutil.copytree(first, tmp_path / "again")
+    assert main(["merge", str(tmp_path / "whole"), first, second, third, str(again)]) == 0
+    expected = f"note: shard 1/3 is there 2 times, with the same results: {first}, {again}"
+    assert expected in capsys.readouterr().out
+    assert main(["merge", str(tmp_path / "part"), first, third, str(again)]) == 1
+    assert "not whole: shard 2/3 is missing" in capsys.readouterr().out
+
+
+def test_shards_on_different_processors_are_joined_and_each_record_states_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = shards(tmp_path, 2, processor="Zen")
+    facts = json.loads((tmp_path / "2" / "run.json").read_text())
+    facts["backends"]["jax"]["settings"] = {"simd": ["AVX512"]}
+    (tmp_path / "2" / "run.json").write_text(json.dumps(facts | {"processor": "Xeon"}))
+    assert main(["merge", str(tmp_path / "whole"), *folders]) == 0
+    told = "note: bits may differ between processors: shard 1/2 on Zen, shard 2/2 on Xeon"
+    assert told in capsys.readouterr().out
+    whole = read(tmp_path / "whole")
+    assert {name: host["processor"] for name, host in whole.facts["hosts"].items()} == {
+        "shard 1/2": "Zen",
+        "shard 2/2": "Xeon",
+    }
+    assert all(Shard(int(record["host"][6]), 2).has(record["id"]) for record in whole.records())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ({"exit_status": 1}, {}, "shard 1/2 ended with exit status 1"),
+        ({"silent_deviations": {"x": False}}, {"silent_deviations": {"x": False}}, "stale deviation: x; remove it"),
+        ({"silent_deviations": {"x": False}}, {"silent_deviations": {"x": True}}, None),
+    ],
+)
+def test_a_joined_run_fails_where_the_whole_would(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], first: dict, second: dict, reason: str | None
+) -> None:
+    folders = shards(tmp_path, 2)
+    for folder, changes in zip(folders, (first, second), strict=True):
+        facts = json.loads((Path(folder) / "run.json").read_text())
+        (Path(folder) / "run.json").write_text(json.dumps(facts | changes))
+    assert main(["merge", str(tmp_path / "whole"), *folders]) == bool(reason)
+    assert read(tmp_path / "whole").facts["exit_status"] == bool(reason)
+    printed = capsys.readouterr().out
+    assert f"FAILED: {reason}" in printed if reason else "FAILED" not in printed
 
 
 def test_a_shard_that_stopped_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

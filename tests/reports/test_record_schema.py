@@ -83,6 +83,7 @@ def test_the_files_of_a_session_match_the_schema(project: Project) -> None:
     project.run("right wrong known aborting absent", "-n2")
     run = read(project.folder)
     validator_of("run").validate(run.facts)
+    assert run.facts["checksums"].keys() == {"records.jsonl", "cases.jsonl"}
     records, cases = list(run.records()), list(run.cases())
     assert {record["verdict"] for record in records} == {"pass", "fail", "deviation", "error"}
     for record in records:
