@@ -3,6 +3,7 @@
 A session writes its run; everything else reads it:
 
     folders        where runs are: a folder for each session, and the last whole run
+    environment    what a result can depend on besides suite and backends: Python, packages, the machine
     stream         writes a session's records to a run folder, which is complete up to the last check at any moment
     read           reads a run folder back, and checks it; record.schema.json describes its contents
       fields       the fields without which nothing can be shown
