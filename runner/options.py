@@ -26,7 +26,7 @@ from specs.arithmetic.formats import DTYPES
 from specs.verdict.direction import DIRECTIONS
 
 NARROWING = ("backend", "device", "dtype", "mode", "implementation", "direction")
-WORKERS = "workers_asked_for"
+WORKERS, PLACES = "workers_asked_for", "places_asked_for"
 EARLIER = pytest.StashKey[Side | None]()  # the run that this one is compared with
 MAX_MEMORY = 4.0  # GiB; no case of the project needs more than 1
 SHARD = pytest.StashKey[Shard | None]()
@@ -64,6 +64,7 @@ def _stand_in_for_workers(parser: pytest.Parser) -> None:
     """The options of pytest-xdist that the project's settings name, where it is not installed or is turned off."""
     group = parser.getgroup("xdist", "workers, which need pytest-xdist")
     group._addoption("-n", "--numprocesses", dest=WORKERS, default="0", metavar="N")  # plugins may not add short ones
+    group.addoption("--tx", dest=PLACES, action="append", default=[], metavar="SPEC")
     group.addoption("--dist", default="no")
     group.addoption("--max-worker-restart", default=None)
 
@@ -77,9 +78,9 @@ def _positive(text: str) -> float:
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse what nothing can have."""
     option = config.option
-    if getattr(option, WORKERS, "0") != "0":
-        workers = getattr(option, WORKERS)
-        raise pytest.UsageError(f"-n {workers} needs pytest-xdist, installed and not turned off by -p no:xdist")
+    asked_for = [f"-n {workers}" for workers in [getattr(option, WORKERS, "0")] if workers != "0"]
+    for words in asked_for + [f"--tx {place}" for place in getattr(option, PLACES, [])]:
+        raise pytest.UsageError(f"{words} needs pytest-xdist, installed and not turned off by -p no:xdist")
     fuzzing.check_options(config)
     try:
         adapters(config)

@@ -235,9 +235,11 @@ def test_where_links_cannot_be_made_latest_is_a_file(alone: Project) -> None:
 
 def test_without_xdist_a_session_works_and_workers_are_refused(project: Project) -> None:
     assert project.run("right", "-p", "no:xdist").ret == pytest.ExitCode.OK
-    result = project.run("right", "-p", "no:xdist", "-n", "2")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: -n 2 needs pytest-xdist, installed and not turned off by -p no:xdist"])
+    for words in ("-n 2", "--tx popen"):
+        result = project.run("right", "-p", "no:xdist", *words.split())
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        expected = f"ERROR: {words} needs pytest-xdist, installed and not turned off by -p no:xdist"
+        result.stderr.fnmatch_lines([expected])
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
