@@ -7,6 +7,7 @@ A session writes its run; everything else reads it:
     stream         writes a session's records to a run folder, which is complete up to the last check at any moment
     read           reads a run folder back, and checks it; record.schema.json describes its contents
       fields       the fields without which nothing can be shown
+    damage         where a run's files are wrong, once reading them has failed
     terminal       the summary at the end of a session
     stale          recorded deviations that a whole run shows to be out of date
     notices        what a run did not do, and what made it fail other than its checks

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from reports import merge, ran, script, upgrade, views
 from reports.compare import command as compare
-from reports.folders import FolderError, describe
+from reports.damage import find_damage
+from reports.folders import RUN, FolderError, describe, resolve
 from reports.read import RunError
 
 # Each module has `add`, which adds its subcommand and sets `run`, the function that runs it and returns its exit code
@@ -30,6 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{error.filename or 'a file'}: {describe(error)}")
     except RecursionError:
         parser.error("a value in one of the runs is nested too deeply")
+    except Exception:  # of a damaged run, or a fault of the suite
+        if damage := next(filter(None, map(find_damage, _folders(options))), None):
+            parser.error(damage)
+        raise
+
+
+def _folders(options: argparse.Namespace) -> Iterator[Path]:
+    """The folders of runs that the command line names."""
+    for value in vars(options).values():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and (resolve(path) / RUN).is_file():
+                yield resolve(path)
 
 
 if __name__ == "__main__":

@@ -86,21 +86,12 @@ def parse(text: str) -> Any:
 
 def completed(facts: dict[str, Any]) -> dict[str, Any]:
     """The facts with what stands for those that readers ask for and that are not there."""
-    asked = (
-        "started",
-        "finished",
-        "exit_status",
-        "unmet",
-        "broken_case_files",
-        "stale_deviations",
-        "command",
-        "hosts",
-        "checksums",
-    )
-    missing = {name: LATER[name][1] for name in asked if name not in facts}
+    asked = ("started", "finished", "exit_status", "unmet", "broken_case_files", "stale_deviations", "command")
+    missing = {name: LATER[name][1] for name in (*asked, "hosts", "checksums") if name not in facts}
     findings = {name: dict.fromkeys(FINDING) | finding for name, finding in facts["backends"].items()}
     selection = {"paths": [], "backend": [], **facts.get("selection", {})}
-    return {"python": "", "platform": "", **facts, **missing, "backends": findings, "selection": selection}
+    plain = {"python": "", "platform": "", "processor": "", "cpus": None}
+    return {**plain, **facts, **missing, "backends": findings, "selection": selection}
 
 
 def flaw(data: Mapping[str, Any], required: Mapping[str, Types]) -> str | None:

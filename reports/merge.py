@@ -12,7 +12,7 @@ from typing import Any
 from reports.folders import CASES, RECORDS, RUN, checksums, given
 from reports.read import Run, RunError, read
 from reports.stream import to_json_line
-from reports.views import write
+from reports.views import describe_failure, write
 from specs.verdict.record import VERDICTS
 
 # Facts that must be equal for runs to be joined
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"{options.out}: " + ", ".join(f"{joined['verdicts'][verdict]} {verdict}" for verdict in VERDICTS))
     lines = [*(f"note: {text}" for text in _notes(runs)), *(f"not whole: {reason}" for reason in _missing(runs))]
     lines += [f"FAILED: {reason}" for reason in _failures(runs, joined)]
-    lines += [f"{name} could not be written: {type(error).__name__}: {error}" for name, error in failed.items()]
+    lines += [f"{name} could not be written: {describe_failure(error)}" for name, error in failed.items()]
     for line in lines:
         print(line)
     return 1 if joined["exit_status"] or not joined["complete"] or failed else 0

@@ -18,10 +18,11 @@ import pytest
 
 from reports.annotations import annotate_failures
 from reports.badge import render_badge
+from reports.damage import find_damage
 from reports.folders import LAST, VIEWS, resolve
 from reports.markdown import LARGEST, render_summary
 from reports.page import render_page
-from reports.read import Run, read
+from reports.read import Run, RunError, read
 from reports.stream import Stream
 
 View = Callable[[Run, Sequence[dict[str, Any]]], str]
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     failed = write(folder)
     for name in MAKERS:
         error = failed.get(name)
-        outcome = f"{type(error).__name__}: {error}" if error else "written"
+        outcome = describe_failure(error) if error else "written"
         print(f"{folder / name}: {outcome}", file=sys.stderr if error else sys.stdout)
     return 1 if failed else 0
 
@@ -64,7 +65,15 @@ def write(folder: Path) -> dict[str, Exception]:
             with suppress(OSError):
                 (folder / name).unlink(missing_ok=True)
             failed[name] = error
+    unexplained = [name for name, error in failed.items() if not isinstance(error, RunError)]
+    if unexplained and (damage := find_damage(folder)):
+        failed |= dict.fromkeys(unexplained, RunError(damage))
     return failed
+
+
+def describe_failure(error: Exception) -> str:
+    """Why a view could not be written."""
+    return str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
 
 
 class Views:
@@ -99,7 +108,7 @@ class Views:
         for line in self.annotations:
             terminalreporter.write_line(line)
         for name, error in self.failed.items():
-            reason = f"FAILED to write {name}: {type(error).__name__}: {error}"
+            reason = f"FAILED to write {name}: {describe_failure(error)}"
             again = f"the records are complete; try again with: python -m reports page {folder}"
             terminalreporter.write_line(f"{reason}\n  {again}", red=True, bold=True)
         if (folder / "index.html").exists() and terminalreporter.config.get_verbosity() >= -1:

@@ -80,7 +80,7 @@ def edit_text(name: str, old: str, new: str) -> Damage:
 def edit_facts(**fields: Any) -> Damage:
     def edit(run: Path) -> None:
         facts = json.loads((run / "run.json").read_text())
-        kept = {key: value for key, value in (facts | fields).items() if value is not None}
+        kept = {key: value for key, value in (facts | fields).items() if value is not None or key not in fields}
         (run / "run.json").write_text(json.dumps(kept))
 
     return edit
@@ -184,6 +184,28 @@ OF_CASES: dict[str, tuple[Damage, str]] = {
 }
 
 
+# What readers do not look at before they use it
+DEEP: dict[str, tuple[Damage, str]] = {
+    "a config without its equation": (
+        edit_text("cases.jsonl", '"equation"', '"equashun"'),
+        r"cases\.jsonl:1: `config\.equation` is wrong: field required",
+    ),
+    "an equation that is a list": (
+        edit_text("cases.jsonl", '"ij,jk->ik"', "[]"),
+        r"cases\.jsonl:1: `config\.equation` is wrong: .*",
+    ),
+    "sizes that are text": (
+        edit_line("cases.jsonl", shapes={"operand_0": 5}),
+        r"cases\.jsonl:2: `shapes\.operand_0` is 5, where array is required",
+    ),
+    "a number without digits": (
+        edit_text("records.jsonl", '"expected": "', '"expectation": "'),
+        r"records\.jsonl:1: there is no `worst\.expected`",
+    ),
+    "a tier that is a list": (edit_facts(tier=["full"]), r"run\.json: `tier` is \['full'\], where one of smoke, .*"),
+}
+
+
 def result(arguments: list[Path | str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """The exit status of a command, and what it printed."""
     try:
@@ -224,6 +246,20 @@ def test_damage_of_cases_is_told_in_a_sentence(
     status, printed = result_after(change, command, run, whole, capsys)
     assert status != 0
     assert re.search(sentence, printed), printed
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("damage", DEEP)
+def test_damage_within_a_field_is_told_with_its_place_by_whoever_needs_the_field(
+    run: Path, whole: Path, damage: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, sentence = DEEP[damage]
+    edit_facts(checksums=None)(run)
+    status, printed = result_after(change, command, run, whole, capsys)
+    if command in ("page", "merge"):
+        assert status == 1
+        assert re.search(f"{sentence}$", printed, re.MULTILINE), printed
+    assert "Error: " not in printed
 
 
 @pytest.mark.parametrize("name", ["records.jsonl", "cases.jsonl"])

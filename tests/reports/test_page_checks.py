@@ -201,6 +201,15 @@ def test_damaged_data_have_a_message(run: Path, browser: Browser, damage: Callab
         assert page.get_by_role("heading", name="Everything that was requested ran").is_visible()
 
 
+def test_a_page_that_is_cut_off_within_its_script_has_a_message(run: Path, browser: Browser) -> None:
+    index = run / "index.html"
+    text = index.read_text(encoding="utf-8")
+    index.write_text(text[: text.index("<script>") + 500], encoding="utf-8")
+    with browser.new_page() as page:
+        page.goto(index.as_uri())
+        expect(page.get_by_role("status")).to_contain_text("If they do not, this file was cut off or damaged")
+
+
 def test_a_browser_without_decompression_gets_a_message(run: Path, browser: Browser) -> None:
     with browser.new_page() as page:
         page.add_init_script("delete window.DecompressionStream")

@@ -50,7 +50,8 @@ def record(
 
 def finding(backend: str, reason: str | None = None, next_step: str | None = None) -> dict[str, Any]:
     version = None if reason else BACKENDS.get(backend, "1.0")
-    return {"backend": backend, "version": version, "settings": {}, "reason": reason, "next_step": next_step}
+    stated = {"status": "missing" if reason else "ready", "devices": {}, "settings": {}, "versions": {}}
+    return {"backend": backend, "version": version, **stated, "reason": reason, "next_step": next_step}
 
 
 def write_run(
