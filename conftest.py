@@ -7,5 +7,6 @@ pytest_plugins = (
     "runner.collection",  # a case file becomes items
     "runner.hosts",  # the machines of workers elsewhere
     "runner.session",  # which backends can run here, the plan, the reports that listen
+    "runner.leftovers",  # a thread that an adapter left running
     "runner.crash",  # a check that took its worker down
 )

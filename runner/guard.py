@@ -64,6 +64,7 @@ def guarded(call: Callable[[], Any], name: str, file: Path, is_added: bool) -> A
 
     The exceptions of a method that computes are passed on, and so are a timeout and the user's own Ctrl-C.
     """
+    process = os.getpid()
     try:
         with _restored(environment=is_added) if name in COMPUTING else nullcontext():
             result = call()
@@ -71,6 +72,9 @@ def guarded(call: Callable[[], Any], name: str, file: Path, is_added: bool) -> A
         if _is_not_its_own(error) or (name in COMPUTING and _is_an_answer(error)):
             raise
         raise MisbehaviourError(f"{_blame(file)} {_describe(error, name)}{_frames(error)}") from None
+    finally:
+        if os.getpid() != process:  # a fork that came back: it would go on with the session a second time
+            os._exit(0)
     if flaw := _flaw(result, name):
         raise MisbehaviourError(f"{_blame(file)} returned {flaw}, from `{name}`")
     return result

@@ -19,8 +19,10 @@ from tests.support.prepared import Prepared
 from tests.support.project import ADAPTER, NAMES, Project, ids, last_run
 
 HEADER = """
-import asyncio, sys, threading, unittest, warnings
+import asyncio, multiprocessing, sys, threading, unittest, warnings
 import pytest
+
+FORKS = multiprocessing.get_context("fork")
 
 class Panic(BaseException): ...
 
@@ -64,6 +66,11 @@ SURVIVED = {
     "handles_signals": ("[signal.signal(n, signal.SIG_IGN) for n in (2, signal.SIGALRM, 15)]", "pass", ""),
     "is_strict": ("np.seterr(all='raise'); warnings.simplefilter('error')", "pass", ""),
     "has_a_thread_that_raises": ("t = threading.Thread(target=sys.exit, args='x'); t.start(); t.join()", "pass", ""),
+    "forks_and_waits": ("os.waitpid(os.fork(), 0)", "pass", ""),
+    "forks_and_goes_on_twice": ("os.fork()", "pass", ""),
+    "forks_and_raises_twice": ("os.fork(); raise ValueError('twice')", "fail", r"raised ValueError: twice"),
+    "has_a_process": ("p = FORKS.Process(target=id, args='x'); p.start(); p.join()", "pass", ""),
+    "leaves_a_process": ("os.fork() or (time.sleep(1), os._exit(0))", "pass", ""),
     "recurs": ("misbehave(right)", "fail", r"raised RecursionError: maximum recursion depth exceeded.*"),
     "is_wordy": ("raise RuntimeError('x' * 10**7)", "fail", r"raised RuntimeError: x{400,600}"),
     "commands_a_terminal": (r"raise OSError('\0 \x1b[2J \x9b \u202e')", "fail", r"raised .*\\x1b\[2J \\x9b \\u202e"),
@@ -170,6 +177,22 @@ def test_no_report_commands_a_terminal(session: tuple[pytest.RunResult, Run]) ->
     result, run = session
     for text in (result.stdout.str(), *((run.folder / name).read_text() for name in ("summary.md", "index.html"))):
         assert not set("\0\x1b\x9b\u202e") & set(text)
+
+
+# Threads that do not end ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_thread_that_never_ends_does_not_keep_the_session_from_ending(project: Project, workers: str) -> None:
+    action = "threading.Thread(target=lambda: [time.sleep(0.1) for _ in itertools.repeat(0)]).start()"
+    text = ADAPTER.format(name="staying", distribution="numpy", start="pass", body=BODY, devices=["cpu"])
+    (project.path / "staying.py").write_text(HEADER.format(action=action, text="pass") + text)
+    arguments = ("--adapter=staying.py", "--backend=staying", "--mode=eager", "-n", workers)
+    result = project.prepared.pytest(project.path, "-o", f"cache_dir={project.fakes / 'cache'}", *arguments)
+    assert result.ret == pytest.ExitCode.OK
+    assert {record["verdict"] for record in project.records().values()} == {"pass"}
+    assert project.facts()["complete"]
+    assert "ended without waiting for a thread that an adapter left running: Thread-" in result.stderr.str()
 
 
 # Imports --------------------------------------------------------------------------------------------------------------
