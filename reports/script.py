@@ -35,6 +35,7 @@ def build_command(record: Mapping[str, Any]) -> str:
     variables = ENVIRONMENT.match(record["again"])
     recipe = record["bound"].get("data")
     words = ["python", "-m", "reports", "script", record["id"], *(["--data", recipe] if recipe else [])]
+    words += [word for word in shlex.split(record["again"]) if word.startswith("--adapter=")]
     return (variables[0] if variables else "") + shlex.join(words)
 
 
@@ -47,11 +48,15 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--run", dest="folder", type=Path, metavar="DIR", help="include the outcome of the check in this run"
     )
+    about = "add the backend that this file defines"
+    parser.add_argument("--adapter", action="append", default=[], metavar="FILE", help=about)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     try:
+        for file in options.adapter:
+            registry.add(file)
         check = find_check(options.id, _root(options.id))
         if options.data:
             check = _designed(check, options.data)
@@ -59,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         if options.folder:
             lines += _describe_outcome(options.folder, options.id)
         print(script(check, "\n".join(lines)), end="")
-    except ScriptError as error:
+    except (ScriptError, registry.AdapterError) as error:
         print(f"script: {error}", file=sys.stderr)
         return 2
     return 0

@@ -6,7 +6,8 @@ The problems of a file that cannot be used travel as `report.case_file_problems`
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from backends.discovery import registry
 from runner.item import CheckItem
 from runner.plan import PLAN, Plan
 from runner.program import is_runner
+from specs.case.case import Case, Config
 from specs.case.loading import discover, load
 from specs.case.problems import CaseFileError
 from specs.verdict.check import Check
 from specs.verdict.explain import NotPassedError
-from specs.verdict.place import iter_checks
+from specs.verdict.place import Place, iter_checks
 from specs.verdict.record import make_encodable
 
 
@@ -35,9 +37,12 @@ class CaseFile(pytest.File):
             yield BrokenCaseFile.from_parent(self, name="case file", problems=problems)
             return
         plan, file = self.config.stash[PLAN], relative(self.path, self.config.rootpath)
-        in_full = _named_cases(self.path, self.config)
+        named = _named(self.path, self.config)
+        in_full = {name.partition("[")[0] for name in named}
         for case in cases:
-            for check in iter_checks(case, plan.places) if case.name in in_full else plan.checks(case, file):
+            for check in (
+                _checks_of_named(case, plan.places, named) if case.name in in_full else plan.checks(case, file)
+            ):
                 # Spelled out, because --lf in pytest 9.2 does not know an id again whose brackets are part of the name
                 nodeid = f"{self.nodeid}::{check.name}"
                 yield CheckItem.from_parent(self, name=check.name, nodeid=nodeid, check=check)
@@ -66,13 +71,13 @@ def asks_for_cases(config: pytest.Config) -> bool:
     return any(
         path.suffix == ".yaml"
         or (path.is_dir() and (path in elsewhere or cases.is_relative_to(path) or path.is_relative_to(cases)))
-        for path in _named(config)
+        for path in _paths(config)
     )
 
 
 def refuse_unreadable_names(config: pytest.Config) -> None:
     """Raise UsageError for a case file whose name is not UTF-8: no id could be printed, sent or written."""
-    for file in discover([path for path in _named(config) if path.exists()], config.rootpath):
+    for file in discover([path for path in _paths(config) if path.exists()], config.rootpath):
         if (name := str(file)) != make_encodable(name):
             raise pytest.UsageError(f"{make_encodable(name)}: the name of this file is not printable UTF-8: rename it")
 
@@ -93,7 +98,7 @@ def relative(file: Path, root: Path) -> str:
     return Path(os.path.relpath(file, root)).as_posix()
 
 
-def _named(config: pytest.Config) -> list[Path]:
+def _paths(config: pytest.Config) -> list[Path]:
     """What is named on the command line, or what stands for it."""
     return _resolve(config, config.args)
 
@@ -104,10 +109,23 @@ def _resolve(config: pytest.Config, arguments: Iterable[str]) -> list[Path]:
     return [Path(os.path.abspath(here / argument.partition("::")[0])) for argument in arguments]
 
 
-def _named_cases(file: Path, config: pytest.Config) -> set[str]:
-    """The cases of a file that are named on the command line, alone or in the id of a check: these run in full."""
+def _named(file: Path, config: pytest.Config) -> set[str]:
+    """The cases and checks of a file that are named on the command line: these cases run in full."""
     names = (argument.partition("::")[2] for argument in config.args)
-    return {name.partition("[")[0] for name, path in zip(names, _named(config), strict=True) if path == file}
+    return {name for name, path in zip(names, _paths(config), strict=True) if path == file}
+
+
+def _checks_of_named(case: Case, places: Sequence[Place], named: Collection[str]) -> Iterator[Check]:
+    """Every check of a case; one whose implementation is the same as another where it, or nothing else, was named."""
+    for place in places:
+        distinct = {check.name for check in iter_checks(case, [place])}
+        for check in iter_checks(case, [replace(place, distinct=_always)]):
+            if check.name in distinct or check.name in named or not distinct:
+                yield check
+
+
+def _always(config: Config, implementation: str, device: str) -> bool:
+    return True
 
 
 def _holds_cases(file: Path, config: pytest.Config) -> bool:
@@ -123,7 +141,7 @@ def _folders_of_cases(config: pytest.Config) -> list[Path]:
     root = config.rootpath
     return [
         path
-        for path in _named(config)
+        for path in _paths(config)
         if path.is_dir() and (is_runner(config) or not (path.is_relative_to(root) or root.is_relative_to(path)))
     ]
 
@@ -135,7 +153,8 @@ def find(nodeid: str, root: Path, plan: Plan) -> Check | None:
         cases = load(root / file, root) if file.endswith(".yaml") else []
     except CaseFileError:
         return None
-    return next((check for case in cases for check in iter_checks(case, plan.places) if check.name == name), None)
+    places = [replace(place, distinct=_always) for place in plan.places]
+    return next((check for case in cases for check in iter_checks(case, places) if check.name == name), None)
 
 
 # Hooks ----------------------------------------------------------------------------------------------------------------

@@ -55,8 +55,10 @@ class Participant:
         options = [] if check.mode in self.declared.default_modes else ["--mode", check.mode]
         if check.implementation in self.declared.on_request and not check.case.config.implementations:
             options += ["--implementation", check.implementation]
-        # As two words pytest would take the path for that of a test
-        return [*options, f"--adapter={self.adapter}"] if self.adapter else options
+        if not self.adapter:
+            return options
+        # As two words pytest would take the path for that of a test; without the name others are examined too
+        return [*options, f"--adapter={self.adapter}", f"--backend={check.backend}"]
 
 
 @dataclass(frozen=True)

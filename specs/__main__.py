@@ -29,7 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="validate case files and recorded deviations, without any framework")
     check.add_argument(
-        "paths", nargs="*", type=Path, help=f"files or directories (default: {' and '.join(DEFAULT_FOLDERS)})"
+        "paths",
+        nargs="*",
+        type=Path,
+        help=f"files or directories (default: {' and '.join(DEFAULT_FOLDERS)}; outside the project the current one)",
     )
     check.add_argument(
         "--adapter",
@@ -43,9 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "schema":
         return _schema(only_check=options.check)
-    default = [Path(os.path.relpath(ROOT / folder)) for folder in DEFAULT_FOLDERS if (ROOT / folder).is_dir()]
-    if not options.paths and not (ROOT / "cases").is_dir():
-        check.error("this installation of the suite has no cases: give files or directories")
+    if Path.cwd().is_relative_to(ROOT) and (ROOT / "cases").is_dir():
+        default = [Path(os.path.relpath(ROOT / folder)) for folder in DEFAULT_FOLDERS if (ROOT / folder).is_dir()]
+    else:
+        default = [Path()]
     try:
         files = discover(options.paths or default, ROOT)
     except FileNotFoundError as error:

@@ -171,6 +171,21 @@ def test_a_program_can_have_designed_inputs(tmp_path: Path, capsys: pytest.Captu
     assert "besides its case's own data, this check can use: exact" in capsys.readouterr().err
 
 
+def test_an_adapter_of_the_users_own_has_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adapter = tmp_path / "owned.py"
+    adapter.write_text("from backends.numpy import Numpy\nclass Owned(Numpy):\n  name = 'owned'\n")
+    id = f"{PRODUCT}[owned-cpu-einsum-eager-float32]"
+    process = subprocess.run(
+        [sys.executable, "-m", "reports", "script", id, f"--adapter={adapter}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert run_program(process.stdout, tmp_path).returncode == 0, process.stderr
+    assert main(["script", id, f"--adapter={tmp_path / 'nothing.py'}"]) == 2
+    assert "there is no such file" in capsys.readouterr().err
+
+
 def test_a_failure_of_all_numbers_together_has_no_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     id = f"{PRODUCT}[numpy-cpu-einsum-eager-float32]"
     reason = "values are each within the bound, but together as if scaled by 1.001"

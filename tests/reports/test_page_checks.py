@@ -107,7 +107,8 @@ def test_odd_ids_and_commands_are_those_of_the_records(
     for odd_record in records:
         page = look(folder, check_address(odd_record))
         commands = page.locator(".copying code").all_text_contents()[:2]
-        assert commands == [odd_record.again, f"{variables}python -m reports script {shlex.quote(odd_record.id)}"]
+        program_command = f"{variables}python -m reports script {shlex.quote(odd_record.id)} --adapter=pytest.py"
+        assert commands == [odd_record.again, program_command]
         assert page.locator("tr.this a").get_attribute("href") == f"#{check_address(odd_record)}"
 
 

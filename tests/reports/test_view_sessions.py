@@ -120,4 +120,5 @@ def test_a_record_has_the_command_that_repeats_its_check(project: Project) -> No
     project.run("right", "--mode=jit", "-k", "transpose")
     (record,) = project.records().values()
     (id,) = ids("transpose", mode="jit")
-    assert shlex.split(record["again"]) == ["pytest", id, "--mode", "jit", f"--adapter={project.fakes / 'right.py'}"]
+    words = ["pytest", id, "--mode", "jit", f"--adapter={project.fakes / 'right.py'}", "--backend=right"]
+    assert shlex.split(record["again"]) == words

@@ -69,7 +69,7 @@ def test_a_check_is_run_again_with_the_command_of_its_record(folder: Path, run: 
     (record,) = read(last_run(folder)).records()
     program, _, rest = record["again"].partition(" 'ours/")
     assert program == "python -m runner"
-    assert rest == "products.yaml::product[right-cpu-einsum-eager-float64]' --adapter=mine.py"
+    assert rest == "products.yaml::product[right-cpu-einsum-eager-float64]' --adapter=mine.py --backend=right"
 
 
 def test_files_elsewhere_keep_their_paths(folder: Path, run: Run) -> None:

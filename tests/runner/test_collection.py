@@ -28,6 +28,23 @@ def test_python_tests_ask_no_framework(project: Project) -> None:
     assert not (project.path / ".conformance").exists()
 
 
+def test_what_is_named_runs_also_where_its_implementation_is_the_same_as_another(project: Project) -> None:
+    """With two operands NumPy has one path of contraction, so `einsum-optimal` is nothing new."""
+    case = 'equation: "ij,jk->ik", shapes: [[2, 3], [3, 4]], dtypes: [float64]'
+    only = f"only: {{{case}, implementations: [einsum-optimal]}}"
+    project.write("cases/same.yaml", f"kind: einsum\ncases:\n  {only}\n  every: {{{case}}}\n")
+
+    def collected(*arguments: str) -> list[str]:
+        result = project.prepared.pytest(project.path, "--collect-only", "-q", "--backend=numpy", *arguments)
+        return [line.partition("::")[2] for line in result.outlines if "::" in line]
+
+    optimal = "numpy-cpu-einsum-optimal-eager-float64"
+    assert optimal not in "".join(collected("cases/same.yaml"))
+    assert collected("cases/same.yaml::only", "--direction=forward") == [f"only[{optimal}]"]
+    assert f"every[{optimal}]" not in collected("cases/same.yaml::every")
+    assert collected(f"cases/same.yaml::every[{optimal}]") == [f"every[{optimal}]"]
+
+
 def test_backends_come_one_after_the_other(project: Project) -> None:
     assert project.collected("right wrong") == ids(*NAMES) + ids(*NAMES, backend="wrong")
 

@@ -55,7 +55,9 @@ def test_hosts_share_a_session_and_each_record_states_its_own(project: Project, 
         "beta": (2, True),
     }
     assert {record["host"] for record in records.values()} <= stated.keys()
-    assert [record["again"] for record in records.values()] == [f"pytest '{id}' --adapter=right.py" for id in records]
+    assert [record["again"] for record in records.values()] == [
+        f"pytest '{id}' --adapter=right.py --backend=right" for id in records
+    ]
 
 
 def test_a_worker_that_dies_elsewhere_costs_one_check_and_names_its_host(project: Project, hosts: Path) -> None:

@@ -78,15 +78,23 @@ def test_directories_are_searched(file, capsys):
 def test_without_paths_the_projects_cases_are_checked(file, capsys, monkeypatch, tmp_path):
     file("project/cases/einsum/bad.yaml", "kind: einsum\n")
     monkeypatch.setattr(__main__, "ROOT", tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
     assert main(["check"]) == 1
-    assert capsys.readouterr().out.startswith("project/cases/einsum/bad.yaml:1:1: missing field 'cases'")
+    assert capsys.readouterr().out.startswith("cases/einsum/bad.yaml:1:1: missing field 'cases'")
 
 
-def test_an_installation_without_cases_needs_paths(file, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(__main__, "ROOT", tmp_path)
+def test_without_paths_elsewhere_the_current_folder_is_checked(file, capsys):
     with pytest.raises(SystemExit):
         main(["check"])
-    assert "has no cases: give files or directories" in capsys.readouterr().err
+    assert "no file (*.yaml) found" in capsys.readouterr().err
+    file("mine/good.yaml", GOOD)
+    file("bad.yaml", BAD)
+    assert main(["check"]) == 1
+    assert "unknown key 'equaton'" in capsys.readouterr().out
+
+
+def test_an_installation_has_no_cases_to_check(file, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(__main__, "ROOT", tmp_path)
     paths = [file("good.yaml", GOOD), file("deviations/some.yaml", DEVIATION % ("two", "float32", "numpy"))]
     assert main(["check", *paths]) == 1
     assert "'good::one' matches no case" not in capsys.readouterr().out
