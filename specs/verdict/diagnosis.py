@@ -7,6 +7,8 @@ explains almost anything, so a loss is named only where the errors look like it:
 * They are spread: the result would be wrong without its larger half of errors too.
 * They are no multiple of the result, or of what a scale within the computation changes.
 * They are as large as the format makes them, which those of the next finer format are not.
+* Where sums are rounded, they go up as often as down: a scale that is about as large as the spacing of the format makes
+  errors of about the same size, but in one direction.
 * Where operands are rounded, they follow the errors that rounding, or cutting off, these operands makes.
 
 A factor is named where it alone makes every element right, and many elements are wrong without it.
@@ -39,6 +41,7 @@ LEAST_SIZE = 0.15  # of errors, in standard deviations of those that a loss make
 MAX_BOUND = 0.25  # of the largest value: a wider bound would explain any result
 PROPORTIONAL = 0.9  # of the squared errors: so much of rounding is no multiple of the result
 ALIKE = 0.6  # correlation with the errors of rounded operands; weights and intermediates are rounded besides
+BIASED = 4.0  # standard deviations of the factor that is nearest to errors without any
 NEXT_FORMAT = 8**0.5  # half way, in powers of 2, from one format of operands to the next, which has 3 bits less
 
 # From the operands' values to those of another reference: an operand is converted before anything is computed
@@ -72,7 +75,8 @@ def diagnose(outcome: Array, expected: Reference, reevaluate: Callable[..., Refe
         elif "multiply" in formats:
             alike = errors.follow(FORMATS[formats["multiply"]], converted)
         else:
-            alike = formats["accumulate"] == declared.storage.name and errors.relative_to(lossy) >= LEAST_SIZE
+            is_stored = formats["accumulate"] == declared.storage.name
+            alike = is_stored and errors.relative_to(lossy) >= LEAST_SIZE and not errors.are_biased()
         if alike:
             return f"; consistent with {loss}"
     return ""
@@ -128,6 +132,24 @@ class _Errors:
                 return True
         return False
 
+    def are_biased(self) -> bool:
+        """Whether a multiple of the result, or of its derivative by a scale within, stands out of all together."""
+        weight = 1 / np.maximum(self.limit, np.finfo(float).tiny) ** 2
+        directions = [self.value]
+        if self.expected.direction is not None:
+            directions.append(np.broadcast_to(self.expected.direction, self.used.shape)[self.used])
+        for direction in directions:
+            rest = self.size - (share := self._projection(direction, weight)) * direction
+            variance = float(np.mean(rest**2 * weight)) / float(np.sum(direction**2 * weight) or np.inf)
+            if abs(share) > BIASED * variance**0.5:
+                return True
+        return False
+
+    def _without_scale(self, errors: Float64) -> Float64:
+        """What no multiple of the result explains."""
+        total = float(np.sum(self.value**2))
+        return errors - float(np.sum(errors * self.value)) / total * self.value if total > 0 else errors
+
     def _projection(self, direction: Float64, weight: Float64) -> float:
         """The factor of `direction` that is nearest to the errors."""
         information = float(np.sum(direction**2 * weight))
@@ -145,14 +167,25 @@ class _Errors:
         return float(np.sqrt(np.mean(self.size**2 / (deviation**2 + ulp**2 / 12))))
 
     def follow(self, format: Format, converted: Converted) -> bool:
-        """Whether they are like the errors of operands that are rounded to the format, or cut off."""
+        """Whether they are like the errors of operands that are rounded to the format, or cut off.
+
+        Operands that are cut off make all results smaller, as a scale does; what that leaves must be alike too.
+        """
         for cut in (False, True):
             predicted = converted(partial(narrow, format=format, cut=cut))[self.used] - self.value
             own, other = float(np.linalg.norm(self.size)), float(np.linalg.norm(predicted))
-            correlated = float(np.sum(self.size * predicted)) >= ALIKE * own * other > 0
-            if correlated and other / NEXT_FORMAT <= own <= other * NEXT_FORMAT:
+            if (
+                other / NEXT_FORMAT <= own <= other * NEXT_FORMAT
+                and _are_alike(self.size, predicted)
+                and _are_alike(self._without_scale(self.size), self._without_scale(predicted))
+            ):
                 return True
         return False
+
+
+def _are_alike(one: Float64, other: Float64) -> bool:
+    """Whether two lists of errors are correlated."""
+    return float(np.sum(one * other)) >= ALIKE * float(np.linalg.norm(one)) * float(np.linalg.norm(other)) > 0
 
 
 def narrow(array: Array, format: Format, cut: bool) -> Array:

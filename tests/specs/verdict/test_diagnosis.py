@@ -54,6 +54,29 @@ def test_a_factor_that_its_bound_hides_is_no_format_either() -> None:
     assert "consistent with" not in record.reason
 
 
+@pytest.mark.parametrize("factor", [1.001, 0.999, 1.002, 0.997])
+@pytest.mark.parametrize("shapes", [[[8, 16], [16, 8]], [[24, 40], [40, 24]], [[5, 7], [7, 3]]], ids=str)
+@pytest.mark.parametrize("data", ["normal", "uniform", "integers"])
+def test_a_factor_as_large_as_the_spacing_of_its_format_is_no_other_format(
+    data: str, shapes: list[list[int]], factor: float
+) -> None:
+    config = make_config(shapes=shapes, data=data)
+    record = judge_changed(lambda x: x.astype(np.float64) * factor, config, "float16")
+    assert record.verdict == "fail"
+    assert "consistent with" not in record.reason
+
+
+def test_sums_in_float16_are_named() -> None:
+    def half(a: Array, b: Array) -> Array:
+        sums = np.zeros((a.shape[0], b.shape[1]), np.float16)
+        for i in range(a.shape[1]):
+            sums = (sums + a[:, i : i + 1].astype(np.float32) * b[i]).astype(np.float16)
+        return sums
+
+    config = make_config(shapes=[[24, 12], [12, 24]], data="normal")  # the bound of more terms would explain anything
+    assert "consistent with sums in float16" in judge_product(Fake(half), config, "float16").reason
+
+
 @pytest.mark.parametrize("config", [LARGE, LONG], ids=["matrices", "long sums"])
 @pytest.mark.parametrize(
     "change",
