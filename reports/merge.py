@@ -55,7 +55,8 @@ def merge(out: Path, runs: Sequence[Run]) -> dict[str, Any]:
     """Write the joined run and return its facts; raises RunError if the runs do not match."""
     for other in runs[1:]:
         for difference in _differences(_shared_facts(runs[0].facts), _shared_facts(other.facts)):
-            raise RunError(f"{runs[0].folder} and {other.folder} cannot be joined: {difference}")
+            advice = "a run has one environment, so compare them instead (python -m reports compare)"
+            raise RunError(f"{runs[0].folder} and {other.folder} cannot be joined: {difference}; {advice}")
     records = _records(runs)
     statements = _statements(runs)
     is_whole = not list(_missing(runs))
