@@ -4,6 +4,7 @@ pytest_plugins = (
     "fuzzing.session",  # --fuzz: generated cases in place of the files
     "runner.options",  # --backend, --shard …, and the refusal of what nothing can have
     "runner.item",  # a check, its record, its word in pytest's output
+    "runner.steps",  # how it runs, and how its report travels
     "runner.collection",  # a case file becomes items
     "runner.hosts",  # the machines of workers elsewhere
     "runner.session",  # which backends can run here, the plan, the reports that listen

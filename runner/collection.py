@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ from specs.verdict.record import make_encodable
 
 class CaseFile(pytest.File):
     """The checks of a case file; of one that cannot be used, a single item that fails with all its problems."""
+
+    @cached_property
+    def ihook(self) -> Any:
+        return super().ihook
 
     def collect(self) -> Iterator[pytest.Item]:
         try:

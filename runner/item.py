@@ -64,11 +64,17 @@ class CheckItem(pytest.Item):
             reason = f"the suite itself failed: {type(mistake).__name__}: {mistake}"
             self.record = self.not_judged(reason, time.perf_counter() - start)
         self.record = replace(self.record, again=plan.command(self.check, self.nodeid))
-        self.user_properties += junit_properties(self.record)
+        if self.config.getoption("xmlpath", None):
+            self.user_properties += junit_properties(self.record)
         if self.record.verdict in ("fail", "error"):
             raise NotPassedError(
                 make_encodable(explain(self.check, self.record, plan.version(self.check.backend)) + details)
             )
+
+    @property
+    def ihook(self) -> Any:
+        """The hooks of its file: pytest would find out for each step of each item which conftest files apply."""
+        return self.parent.ihook if self.parent else super().ihook
 
     def not_judged(self, reason: str, seconds: float = 0.0) -> Record:
         return make_error_record(self.check, self.nodeid, file_of(self.nodeid), reason, seconds)
@@ -78,6 +84,11 @@ class CheckItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, self.check.case.line - 1, self.name
+
+
+def has_standard_steps(config: pytest.Config) -> bool:
+    """Whether checks are set up and torn down like other tests: for who looks at that, and for JUnit XML."""
+    return any(config.getoption(name, None) for name in ("xmlpath", "usepdb", "setupshow", "setuponly", "setupplan"))
 
 
 def file_of(nodeid: str) -> str:

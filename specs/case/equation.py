@@ -100,6 +100,11 @@ def parse(equation: str) -> tuple[tuple[Term, ...], Term | None]:
 
 def bind(equation: str, shapes: Sequence[Shape]) -> Contraction:
     """The contraction of operands with these shapes; raises CaseError with the class of the first defect."""
+    return _bind(equation, tuple(map(tuple, shapes)))
+
+
+@lru_cache(maxsize=256)
+def _bind(equation: str, shapes: tuple[Shape, ...]) -> Contraction:
     terms, output = parse(equation)
     if len(terms) != len(shapes):
         _reject("operand_count", f"{equation!r} has {len(terms)} terms for {len(shapes)} operands")

@@ -5,9 +5,11 @@ It determines shapes, contents, dtypes and which operands are differentiable.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from cachetools import LRUCache, cached
 
 from specs.case.attention import AttentionConfig
 from specs.case.equation import Shape
@@ -39,10 +41,15 @@ class Operand:
     logit: bool = False
 
 
-def operands_of(config: AttentionConfig) -> dict[Operand, Shape]:
+def operands_of(config: AttentionConfig) -> Mapping[Operand, Shape]:
     """The operands of a config, with their shapes."""
+    return _operands_of(config)[1]
+
+
+@cached(LRUCache(64), key=id)  # of which the config must live as long as the entry
+def _operands_of(config: AttentionConfig) -> tuple[AttentionConfig, Mapping[Operand, Shape]]:
     shapes = ((operand, operand.shape(config)) for operand in OPERANDS)
-    return {operand: shape for operand, shape in shapes if shape is not None}
+    return config, {operand: shape for operand, shape in shapes if shape is not None}
 
 
 def terms_of(config: AttentionConfig) -> list[str]:

@@ -27,6 +27,7 @@ def operands(case: Case, config: EinsumConfig, dtype: DType) -> dict[str, Array]
         return {name: cast(master, dtype) for name, master in designed.exact(case, dtype).items()}
     masters = {name: draw(case, name, shape, dtypes[name]) for name, shape in shapes.items()}
     if config.data == "cancelling" and all(own.inexact for own in dtypes.values()):
+        masters = {name: master.copy() for name, master in masters.items()}
         _cancel(config.equation, masters)
     return {name: cast(master, dtypes[name]) for name, master in masters.items()}
 

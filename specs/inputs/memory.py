@@ -58,8 +58,9 @@ def spoil_free_memory(size: int, pattern: int) -> None:
     Allocators hand out what was freed last.  Those of frameworks add room for alignment, so two sizes are filled.
     """
     count = max(2, min(MOST_BLOCKS, MOST_BYTES // max(size, 1)))
-    blocks = [np.full(bytes_, pattern, np.uint8) for bytes_ in (size, size + 2 * LINE) for _ in range(count)]
-    del blocks
+    blocks = [np.empty(bytes_, np.uint8) for bytes_ in (size, size + 2 * LINE) for _ in range(count)]
+    for block in blocks:
+        block.fill(pattern)
 
 
 def _address(array: Array) -> int:

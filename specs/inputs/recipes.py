@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
+from cachetools import LRUCache, cached
 
 from specs.arithmetic.formats import Array, DType, Float64
 from specs.case.case import Case
 from specs.case.common import Recipe
 from specs.case.equation import Shape
 from specs.inputs.random_numbers import Stream
+
+KEPT_BYTES = 32 * 2**20  # of values that were drawn: the dtypes of a case follow each other
+Range = Literal["real", "integer", "natural", "boolean"]  # of the numbers that a kind of dtype holds
 
 
 def _wide(stream: Stream, shape: Shape) -> Float64:
@@ -46,18 +51,33 @@ RECIPES: Mapping[str, Callable[[Stream, Shape], Float64]] = {
 
 
 def draw(case: Case, name: str, shape: Shape, dtype: DType, recipe: Recipe | None = None) -> Array:
-    """Values of one operand before rounding, drawn by a recipe (by default the case's) for this kind of dtype."""
+    """Values of one operand before rounding, drawn by a recipe (by default the case's) for this kind of dtype.
 
-    def component(part: str) -> Float64:
-        stream = Stream(case.rng_key, name, part)
-        if dtype.kind == "boolean":
-            return stream.draw_true(0.5, shape).astype(np.float64)
-        if dtype.kind == "integer":
-            return stream.integers(0 if dtype.name.startswith("u") else -8, 8, shape)
-        return RECIPES.get(recipe or case.config.data, Stream.normal)(stream, shape)
-
+    They are shared by all dtypes of a kind, and read-only.
+    """
+    chosen = recipe or case.config.data
     if dtype.kind != "complex":
-        return component("real")
+        return _drawn(case.rng_key, name, "real", shape, _range_of(dtype), chosen)
     both = np.empty(shape, np.complex128)
-    both.real, both.imag = component("real"), component("imag")  # real + 1j * imag makes NaN of an infinite part
+    # real + 1j * imag makes NaN of an infinite part
+    both.real, both.imag = (_drawn(case.rng_key, name, part, shape, "real", chosen) for part in ("real", "imag"))
     return both
+
+
+def _range_of(dtype: DType) -> Range:
+    if dtype.kind == "integer":
+        return "natural" if dtype.name.startswith("u") else "integer"
+    return "boolean" if dtype.kind == "boolean" else "real"
+
+
+@cached(LRUCache(KEPT_BYTES, getsizeof=lambda values: values.nbytes + 512))
+def _drawn(key: str, name: str, part: str, shape: Shape, numbers: Range, recipe: Recipe) -> Float64:
+    stream = Stream(key, name, part)
+    if numbers == "boolean":
+        values = stream.draw_true(0.5, shape).astype(np.float64)
+    elif numbers == "real":
+        values = RECIPES.get(recipe, Stream.normal)(stream, shape)
+    else:
+        values = stream.integers(0 if numbers == "natural" else -8, 8, shape)
+    values.setflags(write=False)
+    return values

@@ -43,6 +43,23 @@ def test_deviations_are_expected_failures(project: Project) -> None:
     assert ElementTree.parse(project.path / "junit.xml").getroot()[0].get("skipped") == "4"
 
 
+@pytest.mark.parametrize(("options", "steps"), [((), ["call"]), (("--setup-show",), ["setup", "call", "teardown"])])
+def test_a_check_has_one_step_where_nobody_asks_for_more(
+    project: Project, options: tuple[str, ...], steps: list[str]
+) -> None:
+    project.write(
+        "listener.py",
+        """
+def pytest_runtest_logreport(report):
+    with open("steps.txt", "a") as file:
+        print(report.when, file=file)
+""",
+    )
+    result = project.run("right", "-p", "listener", "-k", "transpose", "--mode=eager", *options)
+    assert result.parseoutcomes()["passed"] == 1
+    assert (project.path / "steps.txt").read_text().split() == steps
+
+
 def test_a_mistake_of_the_suite_is_loud(project: Project) -> None:
     project.write(
         "mistaken.py",
