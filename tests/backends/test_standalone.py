@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import builtins
-import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from specs.verdict.verdict import judge
 from tests.support import ROOT
 from tests.support.checks import framework
 from tests.support.planted_runs import write
+from tests.support.programs import Programs
 
 PRODUCT, MASKS = "cases/einsum/products.yaml::matrix_product", "cases/attention/masks.yaml"
 COMPLEX, DIAGONAL = "cases/einsum/complex_numbers.yaml::matrix_product", "cases/einsum/diagonals.yaml::diagonal"
@@ -34,16 +35,24 @@ ROW = f"{MASKS}::fully_masked_row"
 
 def judge_id(id: str) -> Record:
     check = find_check(id, ROOT)
-    backend = registry.get(check.backend)
+    backend = framework(check.backend)
     return judge(check, backend, id, "", registry.deviations(check.backend))
 
 
-def run_program(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the program as a user does: in another folder, without access to the suite."""
-    file = folder / "program.py"
-    file.write_text(program)
-    quiet = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.run([sys.executable, "-I", file], cwd=folder, env=quiet, capture_output=True, text=True)
+Run = Callable[[str, str], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Programs]:
+    servers = Programs()
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def run_program(programs: Programs, tmp_path: Path) -> Run:
+    """Run the program of the check with this id."""
+    return lambda id, program: programs.run(find_check(id, ROOT).backend, program, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -68,11 +77,11 @@ def run_program(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
         f"{ATTENTION}[tensorflow-cpu-keras-eager-float64]",
     ],
 )
-def test_a_program_prints_the_worst_number_and_the_verdict_of_the_record(id: str, tmp_path: Path) -> None:
+def test_a_program_prints_the_worst_number_and_the_verdict_of_the_record(id: str, run_program: Run) -> None:
     record, check = judge_id(id), find_check(id, ROOT)
     if recipe := record.measurement.bound.get("data"):
         check = replace(check, case=designed.with_recipe(check.case, recipe))
-    process = run_program(script(check, id), tmp_path)
+    process = run_program(id, script(check, id))
     assert process.returncode == (0 if record.verdict == "pass" else 1), process.stderr
     worst = record.measurement.worst
     name = record.measurement.bound.get("gradient_of", "result")
@@ -92,9 +101,9 @@ def test_a_program_prints_the_worst_number_and_the_verdict_of_the_record(id: str
         "cases/attention/gradients.yaml::causal[tensorflow-cpu-einsum-eager-float32-grad]",
     ],
 )
-def test_a_program_reports_one_wrong_number_among_many(id: str, tmp_path: Path) -> None:
+def test_a_program_reports_one_wrong_number_among_many(id: str, run_program: Run) -> None:
     right = script(find_check(id, ROOT), id)
-    process = run_program(right, tmp_path)
+    process = run_program(id, right)
     assert process.returncode == 0, process.stderr
     assert "all of these are right" in process.stdout
     # The framework's result with one number changed
@@ -105,7 +114,7 @@ def test_a_program_reports_one_wrong_number_among_many(id: str, tmp_path: Path) 
         "tensorflow": ("results[last].numpy()", "tf.constant(numbers)"),
     }[find_check(id, ROOT).backend]
     change = "last = list(results)[-1]\n" + change.format(array=array, tensor=tensor)
-    process = run_program(right.replace("# Of each result", change, 1), tmp_path)
+    process = run_program(id, right.replace("# Of each result", change, 1))
     assert process.returncode == 1, process.stderr
     assert process.stdout.count("OUTSIDE") == 1
     assert process.stdout.splitlines()[-1] == "1 wrong"
@@ -136,9 +145,9 @@ def test_a_program_is_reproducible_and_does_not_change_the_backend(implementatio
     assert judge_id(id).measurement == before.measurement
 
 
-def test_a_missing_gradient_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gradient_is_reported(run_program: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A framework returns None for an operand that is not connected to the result."""
-    check = find_check("cases/attention/gradients.yaml::causal[torch-cpu-sdpa-eager-float32-grad]", ROOT)
+    id = "cases/attention/gradients.yaml::causal[torch-cpu-sdpa-eager-float32-grad]"
     backend = registry.load_class("torch")
     original = backend.pullback
 
@@ -147,24 +156,25 @@ def test_a_missing_gradient_is_reported(tmp_path: Path, monkeypatch: pytest.Monk
         return lambda *tensors: {**pullback(*tensors), "key": None}
 
     monkeypatch.setattr(backend, "pullback", without_keys)
-    process = run_program(script(check, ""), tmp_path)
+    process = run_program(id, script(find_check(id, ROOT), ""))
     assert process.returncode == 1
     assert "key: missing: the framework sees no connection to the result" in process.stdout
     assert process.stdout.splitlines()[-1] == "1 wrong"
 
 
-def test_flex_attention_has_a_program(tmp_path: Path) -> None:
+def test_flex_attention_has_a_program(run_program: Run) -> None:
     """It inspects the signatures of the functions that it is passed."""
     pytest.importorskip("torch.nn.attention.flex_attention")
-    process = run_program(script(find_check(f"{ROW}[torch-cpu-flex-eager-float32]", ROOT), ""), tmp_path)
+    id = f"{ROW}[torch-cpu-flex-eager-float32]"
+    process = run_program(id, script(find_check(id, ROOT), ""))
     assert "numbers are wrong" in process.stdout, process.stderr
 
 
-def test_a_program_can_have_designed_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_can_have_designed_inputs(run_program: Run, capsys: pytest.CaptureFixture[str]) -> None:
     id = f"{PRODUCT}[numpy-cpu-einsum-eager-float32]"
     assert main(["script", id, "--data", "exact"]) == 0
     program = capsys.readouterr().out
-    process = run_program(program, tmp_path)
+    process = run_program(id, program)
     assert process.returncode == 0, process.stderr
     assert "# Of each result: its dtype; the right values, alone" in program  # no error is allowed
     assert main(["script", id, "--data", "ramp"]) == 2
@@ -203,19 +213,19 @@ def test_a_failure_of_all_numbers_together_has_no_program(tmp_path: Path, capsys
         "tensorflow-cpu-einsum-jit-float32",
     ],
 )
-def test_the_program_of_a_refusal_prints_the_refusal(place: str, tmp_path: Path) -> None:
+def test_the_program_of_a_refusal_prints_the_refusal(place: str, run_program: Run) -> None:
     framework(place.partition("-")[0])
-    check = find_check(f"cases/invalid/einsum.yaml::size_mismatch[{place}]", ROOT)
-    process = run_program(script(check, ""), tmp_path)
+    id = f"cases/invalid/einsum.yaml::size_mismatch[{place}]"
+    process = run_program(id, script(find_check(id, ROOT), ""))
     assert process.returncode == 0, process.stdout + process.stderr
     assert "refused: " in process.stdout
 
 
-def test_the_program_of_a_computation_that_raises_raises_too(tmp_path: Path) -> None:
+def test_the_program_of_a_computation_that_raises_raises_too(run_program: Run) -> None:
     id = "cases/attention/layouts.yaml::bshd[jax-cpu-dot-product-attention-jit-float16]"
     record = judge_id(id)
     assert record.deviation is not None
-    process = run_program(script(find_check(id, ROOT), id), tmp_path)
+    process = run_program(id, script(find_check(id, ROOT), id))
     assert process.returncode == 1
     assert record.deviation["observed"]["error"] in process.stderr
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from reports import views
 from tests.support.pages import DIAGONAL, PRODUCT, ROW, Look, make_page, make_records
@@ -21,6 +21,8 @@ def fifty_thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert views.write(folder) == {}
     return folder
 
+
+VIEWPORT = {"width": 1280, "height": 900}
 
 # Turn off Chromium's own network requests, and features that are missing in a container
 FLAGS = (
@@ -55,25 +57,44 @@ def run(tmp_path: Path) -> Path:
     return make_page(tmp_path, [PRODUCT, DIAGONAL, ROW], make_records())
 
 
-@pytest.fixture
-def look(browser: Browser) -> Iterator[Look]:
-    """Opens the page of a run's folder in a given state; any console message, dialog or request fails the test."""
-    contexts, messages = [], []
+@pytest.fixture(scope="session")
+def context(browser: Browser) -> BrowserContext:
+    """Of all pages that need no options of their own: each context has processes of its own, which take a second."""
+    return browser.new_context(viewport=VIEWPORT)
 
-    def open_page(folder: Path, state: str = "", **options: object) -> Page:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})  # type: ignore[arg-type]
-        contexts.append(context)
+
+@pytest.fixture
+def look(browser: Browser, context: BrowserContext) -> Iterator[Look]:
+    """Opens the page of a run's folder in a given state; any console message, dialog or request fails the test.
+
+    Without options it is the same tab each time, loaded anew.
+    """
+    own, tabs, messages = [], [], []
+
+    def open_tab(context: BrowserContext) -> Page:
         page = context.new_page()
         page.on("console", lambda message: messages.append(message.text))
         page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("dialog", lambda dialog: messages.append(f"a dialog: {dialog.message}"))
-        url = (folder / "index.html").as_uri()
-        page.on("request", lambda request: request.url.startswith((url, "data:,")) or messages.append(request.url))
-        page.goto(f"{url}#{state}")
+        page.on("request", lambda request: request.url.startswith((*urls, "data:")) or messages.append(request.url))
+        return page
+
+    urls: list[str] = []
+
+    def open_page(folder: Path, state: str = "", **options: object) -> Page:
+        if options:
+            own.append(browser.new_context(**{"viewport": VIEWPORT, **options}))  # type: ignore[arg-type]
+            page = open_tab(own[-1])
+        else:
+            tabs[:] = tabs or [open_tab(context)]
+            page = tabs[0]
+            page.goto("about:blank")
+        urls[:] = ["about:blank", (folder / "index.html").as_uri()]
+        page.goto(f"{urls[-1]}#{state}")
         expect(page.locator("#view > :not(noscript)").first).to_be_attached()
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for opened in (*own, *tabs):
+        opened.close()
     assert messages == []

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from reports.read import Run, read
-from tests.support import ROOT
 from tests.support.prepared import Prepared
-from tests.support.project import ADAPTER, NAMES, Project, ids, last_run
+from tests.support.project import ADAPTER, NAMES, Project, environment, examine, ids, last_run
 
 HEADER = """
 import asyncio, multiprocessing, sys, threading, unittest, warnings
@@ -119,13 +117,15 @@ def write_adapter(folder: Path, name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def adapters(tmp_path_factory: pytest.TempPathFactory, fakes: Path) -> Path:
-    """A folder with all adapters, and the one that is right."""
+def adapters(tmp_path_factory: pytest.TempPathFactory, fakes: Path, prepared: Prepared) -> Path:
+    """A folder with all adapters, and the one that is right; all are examined."""
     folder = tmp_path_factory.mktemp("adapters")
     for name in (*ADAPTERS, *KILLED):
         write_adapter(folder, name)
     for name in ("right.py", "fake_framework.py"):
         shutil.copy(fakes / name, folder)
+    with environment(folder):
+        examine(folder, [*ADAPTERS, "right"], prepared)
     return folder
 
 
@@ -134,11 +134,9 @@ def session(
     request: pytest.FixtureRequest, adapters: Path, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[pytest.RunResult, Run]]:
     """A session of all of them, with this number of workers: what it printed, and its run."""
-    with pytest.MonkeyPatch.context() as patch:
-        path = tmp_path_factory.mktemp("misbehaving")
+    path = tmp_path_factory.mktemp("misbehaving")
+    with environment(adapters, path) as patch:
         patch.chdir(path)
-        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, adapters))))
-        patch.setenv("IMPORTED", str(path / "imported"))
         project = Project(path, adapters, prepared)
         result = project.run(" ".join([*ADAPTERS, "right"]), "-n", request.param, "--timeout=1", "--mode=eager")
         yield result, read(last_run(path))

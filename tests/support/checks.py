@@ -1,5 +1,6 @@
 """Backends and checks for tests, and whether a formulation of attention supports a config."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,26 @@ from specs.case.case import Case, Config
 from specs.verdict.check import Check
 
 
+class Compiled:
+    """The programs that frameworks compile, kept with those of the cases: other workers and sessions use them too."""
+
+    folder: Path | None = None  # of this session
+
+    @classmethod
+    @cache
+    def keep(cls, backend: Backend) -> None:
+        if cls.folder:
+            backend.keep_compiled(cls.folder / backend.name)
+
+
 def framework(name: str) -> Backend:
     """The backend; skips the test where its framework is not installed."""
     try:
-        return registry.get(name)
+        backend = registry.get(name)
     except ModuleNotFoundError as error:
         pytest.skip(f"{name} is not installed: {error}")
+    Compiled.keep(backend)
+    return backend
 
 
 def case_of(config: Config) -> Case:

@@ -13,6 +13,7 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,6 +70,11 @@ class Prepared:
         lines = [text.splitlines() for text in (ended.stdout, ended.stderr)]
         known = ended.returncode in list(pytest.ExitCode)
         return pytest.RunResult(pytest.ExitCode(ended.returncode) if known else ended.returncode, *lines, duration=0.0)
+
+    def examine(self, cache: Path, case_file: Path, adapters: Iterable[Path]) -> None:
+        """Let sessions with this folder of pytest's cache know what they would ask each adapter for in a process."""
+        file = cache / "d" / "conformance-inventory" / "findings.json"
+        self.run("tests.support.inventory", ROOT, str(file), str(case_file), *map(str, adapters)).check_returncode()
 
     def close(self) -> None:
         if self._process:

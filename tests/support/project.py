@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from reports.read import read
+from runner.cores import THREADS
 from tests.support import ROOT
 from tests.support.prepared import Prepared
 
@@ -182,7 +184,7 @@ def ids(*names: str, backend: str = "right", file: str = "cases/products.yaml", 
 
 
 @pytest.fixture(scope="session")
-def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fakes(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Path:
     """The folder of adapters and of pytest's cache, which sessions share so that each fake is examined only once."""
     folder = tmp_path_factory.mktemp("fakes")
     (folder / "fake_framework.py").write_text(FAKE_FRAMEWORK)
@@ -198,7 +200,30 @@ def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "deviations").mkdir()
     for name, text in DEVIATIONS.items():
         (folder / "deviations" / f"{name}.yaml").write_text(text)
+    with environment(folder):
+        examine(folder, BODIES, prepared)
     return folder
+
+
+def examine(folder: Path, names: Iterable[str], prepared: Prepared) -> None:
+    """Examine the adapters with these names for the cases of a new project, in the present environment."""
+    products = folder / "products.yaml"
+    products.write_text(PRODUCTS)
+    prepared.examine(folder / "cache", products, [folder / f"{name}.py" for name in names])
+
+
+@contextmanager
+def environment(*folders: Path) -> Iterator[pytest.MonkeyPatch]:
+    """What sessions of a project have in common; fakes are in one of the folders, a project may be in another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, *folders))))
+        patch.setenv("IMPORTED", str(folders[-1] / "imported"))
+        patch.setenv("COLUMNS", "120")
+        for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):  # of a CI that runs these tests
+            patch.delenv(name, raising=False)
+        for name in THREADS:  # what is known of a backend depends on them, and they on the number of workers
+            patch.setenv(name, os.environ.get(name, "1"))
+        yield patch
 
 
 @pytest.fixture(scope="session")
@@ -209,16 +234,12 @@ def prepared() -> Iterator[Prepared]:
 
 
 @pytest.fixture
-def project(fakes: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+def project(fakes: Path, prepared: Prepared) -> Iterator[Project]:
     """A new project, in the folder of the one before: what the fakes support is kept by the paths of case files."""
     folder = fakes.parent / f"{fakes.name}-project" / "project"
     folder.mkdir(parents=True)
     project = Project(folder, fakes, prepared)
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, fakes, folder))))
-    monkeypatch.setenv("IMPORTED", str(project.imported))
-    monkeypatch.setenv("COLUMNS", "120")
-    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):  # of a CI that runs these tests
-        monkeypatch.delenv(name, raising=False)
-    yield project
+    with environment(fakes, folder) as patch:
+        patch.chdir(folder)
+        yield project
     shutil.rmtree(folder.parent)
