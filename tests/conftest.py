@@ -1,11 +1,13 @@
 """Shared by all tests of the suite."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
 
 from runner.plan import cache_folder
 from tests.support.checks import Compiled
+from tests.support.programs import Programs
 from tests.support.project import fakes, prepared, project  # noqa: F401  fixtures
 
 # `pytest` without a path loads this file too, also where only the packages for the cases are installed
@@ -24,3 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     Compiled.folder = cache_folder(config, "compiled")
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Programs]:
+    servers = Programs()
+    yield servers
+    servers.close()

@@ -6,7 +6,7 @@ import builtins
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,13 +40,6 @@ def judge_id(id: str) -> Record:
 
 
 Run = Callable[[str, str], subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="module")
-def programs() -> Iterator[Programs]:
-    servers = Programs()
-    yield servers
-    servers.close()
 
 
 @pytest.fixture
