@@ -10,4 +10,5 @@ pytest_plugins = (
     "runner.session",  # which backends can run here, the plan, the reports that listen
     "runner.leftovers",  # a thread that an adapter left running
     "runner.crash",  # a check that took its worker down
+    "runner.watchdog",  # a check that never ends takes it down
 )

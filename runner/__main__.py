@@ -21,6 +21,7 @@ PLUGINS = (
     *("fuzzing.session", "runner.options", "runner.item", "runner.steps", "runner.collection", "runner.hosts"),
     *("runner.session", "runner.leftovers"),
     "runner.crash",
+    "runner.watchdog",
 )
 
 

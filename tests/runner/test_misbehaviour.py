@@ -229,7 +229,7 @@ def test_an_adapter_that_cannot_be_imported_is_refused_in_a_sentence(project: Pr
 
 # Killed ---------------------------------------------------------------------------------------------------------------
 
-QUICKLY = ("--timeout=1", "-o", "faulthandler_timeout=2", "--mode=eager")
+QUICKLY = ("--timeout=1", "-o", "hang_timeout=2", "--mode=eager")
 
 
 @pytest.mark.parametrize("name", KILLED)

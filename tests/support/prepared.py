@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from reports.html import ENVIRONMENT
 from tests.support import ROOT
 
 MODULES = (
@@ -86,6 +87,8 @@ class Prepared:
 def main() -> None:
     for name in MODULES:
         import_module(name)
+    for template in ENVIRONMENT.list_templates():
+        ENVIRONMENT.get_template(template)  # compiles it
     gc.freeze()  # what is imported need not be searched again at the end of each session
     for line in sys.stdin:
         process = os.fork()
