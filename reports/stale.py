@@ -27,6 +27,11 @@ class Stale:
             for entry in entries
             if entry.deviation.is_known_here
         ]
+        # By backend those that a right check does not make stale, as long as no check could have shown them
+        self.silent: dict[str, list[DeviationEntry]] = {backend: [] for backend in deviations}
+        for backend, entry in self.entries:
+            if entry.deviation.observed.may_be_silent:
+                self.silent[backend].append(entry)
         # Both hold the backend and the place of entries: those that a check could have shown, and those observed
         self.matched: set[tuple[str, str]] = set()
         self.observed: set[tuple[str, str]] = set()
@@ -43,15 +48,11 @@ class Stale:
         # A check of a case that no entry names does not show that the entry's own cases still do
         if (deviation := record["deviation"]) and Match.model_validate(deviation["match"]).applies(record):
             self.observed.add((record["backend"], record["deviation"]["place"]))
-        for backend, entry in self.entries:
-            silent = entry.deviation.observed.may_be_silent and backend == record["backend"]
-            if (
-                silent
-                and (backend, entry.place) not in self.matched
-                and entry.deviation.match.applies(record)
-                and _could_show(entry.deviation.observed, record)
-            ):
-                self.matched.add((backend, entry.place))
+        silent = self.silent.get(record["backend"], [])
+        for entry in list(silent):
+            if entry.deviation.match.applies(record) and _could_show(entry.deviation.observed, record):
+                self.matched.add((record["backend"], entry.place))
+                silent.remove(entry)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
