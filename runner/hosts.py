@@ -166,6 +166,8 @@ def _ask(
     except HostNotFound as error:
         raise pytest.UsageError(f"{start}{host_name(spec)} cannot be reached by ssh") from error
     except (OSError, EOFError, AssertionError, execnet.RemoteError) as error:
+        if spec.ssh and isinstance(error, BrokenPipeError):  # ssh ended before the first word was written to it
+            raise pytest.UsageError(f"{start}{host_name(spec)} cannot be reached by ssh, or hangs up") from error
         message = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         python = spec.python or "python"
         raise pytest.UsageError(f"{start}no Python answers as `{python}` on {host_name(spec)} ({message})") from error
