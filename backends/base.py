@@ -24,28 +24,19 @@ from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from specs.case.case import Config
-from specs.case.common import RESULT
+from specs.case.common import COTANGENT, RESULT
 from specs.case.einsum import EinsumConfig
-from specs.directions.grad import COTANGENT
-from specs.inputs import memory
 from specs.inputs.inputs import differentiable
 from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS
 from specs.verdict.execution import SideEffectError, describe_views
 
-__all__ = ["AnyComputation", "Backend", "Computation", "Contraction", "Declaration", "Pullback", "copy_array"]
+__all__ = ["AnyComputation", "Backend", "Computation", "Contraction", "Declaration", "Pullback"]
 
 Computation = Callable[[Operands], Tensor]  # operands by name → result, or a mapping of outputs by label
 # operands, cotangent → gradients by operand name; None for an operand that is not connected to the result
 Pullback = Callable[[Operands, Tensor], Mapping[str, Tensor | None]]
 AnyComputation = Callable[..., Any]  # a computation or a pullback
-
-
-def copy_array(array: Array) -> Array:
-    """A writable copy with the array's alignment (modulo 64 bytes) and, if all are positive, the same strides."""
-    if not array.size or any(stride <= 0 for stride in array.strides):
-        return np.array(array, order="C")
-    return memory.copy(array)
 
 
 class Backend(Capabilities, ABC):
@@ -158,7 +149,8 @@ class Backend(Capabilities, ABC):
         direction = DIRECTIONS[check.direction]
         convert = self.convert_convention if direction.conjugated else lambda values: values
         arrays = {**operands, **{name: convert(array) for name, array in extra.items()}}
-        tensors = {name: self.from_numpy(array, check.device) for name, array in arrays.items()}
+        distinct = {id(array): self.from_numpy(array, check.device) for array in arrays.values()}
+        tensors = {name: distinct[id(array)] for name, array in arrays.items()}  # what is one array is one tensor
         function = self._build(check, lambda: self._function(direction.method, check, differentiable(operands)))
         with self.on(check.device):
             before = self.read(tensors)

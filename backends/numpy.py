@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np  # not imported lazily: the suite itself needs it
 
 from backends.attention.by_hand import Einsum, Matmul
-from backends.base import Backend, Computation, Declaration, copy_array
+from backends.base import Backend, Computation, Declaration
 from backends.parts.contraction import Contraction, has_sublists, interleave, search_limitation
 from backends.parts.dialect import NUMPY
 from backends.parts.framework import INSTALLED, Framework
@@ -19,6 +19,7 @@ from backends.parts.primitives import Primitives
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import bind
+from specs.inputs import memory
 from specs.verdict.check import Check
 
 Function = Callable[..., Array]
@@ -182,7 +183,7 @@ class Numpy(Backend):
         }
 
     def from_numpy(self, array: Array, device: str) -> Array:
-        return copy_array(array)
+        return memory.copy(array)
 
     def to_numpy(self, tensor: Array) -> Array:
         return np.asarray(tensor)  # a full contraction is a scalar

@@ -24,7 +24,7 @@ from backends.attention.torch_multihead import (
     MultiheadAttention,
     MultiheadAttentionWithWeights,
 )
-from backends.base import AnyComputation, Computation, Declaration, Pullback, copy_array
+from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.hosts.keras import FUSED_KERAS, KerasHost
 from backends.parts.contraction import Contraction, has_sublists, interleave
 from backends.parts.dialect import Dialect
@@ -32,6 +32,7 @@ from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
+from specs.inputs import memory
 from specs.verdict import processor
 from specs.verdict.check import Check
 
@@ -176,7 +177,8 @@ class Torch(KerasHost):
         }
 
     def from_numpy(self, array: Array, device: str) -> Tensor:
-        copy = copy_array(array)  # torch warns of read-only memory and refuses negative strides
+        refused = any(stride < 0 for stride in array.strides)
+        copy = array.copy() if refused else memory.copy(array)  # torch also warns of read-only memory
         if copy.dtype == ml_dtypes.bfloat16:
             return self.torch.from_numpy(copy.view(np.int16)).view(self.torch.bfloat16).to(device)
         return self.torch.from_numpy(copy).to(device)

@@ -191,7 +191,8 @@ NO_MASK_GRADIENT = "the kernel has no gradient of an additive mask"
 
 def _strides(config: AttentionConfig) -> bool:
     """Whether the features of a token are not adjacent in memory; what a projection returns is contiguous."""
-    return config.layout == "ds" or (config.memory != "contiguous" and config.projections is None)
+    apart = any(config.memory_of(name) in ("transposed", "strided") for name in ("query", "key", "value"))
+    return config.layout == "ds" or (apart and config.projections is None)
 
 
 def is_causal_alone(config: AttentionConfig) -> bool:

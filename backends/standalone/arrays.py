@@ -13,8 +13,24 @@ INLINE = 64  # the largest size of an array that is written as numbers; larger o
 
 
 def operand_line(name: str, array: Array, dialect: Dialect) -> str:
-    """A line that makes the operand, bit for bit."""
-    return f"{name} = {dialect.tensor.format(array=array_expression(array, dialect))}"
+    """A line that makes the operand, bit for bit, with its strides where tensors have them."""
+    has_strides = dialect.tensor == "{array}" and not array.flags.c_contiguous and array.size
+    negative = any(stride < 0 for stride in array.strides)
+    expression = array_expression if not has_strides or (negative and dialect.library == "torch") else _strided
+    return f"{name} = {dialect.tensor.format(array=expression(array, dialect))}"
+
+
+def _strided(array: Array, dialect: Dialect) -> str:
+    """An expression for a view with the array's strides of elements that lie side by side."""
+    steps = [stride // array.itemsize for stride in array.strides]
+    spans = [(size - 1) * step for size, step in zip(array.shape, steps, strict=True)]
+    start = -sum(span for span in spans if span < 0)
+    flat = np.zeros(start + sum(span for span in spans if span > 0) + 1, array.dtype)
+    np.lib.stride_tricks.as_strided(flat[start:], array.shape, array.strides)[...] = array
+    text = array_expression(flat, dialect)
+    if dialect.library == "torch":
+        return f"torch.as_strided({text}, {array.shape}, {tuple(steps)}, {start})"
+    return f"np.lib.stride_tricks.as_strided({text}[{start}:], {array.shape}, {array.strides})"
 
 
 def array_expression(array: Array, dialect: Dialect = NUMPY) -> str:

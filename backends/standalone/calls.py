@@ -12,7 +12,7 @@ from backends.standalone.expressions import TracingError, names_in, source
 from backends.standalone.lines import Block, prune
 from backends.standalone.tracing import RecordedFramework, Recorder, Traced
 from specs.arithmetic.formats import Array
-from specs.directions.grad import COTANGENT
+from specs.case.common import COTANGENT
 from specs.inputs import inputs
 from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS
@@ -85,7 +85,7 @@ class _Tensors:
 def _intercept_tensors(backend: Backend, recorder: Recorder, arrays: Mapping[str, Array], device: str) -> _Tensors:
     """Replace the conversions of a backend, so that tensors get the names of their arrays and results are noted."""
     framework = registry.get(backend.name)
-    names = {id(array): name for name, array in arrays.items()}
+    names = {id(array): name for name, array in reversed([*arrays.items()])}  # the first, where several share one
     tensors = _Tensors({}, [])
 
     def from_numpy(array: Array, device: str) -> Traced:

@@ -37,7 +37,8 @@ RECIPES = {
     "equal": "equal scores, with values that are 1 or -1",
 }
 RESULT = "result"  # the label of the output that every computation has
-Memory = Literal["contiguous", "transposed", "strided"]
+Memory = Literal["contiguous", "transposed", "strided", "reversed", "broadcast", "unaligned", "shared"]
+COTANGENT = "cotangent"  # its name among the operands of a gradient
 Probe = Literal["multiply", "accumulate", "rounding", "subnormals", "repeatable"]
 
 
@@ -85,10 +86,14 @@ class Common(Model):
         min_length=1,
         description="Element types; each makes a separate check.",
     )
-    memory: Memory = Field(
+    memory: Memory | Annotated[dict[str, Memory], Field(min_length=1)] = Field(
         default="contiguous",
-        description="Memory layout of the operands, for frameworks with strides. "
-        "transposed: axes in reverse order. strided: every second element along the last axis.",
+        description="Memory layout of the operands and the cotangent, for frameworks with strides; or of some of them, "
+        "by name (`query`, `operand_0`, `cotangent`). transposed: axes in reverse order. strided: every second element "
+        "along the last axis. reversed: negative strides. broadcast: the items along the first axis longer than one "
+        "are one item, with stride 0. unaligned: one element beyond an aligned address. shared: one tensor is given "
+        "for this operand and the first one of its shape and dtype.",
+        examples=["transposed", "strided", "reversed", "broadcast", "unaligned"],
     )
     seed: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
@@ -125,6 +130,22 @@ class Common(Model):
         if self.probe and (self.expect or self.gradient):
             raise ValueError("a probe only observes the result: it needs gradient: false and no expect")
         return self
+
+    @model_validator(mode="after")
+    def _check_shared(self) -> Common:
+        if "shared" in self.memory_kinds and self.gradient:
+            raise ValueError("memory shared needs gradient: false, because one tensor has one gradient")
+        return self
+
+    @property
+    def memory_kinds(self) -> frozenset[Memory]:
+        """The memory layouts that the case asks for."""
+        return frozenset(self.memory.values() if isinstance(self.memory, dict) else {self.memory})
+
+    def memory_of(self, name: str) -> Memory:
+        """The memory layout of an operand, or of the cotangent, which is never shared."""
+        memory = self.memory.get(name, "contiguous") if isinstance(self.memory, dict) else self.memory
+        return "contiguous" if name == COTANGENT and memory == "shared" else memory
 
     @property
     def probe_design(self) -> Probe | None:

@@ -203,6 +203,9 @@ OPERANDS = (
         "kv_lengths", lambda c: None if c.kv_lengths is None else (c.batch,), lambda c: c.kv_lengths, dtype="int32"
     ),
 )
+LITERAL = ("query", "key", "value")  # operands that a case may state literally
 TERMS = frozenset(operand.name for operand in OPERANDS if operand.term)
 LOGITS = frozenset(operand.name for operand in OPERANDS if operand.logit)
+# Their values follow from the config, or a rule of the frameworks: they are not those of another operand
+FIXED = frozenset(operand.name for operand in OPERANDS if operand.content not in ("tensor", "weight", "normal", "mask"))
 NON_DIFFERENTIABLE = frozenset(operand.name for operand in OPERANDS if not operand.differentiable)

@@ -9,9 +9,11 @@ from specs.arithmetic.formats import DTYPES
 from specs.arithmetic.promotion import is_same_kind_cast, result_type
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case, Config
+from specs.case.common import COTANGENT
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import bind
 from specs.case.error import CaseError
+from specs.case.operands import FIXED, LITERAL
 from specs.case.shapes import attention_shapes, einsum_shapes, literal_shape
 
 
@@ -42,7 +44,7 @@ def reject_heads(config: AttentionConfig) -> None:
 def reject_literals(config: AttentionConfig) -> None:
     """A literal query, key or value must have the shape that follows from the other fields."""
     for name, shape in attention_shapes(config).items():
-        literal = getattr(config, name, None) if name in ("query", "key", "value") else None
+        literal = getattr(config, name, None) if name in LITERAL else None
         if literal is not None and (actual := literal_shape(literal)) != shape:
             raise CaseError("shape_mismatch", f"the literal {name} has shape {actual}, but the case needs {shape}")
 
@@ -50,9 +52,11 @@ def reject_literals(config: AttentionConfig) -> None:
 def find_contradiction(case: Case) -> str | None:
     """How the case contradicts itself, or None: it is invalid without expecting an error, or expects one but is valid.
 
-    Operand_dtypes that do not fit are also a contradiction.
+    Operand_dtypes that do not fit, and a memory layout that an operand cannot have, are also contradictions.
     """
     if isinstance(case.config, EinsumConfig) and (message := _find_dtype_problem(case.config)):
+        return message
+    if message := _find_memory_problem(case.config):
         return message
     expected = case.config.expected_error
     try:
@@ -75,4 +79,23 @@ def _find_dtype_problem(config: EinsumConfig) -> str | None:
     if not config.asks_for_dtype and names and config.dtypes[0] != result_type(names):
         result = result_type(names)
         return f"{' and '.join(names)} promote to {result}: give dtypes: [{result}], or set asks_for_dtype"
+    return None
+
+
+def _find_memory_problem(config: Config) -> str | None:
+    """Why operands cannot have the memory layout of the case, or None."""
+    if config.memory == "contiguous":
+        return None
+    if isinstance(config, EinsumConfig):
+        shapes, literal = einsum_shapes(config), config.operands is not None
+    else:
+        shapes, literal = attention_shapes(config), any(getattr(config, name) is not None for name in LITERAL)
+    named = config.memory if isinstance(config.memory, dict) else {}
+    if unknown := [name for name in named if name not in (*shapes, COTANGENT)]:
+        return f"memory names {unknown[0]!r}, but the operands are {' and '.join(shapes)}"
+    for kind in ("broadcast", "shared"):
+        if kind in config.memory_kinds and literal:
+            return f"memory {kind} replaces values, but the case states them literally"
+        if fixed := [name for name, memory in named.items() if memory == kind and name in FIXED]:
+            return f"memory {kind} replaces values, but those of {fixed[0]} follow from the case"
     return None

@@ -9,12 +9,11 @@ from specs.arithmetic.precision import Precision
 from specs.bound import attention_gradient, einsum_gradient
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
+from specs.case.common import COTANGENT
 from specs.inputs import inputs
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
 from specs.verdict.direction import BackendProtocol, Direction, Output
-
-COTANGENT = "cotangent"
 
 
 class Gradient(Direction):

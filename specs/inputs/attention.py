@@ -13,13 +13,11 @@ from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.equation import Shape
 from specs.case.error import CaseError
-from specs.case.operands import Content, dtype_of, operands_of
+from specs.case.operands import LITERAL, Content, dtype_of, operands_of
 from specs.case.visibility import allowed_keys
 from specs.inputs import designed
 from specs.inputs.random_numbers import Stream
 from specs.inputs.recipes import draw
-
-LITERAL = ("query", "key", "value")  # operands that an attention case may state literally
 
 
 def operands(case: Case, config: AttentionConfig, dtype: DType) -> dict[str, Array]:

@@ -28,6 +28,7 @@ from specs.case.einsum import EinsumConfig
 from specs.case.equation import Contraction, Shape, bind
 from specs.case.error import CaseError
 from specs.case.layout import to_layout
+from specs.case.operands import LITERAL
 from specs.case.score_functions import functions_of
 from specs.case.shapes import attention_output_shape, attention_shapes, einsum_shapes
 from specs.inputs.random_numbers import Stream
@@ -41,9 +42,11 @@ def applicable_recipes(case: Case, dtype_name: str) -> tuple[str, ...]:
     config, dtype = case.config, DTYPES[dtype_name]
     if config.data != "normal" or config.probe or config.expected_error or not dtype.inexact:
         return ()
+    if "shared" in config.memory_kinds:
+        return ()  # no operand has values of its own
     if isinstance(config, EinsumConfig):
         return ("exact",) if config.operands is None and _count_digits(config, dtype) > 0 else ()
-    literal = any(getattr(config, name) is not None for name in ("query", "key", "value"))
+    literal = any(getattr(config, name) is not None for name in LITERAL)
     if literal or not all(attention_output_shape(config)):
         return ()
     reasons = {"ramp": _why_no_ramp(config, dtype), "equal": _why_not_equal(config)}

@@ -11,14 +11,13 @@ from functools import lru_cache
 
 from specs.arithmetic.formats import DTYPES, Array, cast, dtype_name
 from specs.case.case import Case
-from specs.case.common import Recipe
+from specs.case.common import COTANGENT, Recipe
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import bind
-from specs.case.operands import NON_DIFFERENTIABLE
+from specs.case.operands import LITERAL, NON_DIFFERENTIABLE
 from specs.case.shapes import attention_output_shape, einsum_shapes
 from specs.inputs import attention, einsum, probes
-from specs.inputs.attention import LITERAL
-from specs.inputs.memory import lay_out
+from specs.inputs.memory import lay_out, lay_out_all
 from specs.inputs.recipes import draw
 
 
@@ -38,7 +37,7 @@ def operands(case: Case, dtype_name: str) -> Mapping[str, Array]:
         arrays = einsum.operands(case, config, dtype)
     else:
         arrays = attention.operands(case, config, dtype)
-    arrays = {name: lay_out(array, config.memory) for name, array in arrays.items()}
+    arrays = lay_out_all(config, arrays)
     for array in arrays.values():
         array.setflags(write=False)
     return arrays
@@ -57,7 +56,7 @@ def cotangent(case: Case, dtype_name: str) -> Array:
     else:
         shape = attention_output_shape(config)
     recipe: Recipe = "integers" if config.data == "integers" else "normal"
-    array = cast(draw(case, "cotangent", shape, dtype, recipe), dtype)
+    array = lay_out(cast(draw(case, COTANGENT, shape, dtype, recipe), dtype), config.memory_of(COTANGENT))
     array.setflags(write=False)
     return array
 
@@ -70,5 +69,7 @@ def differentiable(operands: Mapping[str, Array]) -> list[str]:
 
 def has_random_terms(case: Case) -> bool:
     """Whether operands are independent random numbers, so that a bound may assume independent rounding errors."""
+    if not case.config.memory_kinds.isdisjoint(("broadcast", "shared")):
+        return False
     literals = (getattr(case.config, name, None) for name in ("probe_design", "operands", *LITERAL))
     return all(literal is None for literal in literals) and case.config.data in ("normal", "uniform")

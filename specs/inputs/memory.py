@@ -2,26 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from specs.arithmetic.formats import Array
+from specs.case.case import Config
 from specs.case.common import Memory
+from specs.case.operands import FIXED
 
 LINE = 64  # bytes to which frameworks align, at most
 MOST_BLOCKS, MOST_BYTES = 8, 2**20  # to spoil; NumPy keeps up to 7 small blocks of each size for itself
 
 
+def lay_out_all(config: Config, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The operands with the memory layout of the case; those that share a tensor are one array.
+
+    `broadcast` and `shared` replace values; operands whose values follow from the config keep them.
+    """
+    laid_out: dict[str, Array] = {}
+    for name, array in arrays.items():
+        memory = config.memory_of(name)
+        if name in FIXED and memory in ("broadcast", "shared"):
+            memory = "contiguous"
+        twin = next((x for x in laid_out.values() if (x.shape, x.dtype) == (array.shape, array.dtype)), None)
+        if memory == "shared" and twin is not None:
+            laid_out[name] = twin
+        else:
+            laid_out[name] = lay_out(array, memory)
+    return laid_out
+
+
 def lay_out(array: Array, memory: Memory) -> Array:
-    """The same values, with the strides that `Common.memory` describes."""
+    """The same values, except for `broadcast`, with the strides that `Common.memory` describes."""
     if array.ndim == 0:
         return array
-    if memory == "contiguous":  # an array built in another layout is not
-        return np.ascontiguousarray(array)
     if memory == "transposed":
         return np.asfortranarray(array)
-    spread = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
-    spread[..., ::2] = array
-    return spread[..., ::2]
+    if memory == "strided":
+        spread = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+        spread[..., ::2] = array
+        return spread[..., ::2]
+    if memory == "reversed":
+        return np.flip(np.ascontiguousarray(np.flip(array)))
+    if memory == "broadcast":
+        axis = next((axis for axis, size in enumerate(array.shape) if size > 1), 0)
+        return np.broadcast_to(np.ascontiguousarray(array.take([0], axis)), array.shape) if array.size else array
+    if memory == "unaligned":
+        return unaligned(array)
+    return np.ascontiguousarray(array)  # an array built in another layout is not
+
+
+def copy_all(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """A `copy` of each array; where several names have one array, they have one copy."""
+    copies = {id(array): copy(array) for array in arrays.values()}
+    return {name: copies[id(array)] for name, array in arrays.items()}
 
 
 def copy(array: Array) -> Array:

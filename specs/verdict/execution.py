@@ -91,15 +91,17 @@ class _Made:
 
 def _made(backend: BackendProtocol, check: Check, call: Call) -> _Made:
     direction = DIRECTIONS[check.direction]
+    extra = direction.extra_inputs(call.case, check.dtype)
+    given = memory.copy_all({**inputs.operands(call.case, check.dtype), **extra})
     operands, extra = (
-        {name: memory.copy(array) for name, array in arrays.items()}
-        for arrays in (inputs.operands(call.case, check.dtype), direction.extra_inputs(call.case, check.dtype))
+        {name: given[name] for name in names} for names in (inputs.operands(call.case, check.dtype), extra)
     )
-    given = operands | extra
     before = {name: _bytes_around(array) for name, array in given.items()}
     effects, started = [], time.perf_counter()
     try:
-        returned = direction.call(backend, check, dict(operands), dict(extra))
+        returned = direction.call(
+            backend, check, *({name: given[name] for name in names} for names in (operands, extra))
+        )
     except Exception as error:
         if isinstance(error, SideEffectError) and error.returned is not None:
             returned, effects = error.returned, [str(error)]

@@ -96,7 +96,7 @@ class Trial:
     def rerun(self) -> Iterator[Array]:
         """The result of two more runs: on new copies of the operands, and on copies with another alignment."""
         operands = inputs.operands(self.check.case, self.check.dtype)
-        yield self.backend.run(self.check, {name: memory.copy(array) for name, array in operands.items()})
+        yield self.backend.run(self.check, memory.copy_all(operands))
         yield self.backend.run(self.check, {name: memory.unaligned(array) for name, array in operands.items()})
 
     def reference(

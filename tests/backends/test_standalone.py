@@ -11,14 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from backends.discovery import registry
+from backends.standalone.arrays import operand_line
 from backends.standalone.program import ScriptError, script
 from reports.__main__ import main
 from reports.script import find_check
 from specs.arithmetic.formats import Array
-from specs.inputs import designed
+from specs.case.common import Memory
+from specs.inputs import designed, memory
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
 from tests.support import ROOT
@@ -111,6 +114,22 @@ def test_a_program_reports_one_wrong_number_among_many(id: str, run_program: Run
     assert process.returncode == 1, process.stderr
     assert process.stdout.count("OUTSIDE") == 1
     assert process.stdout.splitlines()[-1] == "1 wrong"
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("layout", ["transposed", "strided", "broadcast"])
+def test_a_program_gives_operands_their_strides(library: str, layout: Memory) -> None:
+    array = memory.lay_out(np.arange(12, dtype=np.float32).reshape(3, 4), layout)
+    dialect = registry.get(library).dialect
+    assert dialect is not None
+    variables: dict[str, Any] = {"np": np, "torch": framework("torch").torch} if library == "torch" else {"np": np}
+    exec(operand_line("x", array, dialect), variables)
+    x = variables["x"]
+    assert x.shape == array.shape
+    assert (x.stride() if library == "torch" else x.strides) == tuple(
+        stride // (4 if library == "torch" else 1) for stride in array.strides
+    )
+    np.testing.assert_array_equal(np.asarray(x), array)
 
 
 def test_nothing_of_python_is_replaced_while_a_program_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from specs.inputs import inputs
+from specs.case.common import Memory
+from specs.inputs import inputs, memory
 from tests.support.sample_cases import attention_case
 
 
@@ -28,3 +29,36 @@ def test_memory_is_contiguous_in_every_layout(layout: str, data: str) -> None:
         attention_case(layout=layout, data=data, num_heads=2, num_kv_heads=2, head_dim=1), "float32"
     )
     assert [name for name, array in operands.items() if not array.flags.c_contiguous] == []
+
+
+@pytest.mark.parametrize(
+    ("memory", "strides"),  # in elements, of an array of shape (2, 5, 4, 8)
+    [("reversed", (-160, -32, -8, -1)), ("broadcast", (0, 32, 8, 1)), ("unaligned", (160, 32, 8, 1))],
+)
+def test_other_strides(memory: str, strides: tuple[int, ...]) -> None:
+    case = attention_case(memory=memory, batch=2, q_len=5, num_heads=4, num_kv_heads=4, head_dim=8)
+    for array in (inputs.operands(case, "float32")["query"], inputs.cotangent(case, "float32")):
+        assert tuple(stride // 4 for stride in array.strides) == strides
+        assert (array.ctypes.data % 64 == 4) or memory != "unaligned"
+
+
+def test_memory_of_one_operand() -> None:
+    case = attention_case(memory={"key": "strided", "cotangent": "transposed"})
+    operands = inputs.operands(case, "float32")
+    assert [name for name, array in operands.items() if not array.flags.c_contiguous] == ["key"]
+    assert inputs.cotangent(case, "float32").flags.f_contiguous
+
+
+def test_a_shared_tensor_is_one_array_also_in_its_copy() -> None:
+    case = attention_case(memory="shared", gradient=False, q_len=5, kv_len=5, num_heads=2, num_kv_heads=2)
+    for operands in (inputs.operands(case, "float32"), memory.copy_all(inputs.operands(case, "float32"))):
+        assert operands["query"] is operands["key"] is operands["value"]
+    assert not inputs.has_random_terms(case)
+
+
+@pytest.mark.parametrize("layout", ["transposed", "strided", "reversed", "broadcast"])
+def test_a_copy_has_the_strides_of_its_array(layout: Memory) -> None:
+    array = memory.lay_out(np.arange(60.0).reshape(3, 4, 5), layout)
+    copy = memory.copy(array)
+    assert copy.strides == array.strides
+    np.testing.assert_array_equal(copy, array)
