@@ -24,8 +24,13 @@ Cost = Callable[[Check], float]
 
 
 def values(check: Check) -> frozenset[Item]:
-    """What every case shows at a place by itself: its implementation, mode and direction."""
-    return frozenset([("implementation", check.implementation), ("mode", check.mode), ("direction", check.direction)])
+    """What every case shows at a place by itself: its implementations and directions."""
+    return frozenset([("implementation", check.implementation), ("direction", check.direction)])
+
+
+def modes(check: Check) -> frozenset[Item]:
+    """What every case shows by itself of modes that are not dear: others are shown by file, and feature by feature."""
+    return frozenset([("mode", check.mode)])
 
 
 def pairs(check: Check) -> frozenset[Item]:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
-from runner.covering import Item, Items, cover, features_in_modes, kinds, pairs, values
+from runner.covering import Item, Items, cover, features_in_modes, kinds, modes, pairs, values
 from specs.case.case import Case
 from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry, describe, matches
@@ -28,6 +28,7 @@ TIERS: tuple[Tier, ...] = get_args(Tier)
 DEFAULT: Tier = "standard"
 
 DEAR = 6.0  # times the cost of the cheapest check: too much to show every feature in every mode
+DEAR_MODE = 2.0  # times that cost: too much for each case to show the mode by itself
 SMOKE_CASES = 3  # of each implementation, each from another file
 
 Supported = Callable[[Check], bool]
@@ -48,6 +49,7 @@ def standard(
             for items, of, above in (
                 (recorded(case, deviations), able, frozenset()),
                 (values, able, frozenset()),
+                (modes, [check for check in able if place.cost(check) <= DEAR_MODE], frozenset()),
                 (pairs, able, met),
                 (kinds, able, possible),
                 (features_in_modes, not_dear, possible),
