@@ -12,6 +12,7 @@ from reports.compare.page import SECTION_OPTIONS
 from reports.compare.sections import Section
 from reports.html import GLYPHS, render
 from reports.notices import collect_notices
+from reports.reach import collect_reach
 from reports.read import Run
 from specs.case.common import RECIPES
 from specs.verdict.effective import PROPERTIES
@@ -20,7 +21,7 @@ from specs.verdict.record import VERDICTS
 STYLES = ("style.css", "page.css")
 SCRIPTS = (
     *("theme.js", "dom.js", "data.js", "state.js", "grid.js", "list.js", "margin.js", "check.js", "case.js"),
-    "page.js",
+    *("reach.js", "page.js"),
 )
 
 
@@ -32,6 +33,7 @@ def render_page(run: Run, records: Sequence[dict[str, Any]]) -> str:
         "verdicts": VERDICTS,
         "glyphs": GLYPHS,
         "recipes": RECIPES,
+        "reach": collect_reach(records, run.cases()),
         **to_columns(records, run.cases()),
     }
     changes = run.facts.get("changes")  # a run without --baseline has none

@@ -1,4 +1,4 @@
-"""Command line: `python -m specs check [FILES or directories]` and `python -m specs schema [--check]`.
+"""Command line: `python -m specs check [FILES or directories]`, `schema [--check]` and `reach [FEATURE …]`.
 
 Files in a folder named `deviations` contain recorded deviations, all others contain cases.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from specs.case import schema
 from specs.case.loading import discover, load
 from specs.case.problems import CaseFileError, Problem
+from specs.reach import reach, text
 from specs.verdict import deviation
 
 Names = Mapping[str, Collection[str]]
@@ -43,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     write = commands.add_parser("schema", help="write the JSON Schema of case files")
     write.add_argument("--check", action="store_true", help="only report whether the schema file is up to date")
+    meet = commands.add_parser("reach", help="which features of cases meet, and what meets in no case")
+    meet.add_argument("features", nargs="*", metavar="FEATURE", help="show what these features meet, in full")
     options = parser.parse_args(arguments)
+    if options.command == "reach":
+        return _reach(options.features)
     if options.command == "schema":
         return _schema(only_check=options.check)
     if Path.cwd().is_relative_to(ROOT) and (ROOT / "cases").is_dir():
@@ -123,6 +128,23 @@ def _required_packages() -> set[str]:
     file = ROOT / "requirements.txt"
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return {name[0] for line in lines if (name := re.match(r"[A-Za-z0-9._-]+", line))}
+
+
+def _reach(features: Sequence[str]) -> int:
+    if not (ROOT / "cases").is_dir():
+        print("this installation of the suite has no cases")
+        return 2
+    table = reach.reach_of(case for file in discover([], ROOT) for case in load(file, ROOT))
+    try:
+        for feature in features:
+            print(*text.describe_feature(table, feature), sep="\n")
+    except LookupError as error:
+        print(error.args[0])
+        return 2
+    if features:
+        return 0
+    print(*text.summarize(table), sep="\n")
+    return 1 if reach.gaps(table) else 0
 
 
 def _schema(*, only_check: bool) -> int:

@@ -1,0 +1,1 @@
+"""The table of reach: features, meetings and gaps."""
