@@ -11,6 +11,7 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
+from packaging.version import Version
 
 from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.keras import DEFAULT_HOST, VARIABLE
@@ -20,6 +21,7 @@ from backends.parts.dialect import Dialect
 from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
+from specs.case.attention import AttentionConfig
 from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check
 
@@ -153,7 +155,16 @@ class TensorFlow(KerasHost):
                 return f"TensorFlow has no Einsum kernel for {check.dtype}"
             if check.implementation == "keras" and check.dtype == "bool":
                 return "TensorFlow has neither an Einsum nor a MatMul kernel for bool, which Keras would need"
+        elif check.implementation == "matmul" and self._reads_beyond_a_weight(config, check.dtype):
+            return "oneDNN's matmul of (batch, 1, n, d) and (1, d, d) reads and writes beyond them (tensorflow#123109)"
         return super().unsupported(check)
+
+    def _reads_beyond_a_weight(self, config: AttentionConfig, dtype: str) -> bool:
+        """Whether a head's projection is a product that corrupts memory; docs/findings/tensorflow_matmul.py."""
+        per_head = config.projections is not None and config.projections.kind == "per_head"
+        one_head = 1 in (config.num_heads, config.num_kv_heads)
+        affected = Version(self.tf.__version__) < Version("2.22") and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"
+        return per_head and one_head and config.batch > 1 and dtype in ("float32", "bfloat16") and affected
 
     @classmethod
     def rows(cls) -> tuple[Declaration, ...]:

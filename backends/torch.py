@@ -156,8 +156,13 @@ class Torch(KerasHost):
         return super().unsupported(check)
 
     def returns_view(self, check: Check) -> bool:
-        """torch.einsum returns a view where it only rearranges its one operand, and so does its gradient."""
-        return isinstance(check.case.config, EinsumConfig) and check.case.config.operand_count == 1
+        """torch.einsum returns a view where it only rearranges its one operand, and so does its gradient; the gradient
+        of what is added to the result is a view of the cotangent.
+        """
+        config = check.case.config
+        if isinstance(config, EinsumConfig):
+            return config.operand_count == 1
+        return check.direction == "grad" and config.projections is not None and config.projections.output
 
     def settings(self) -> dict[str, Any]:
         torch = self.torch
