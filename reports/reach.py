@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from specs.case.attention import AttentionConfig
 from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
+from specs.case.error import CaseError
 from specs.reach.reach import FEATURES, SIZES, VIEWS, Reach, view_of, why_impossible
 
 COMPUTED = ("pass", "deviation", "fail")
@@ -27,7 +29,8 @@ def collect_reach(records: Iterable[Mapping[str, Any]], statements: Iterable[Map
     for statement in statements:
         config = _config(statement) if statement["case"] in views else None
         if config is not None and config.probe is None:
-            reach.add(config, views[statement["case"]])
+            with suppress(CaseError):  # a computation that is invalid for its shapes has no features
+                reach.add(config, views[statement["case"]])
     return {kind: _table(reach, kind) for kind, met in reach.sizes.items() if met}
 
 

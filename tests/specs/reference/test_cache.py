@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_time(evaluations: lis
 
 # Another source -------------------------------------------------------------------------------------------------------
 
-ROOMS = ("arithmetic", "bound", "case", "directions", "inputs", "reference", "verdict")
+ROOMS = ("arithmetic", "bound", "case", "directions", "inputs", "reach", "reference", "verdict")
 
 
 @pytest.fixture
