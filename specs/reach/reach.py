@@ -34,7 +34,7 @@ SIZES: Mapping[str, str] = {"attention": "number of keys", "einsum": "axis"}
 
 
 def view_of(dtype: str, direction: str) -> str:
-    """The view that a check belongs to: `float64`, `float32`, `16 bits`, `complex`, `integer` or `bool`, and its direction.
+    """The view of a check: `float64`, `float32`, `16 bits`, `complex`, `integer` or `bool`, and its direction.
 
     >>> view_of("bfloat16", "grad"), view_of("complex64", "forward")
     ('16 bits grad', 'complex forward')
