@@ -23,6 +23,7 @@ from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
+from specs.case.features import features
 from specs.verdict.check import Check
 
 EINSUMS: dict[str, dict[str, Any]] = {
@@ -41,6 +42,9 @@ class NamedContraction(Contraction):
     @property
     def __name__(self) -> str:
         return "_einsum"
+
+
+MANY_FEATURES = 8  # of one attention: few other cases share its operations
 
 
 class Jax(KerasHost):
@@ -138,16 +142,18 @@ class Jax(KerasHost):
 
     @classmethod
     def cost(cls, check: Check) -> float:
-        """Less where programs are shared.
+        """Less where programs are shared, more for attention with many features, which has many operations.
 
         An eager einsum is the program of its jit.  Eager attention compiles each operation for each shape and dtype: in
         one dtype most handwritten ones find these compiled.
         """
-        if (check.mode, check.direction) != ("eager", "forward"):
-            return super().cost(check)
-        if check.case.kind == "einsum":
-            return 0.2
-        return 0.5 if check.dtype == "float32" and cls.is_handwritten(check) else super().cost(check)
+        cost, config = super().cost(check), check.case.config
+        is_eager = (check.mode, check.direction) == ("eager", "forward")
+        if isinstance(config, EinsumConfig):
+            return 0.2 if is_eager else cost
+        if len(features(config)) > MANY_FEATURES:
+            return 3.0 * cost
+        return 0.5 if is_eager and check.dtype == "float32" and cls.is_handwritten(check) else cost
 
     def devices(self) -> list[str]:
         return sorted(self.devices_by_name)

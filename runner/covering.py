@@ -23,14 +23,13 @@ Items = Callable[[Check], Set[Item]]
 Cost = Callable[[Check], float]
 
 
-def values(check: Check) -> frozenset[Item]:
-    """What every case shows at a place by itself: its implementations and directions."""
-    return frozenset([("implementation", check.implementation), ("direction", check.direction)])
+def values(check: Check, handwritten: bool = False) -> frozenset[Item]:
+    """What every case shows at a place by itself: each implementation, mode and direction.
 
-
-def modes(check: Check) -> frozenset[Item]:
-    """What every case shows by itself of modes that are not dear: others are shown by file, and feature by feature."""
-    return frozenset([("mode", check.mode)])
+    Attention written out by hand counts as one implementation: cases take turns, a file has them all.
+    """
+    implementation = "by hand" if handwritten else check.implementation
+    return frozenset([("implementation", implementation), ("mode", check.mode), ("direction", check.direction)])
 
 
 def pairs(check: Check) -> frozenset[Item]:

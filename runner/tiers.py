@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
-from runner.covering import Item, Items, cover, features_in_modes, kinds, modes, pairs, values
+from runner.covering import Item, Items, cover, features_in_modes, kinds, pairs, values
 from specs.case.case import Case
 from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry, describe, matches
@@ -27,8 +27,7 @@ Tier = Literal["smoke", "standard", "full"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 DEFAULT: Tier = "standard"
 
-DEAR = 6.0  # times the cost of the cheapest check: too much to show every feature in every mode
-DEAR_MODE = 2.0  # times that cost: too much for each case to show the mode by itself
+DEAR = 6.0  # times the cost of the cheapest check: shown by file, but not by each case or of every feature
 SMOKE_CASES = 3  # of each implementation, each from another file
 
 Supported = Callable[[Check], bool]
@@ -48,8 +47,7 @@ def standard(
             not_dear = [check for check in able if place.cost(check) < DEAR]
             for items, of, above in (
                 (recorded(case, deviations), able, frozenset()),
-                (values, able, frozenset()),
-                (modes, [check for check in able if place.cost(check) <= DEAR_MODE], frozenset()),
+                (lambda check: values(check, place.handwritten(check)), not_dear, frozenset()),
                 (pairs, able, met),
                 (kinds, able, possible),
                 (features_in_modes, not_dear, possible),

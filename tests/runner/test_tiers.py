@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from runner.covering import kinds, pairs, values
+from runner.covering import Item, kinds, pairs, values
 from runner.tiers import SMOKE_CASES, smoke, standard
 from specs.case.case import Case
 from specs.verdict.check import Check
@@ -56,10 +57,28 @@ def test_an_own_operation_runs_forward_in_every_dtype_in_the_usual_mode() -> Non
 OWN = ("fused", "jit", "forward")
 
 
+def shown(check: Check) -> frozenset[Item]:
+    return values(check, PLACE.handwritten(check))
+
+
 def test_every_case_has_each_implementation_mode_and_direction() -> None:
     for case in FILE:
         chosen = [check for check in select(FILE) if check.case is case and supported(check)]
-        assert set().union(*map(values, chosen)) == set().union(*map(values, candidates([case])))
+        assert set().union(*map(shown, chosen)) == set().union(*map(shown, candidates([case])))
+
+
+def test_cases_take_turns_with_what_is_written_by_hand() -> None:
+    only_forward = replace(PLACE, directions=("forward",))
+    file = [check for check in select(FILE, only_forward) if check.implementation != "fused"]
+    by_case = Counter(check.case for check in file[len(file) // 4 :])
+    assert {check.implementation for check in file} == {"einsum", "matmul"}
+    assert min(by_case.values()) == 1  # where no pair of the file is missing any more
+
+
+def test_a_case_need_not_show_what_is_dear() -> None:
+    dear = replace(PLACE, cost=lambda check: 8.0 if check.direction == "grad" else 1.0)
+    with_gradient = {check.case for check in select(FILE, dear) if check.direction == "grad"}
+    assert 0 < len(with_gradient) < len(FILE)
 
 
 def test_every_file_has_each_pair() -> None:
