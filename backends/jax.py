@@ -44,7 +44,7 @@ class NamedContraction(Contraction):
         return "_einsum"
 
 
-MANY_FEATURES = 8  # of one attention: few other cases share its operations
+MANY_FEATURES = 8  # of one attention
 
 
 class Jax(KerasHost):
@@ -142,18 +142,11 @@ class Jax(KerasHost):
 
     @classmethod
     def cost(cls, check: Check) -> float:
-        """Less where programs are shared, more for attention with many features, which has many operations.
-
-        An eager einsum is the program of its jit.  Eager attention compiles each operation for each shape and dtype: in
-        one dtype most handwritten ones find these compiled.
-        """
+        """An eager einsum is the program of its jit; attention with many features has many operations."""
         cost, config = super().cost(check), check.case.config
-        is_eager = (check.mode, check.direction) == ("eager", "forward")
         if isinstance(config, EinsumConfig):
-            return 0.2 if is_eager else cost
-        if len(features(config)) > MANY_FEATURES:
-            return 3.0 * cost
-        return 0.5 if is_eager and check.dtype == "float32" and cls.is_handwritten(check) else cost
+            return 0.2 if (check.mode, check.direction) == ("eager", "forward") else cost
+        return cost * (1.0 if len(features(config)) <= MANY_FEATURES else 3.0 if check.direction == "forward" else 4.0)
 
     def devices(self) -> list[str]:
         return sorted(self.devices_by_name)

@@ -27,7 +27,8 @@ Tier = Literal["smoke", "standard", "full"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 DEFAULT: Tier = "standard"
 
-DEAR = 6.0  # times the cost of the cheapest check: shown by file, but not by each case or of every feature
+DEAR = 6.0  # times the cost of the cheapest check: too much to show every feature in every mode
+DEAR_ONCE = 2.0  # times the cost of a forward check in the usual mode: too much for each case
 SMOKE_CASES = 3  # of each implementation, each from another file
 
 Supported = Callable[[Check], bool]
@@ -47,7 +48,7 @@ def standard(
             not_dear = [check for check in able if place.cost(check) < DEAR]
             for items, of, above in (
                 (recorded(case, deviations), able, frozenset()),
-                (lambda check: values(check, place.handwritten(check)), not_dear, frozenset()),
+                (lambda check: values(check, place.handwritten(check)), by_case(able, place), frozenset()),
                 (pairs, able, met),
                 (kinds, able, possible),
                 (features_in_modes, not_dear, possible),
@@ -56,6 +57,22 @@ def standard(
             met |= _all(pairs, filter(supported, chosen))
             possible |= _all(kinds, able) | _all(features_in_modes, not_dear)
             yield from chosen
+
+
+def by_case(able: Sequence[Check], place: Place) -> list[Check]:
+    """The checks whose values each case shows by itself: those that are not dear, and by hand only cheap ones.
+
+    Where no operation of the framework's own can, what is written by hand is shown whatever it costs.
+    """
+    usual = [check for check in able if (check.mode, check.direction) == (place.usual_mode, "forward")]
+    unit = min(map(place.cost, usual or able), default=1.0)
+    only_by_hand = all(map(place.handwritten, able))
+    return [
+        check
+        for check in able
+        if place.cost(check) <= DEAR_ONCE * unit
+        and (only_by_hand or not place.handwritten(check) or place.cost(check) < unit)
+    ]
 
 
 def always(check: Check, place: Place) -> bool:
