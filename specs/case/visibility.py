@@ -18,6 +18,7 @@ import numpy as np
 from specs.arithmetic.formats import Array, Bools
 from specs.case.attention import AttentionConfig
 from specs.case.features import features, field_of
+from specs.case.operand import Operand
 
 Tensor = Any  # an array of NumPy or a tensor of a framework
 
@@ -104,17 +105,23 @@ class Rule:
 
     visible    (config, pairs) → True where a query sees a key; None where the config does not have the field
     features   the features, as `specs.case.features` names them, that the rule handles
+    operand    what it reads of numbers that the config states, such as a length for each batch item
     """
 
     visible: Callable[[AttentionConfig, Pairs], Tensor | None]
     features: frozenset[str]
+    operand: Operand | None = None
 
+
+KV_LENGTHS = Operand(
+    "kv_lengths", lambda c: None if c.kv_lengths is None else (c.batch,), lambda c: c.kv_lengths, dtype="int32"
+)
 
 # By the name of the field
 RULES: Mapping[str, Rule] = {
     "causal": Rule(_causal, frozenset({"causal=top_left", "causal=bottom_right"})),
     "window": Rule(_window, frozenset({"window", "window.left", "window.right"})),
-    "kv_lengths": Rule(_lengths, frozenset({"kv_lengths"})),
+    "kv_lengths": Rule(_lengths, frozenset({"kv_lengths"}), KV_LENGTHS),
     "mask": Rule(_boolean_mask, frozenset({"mask", "mask.type=bool", "mask.shape"})),
 }
 

@@ -13,7 +13,8 @@ from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.equation import Shape
 from specs.case.error import CaseError
-from specs.case.operands import LITERAL, Content, dtype_of, operands_of
+from specs.case.operand import Content
+from specs.case.operands import LITERAL, dtype_of, operands_of
 from specs.case.visibility import allowed_keys
 from specs.inputs import designed
 from specs.inputs.random_numbers import Stream
