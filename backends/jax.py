@@ -15,7 +15,7 @@ import numpy as np
 from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.jax import CudnnAttention, DotProductAttention
 from backends.base import AnyComputation, Computation, Declaration, Pullback
-from backends.hosts.keras import FUSED_KERAS, UNFUSED_KERAS, KerasHost
+from backends.hosts.keras import FUSED_KERAS, SCALED_QUERIES, UNFUSED_KERAS, KerasHost
 from backends.parts.compiled import seal_programs
 from backends.parts.contraction import Contraction, search_limitation
 from backends.parts.dialect import Dialect
@@ -86,10 +86,13 @@ class Jax(KerasHost):
                 kind="attention",
                 implementation=fused,
                 dtype="*float16",
-                reason="dot_product_attention asks for its scores in float32",
+                direction="forward",
+                reason="dot_product_attention asks for its scores in float32; on the way back it rounds that of "
+                "the weights to the dtype, as it did the weights",
             )
             for fused in ("dot-product-attention*", *FUSED_KERAS)
         ),
+        *SCALED_QUERIES,
         *(
             Declaration({"flushes": True}, device="cpu", dtype=dtype, reason="XLA on the CPU flushes subnormals")
             for dtype in ("float64", "float32", "bfloat16", "complex64", "complex128")

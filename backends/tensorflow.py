@@ -16,7 +16,7 @@ from packaging.version import Version
 from backends.attention.by_hand import Einsum, Matmul
 from backends.attention.keras import DEFAULT_HOST, VARIABLE
 from backends.base import AnyComputation, Computation, Declaration, Pullback
-from backends.hosts.keras import KerasHost
+from backends.hosts.keras import SCALED_QUERIES, KerasHost
 from backends.parts.dialect import Dialect
 from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
@@ -91,6 +91,7 @@ class TensorFlow(KerasHost):
             )
             for by_hand in ("einsum", "matmul", "keras-dense")
         ),
+        *SCALED_QUERIES,
         *(
             Declaration(
                 {"flushes": True}, device="cpu", dtype=dtype, reason="TensorFlow's CPU threads flush subnormals"

@@ -25,7 +25,7 @@ from backends.attention.torch_multihead import (
     MultiheadAttentionWithWeights,
 )
 from backends.base import AnyComputation, Computation, Declaration, Pullback
-from backends.hosts.keras import FUSED_KERAS, KerasHost
+from backends.hosts.keras import FUSED_KERAS, SCALED_QUERIES, KerasHost
 from backends.parts.contraction import Contraction, has_sublists, interleave
 from backends.parts.dialect import Dialect
 from backends.parts.framework import INSTALLED, Framework
@@ -84,6 +84,31 @@ class Torch(KerasHost):
             )
             for fused in ("sdpa*", "flex", "multihead", *FUSED_KERAS)
         ),
+        *(
+            Declaration(
+                {"partial": dtype},
+                kind="attention",
+                device="cpu",
+                implementation=fused,
+                dtype=dtype,
+                direction="grad",
+                reason="the flash kernel of CPUs adds the products of each block of queries or keys to gradients of "
+                "the dtype (cpu_flash_attention_backward in aten/src/ATen/native/cpu/FlashAttentionKernel.cpp)",
+            )
+            for dtype in ("float16", "bfloat16")
+            for fused in ("sdpa", "sdpa-flash", "multihead", *FUSED_KERAS)
+        ),
+        *(
+            Declaration(
+                {"scaled": dtype},
+                kind="attention",
+                implementation="multihead-weights",
+                dtype=dtype,
+                reason="multi_head_attention_forward multiplies the query by the scale before the product",
+            )
+            for dtype in ("float16", "bfloat16")
+        ),
+        *SCALED_QUERIES,
         Declaration(
             {"weights": "float32"},
             kind="attention",

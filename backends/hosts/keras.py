@@ -24,7 +24,7 @@ from backends.attention.keras_multihead import (
     KerasMultiHeadAttention,
     KerasMultiHeadAttentionWithScores,
 )
-from backends.base import Backend, Computation
+from backends.base import Backend, Computation, Declaration
 from backends.parts.contraction import Contraction
 from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
@@ -42,6 +42,18 @@ KERAS_FORMULATIONS: Mapping[str, type[Attention]] = {
 # Those that call keras.ops.dot_product_attention, and with it the host's own operation; the others do not
 FUSED_KERAS = ("keras", "keras-flash", "keras-multihead", "keras-grouped-query")
 UNFUSED_KERAS = tuple(name for name in KERAS_FORMULATIONS if name not in FUSED_KERAS)
+
+SCALED_QUERIES = tuple(
+    Declaration(
+        {"scaled": dtype},
+        kind="attention",
+        implementation=layer,
+        dtype=dtype,
+        reason="the layers of Keras multiply the query by the scale before the product",
+    )
+    for dtype in ("float16", "bfloat16")
+    for layer in ("keras-multihead-scores", "keras-grouped-query-scores")
+)
 
 
 class KerasHost(Backend):

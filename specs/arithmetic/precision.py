@@ -23,6 +23,9 @@ class Precision:
     intermediate  results stored between steps: partial contractions, attention scores (u_s)
     weights       softmax weights as operands of the second product                    (u_p)
     softmax       the softmax itself                                                   (u_x)
+    scaled        query or keys that are multiplied by the scale before their product  (u_q; accumulate: they are not)
+    partial       a gradient to which the products of one block of queries or keys,
+                  or of one head of a group, are added after the other                 (u_b; accumulate: none is stored)
     truncates     accumulation and output truncate instead of rounding to nearest (some tensor cores)
     flushes       subnormal inputs and results may be replaced by zero
     """
@@ -33,6 +36,8 @@ class Precision:
     intermediate: Format
     weights: Format
     softmax: Format
+    scaled: Format
+    partial: Format
     truncates: bool = False
     flushes: bool = False
 
@@ -57,6 +62,16 @@ class Precision:
     def u_p(self) -> float:
         """Unit roundoff of softmax weights; zero if they enter the second product as accumulated."""
         return _unit_roundoff_if_coarser(self.weights, self.accumulate)
+
+    @property
+    def u_q(self) -> float:
+        """Unit roundoff of a query or keys that are scaled beforehand and stored; zero if they are not."""
+        return _unit_roundoff_if_coarser(self.scaled, self.accumulate)
+
+    @property
+    def u_b(self) -> float:
+        """Unit roundoff of a gradient to which blocks are added; zero if their sum is stored once."""
+        return _unit_roundoff_if_coarser(self.partial, self.accumulate)
 
     @property
     def u_x(self) -> float:
@@ -84,11 +99,14 @@ def _unit_roundoff_if_coarser(format: Format, other: Format) -> float:
 def declared_precision(dtype: DType, **fields: str | bool) -> Precision:
     """The default precision of a floating or complex dtype, with the fields that a backend declares to differ.
 
-    By default, 16-bit dtypes accumulate in float32, stored intermediates have the dtype, and nothing is flushed or
-    truncated.  Raises ValueError for integer dtypes and bool.
+    By default, 16-bit dtypes accumulate in float32, stored intermediates have the dtype, products are scaled after they
+    are summed, and nothing is flushed or truncated.  Raises ValueError for integer dtypes and bool.
     """
     if dtype.format is None:
         raise ValueError(f"{dtype.name} arithmetic is exact; it has no precision to declare")
     wide = FLOAT32 if dtype.format in (FLOAT16, BFLOAT16) else dtype.format
     f = dtype.format
-    return Precision(storage=f, multiply=f, accumulate=wide, intermediate=f, weights=f, softmax=wide).replace(**fields)
+    precision = Precision(
+        f, multiply=f, accumulate=wide, intermediate=f, weights=f, softmax=wide, scaled=wide, partial=wide
+    )
+    return precision.replace(**fields)

@@ -138,7 +138,7 @@ def _output(s: Stages, u_reference: float) -> Output:
     from_scores = _propagate_scores(s, errors, heads, rho, rho_sum)
     scale_derivative = _scale_derivative(s, heads) if s.random else None
     if scale_derivative is not None:
-        from_scores = from_scores.enlarge(0.0, shared=max(p.u_s, 2 * p.u_a) * np.abs(scale_derivative))
+        from_scores = from_scores.enlarge(0.0, shared=s.scale_error * np.abs(scale_derivative))
     e_O = _add_sums(s, from_scores, heads, magnitude, rho_sum)
     cap = (_max_magnitude(magnitudes) + np.abs(heads)) * (1 + 64 * p.u_a + p.u_p + 2 * p.u_m)
     underflow = _underflow(s)

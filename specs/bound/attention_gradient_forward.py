@@ -11,11 +11,11 @@ from functools import cached_property
 import numpy as np
 
 from specs.arithmetic.double_double import to_float64
-from specs.arithmetic.formats import Float64
+from specs.arithmetic.formats import FLOAT32, Float64
 from specs.arithmetic.precision import Precision
 from specs.bound.attention import BLOCKS
 from specs.bound.projection import input_uncertainty
-from specs.bound.rounding import Size, elementwise_gamma, relative_variance
+from specs.bound.rounding import Size, elementwise_gamma, relative_variance, storage_error
 from specs.bound.score import Exponents, bound_exponents, broadcast_to_queries
 from specs.bound.stages import Stages, zero_nonfinite
 from specs.bound.uncertainty import Uncertainty
@@ -84,6 +84,22 @@ class Forward:
         """Unit roundoff of one more tensor that may be stored in the dtype between steps."""
         return self.stages.u_step
 
+    def store_step(self, e: Uncertainty, value: Float64) -> Uncertainty:
+        """The uncertainty of a step that is rounded to the format of intermediates."""
+        p = self.precision
+        return e.enlarge(
+            storage_error(p, p.intermediate, value, e.error), relative_variance((1, p.u_s)) * np.square(value)
+        )
+
+    def store_tensor(self, e: Uncertainty, value: Float64) -> Uncertainty:
+        """The uncertainty of a step that is rounded to the dtype, as a factor of the next product; it may overflow."""
+        p = self.precision
+        if not self.stages.u_store:
+            return e.add_roundings(value, (1, self.u_stored))
+        variance = relative_variance((1, self.u_stored)) * np.square(value)
+        error = storage_error(p, p.storage, value, e.error)
+        return e.enlarge(np.where(np.abs(value) + e.error > p.storage.max, np.inf, error), variance)
+
     @property
     def u_x(self) -> float:
         return max(self.precision.u_a, self.precision.u_x)
@@ -118,33 +134,63 @@ class Forward:
 
     @cached_property
     def additions(self) -> Float64:
-        """Number of keys that a query sees, bhq1, plus two roundings for each rescaling of an online softmax."""
-        keys = self.stages.exact.allowed.sum(axis=-1, keepdims=True).astype(np.float64)
+        """Number of keys that a query sees, bhq1, plus two roundings for each rescaling of an online softmax.
+
+        Adding a term to a sum changes it by at most twice the term: all keys with weights below (u_a / N)^2 together
+        change it by less than u_a^2 times the largest term, in any order, and count as one.
+        """
+        u_a, allowed = self.precision.u_a, self.stages.exact.allowed
+        keys = allowed.sum(axis=-1, keepdims=True).astype(np.float64)
+        if u_a <= FLOAT32.unit_roundoff:
+            heavy = (self.weights >= (u_a / np.maximum(keys, 1.0)) ** 2).sum(axis=-1, keepdims=True)
+            keys = np.minimum(keys, heavy + 1.0)
         return np.asarray(keys + 2 * np.minimum(BLOCKS, keys))
 
     # Weights --------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def e_P(self) -> Uncertainty:
-        """The uncertainty of the weights."""
+    def e_softmax(self) -> Uncertainty:
+        """The uncertainty of the weights as the softmax returns them."""
         error = self.quotient_error(self.weights, self.r) + self.weight_underflow
         variance = self.weights**2 * (self.score_variance + self.row_variance) + self.weight_underflow**2
         allowed = self.stages.exact.allowed
         shared = self.u_scale * np.abs(self.scale_derivative)
         return Uncertainty(np.where(allowed, error, 0.0), np.where(allowed, variance, 0.0), shared)
 
+    @cached_property
+    def e_P(self) -> Uncertainty:
+        """The uncertainty of the weights as a factor of products: stored, as they are and times a scale of weights."""
+        p, e, scale = self.precision, self.e_softmax, abs(self.config.scale or 0.0)
+        factors = [1.0, scale] if self.config.scale_at == "weights" and scale else [1.0]
+        for factor in factors:
+            stored = storage_error(p, p.weights, factor * self.weights, factor * e.error) / factor
+            e = e.enlarge(stored, relative_variance((1, p.u_p)) * self.weights**2)
+        return e
+
+    @property
+    def e_S(self) -> Uncertainty:
+        """The uncertainty of the weights as a factor of dP: those that are stored, where scores are or where the format
+        of weights is narrower than the dtype; a fused kernel, which stores no scores, has them as they were computed.
+        """
+        p = self.precision
+        return self.e_P if p.u_s or p.weights.precision < p.storage.precision else self.e_softmax
+
     def quotient_error(self, weights: Float64, exponent_errors: Float64) -> Float64:
-        """Largest error of weights with these exponent errors: first-order, or from the ends of the interval."""
+        """Largest error of weights with these exponent errors, before they are stored."""
+        error = self.normalised_error(weights, exponent_errors)
+        return np.asarray(
+            error + elementwise_gamma(self.additions, self.u_x, *self.weight_roundings) * (weights + error)
+        )
+
+    def normalised_error(self, weights: Float64, exponent_errors: Float64) -> Float64:
+        """The part of exponents: first-order, or from the ends of the interval.  It leaves the sum of a row at 1."""
         rho_sum, least_sum, most = self.rho_sum, self.least_sum, 1 + self.rho_sum
         first_order = weights * (np.expm1(exponent_errors) + rho_sum) / np.maximum(1 - rho_sum, 0.5)
         larger, smaller = weights * np.exp(exponent_errors), weights * np.exp(-exponent_errors)
         highest = larger / (larger + np.maximum(least_sum - smaller, 0.0) + TINY)
         lowest = smaller / (smaller + np.maximum(most - larger, 0.0) + TINY)
         interval = np.maximum(highest - weights, weights - lowest) + 2.0**-50
-        error = np.where(rho_sum < FIRST_ORDER, first_order, interval)
-        return np.asarray(
-            error + elementwise_gamma(self.additions, self.u_x, *self.weight_roundings) * (weights + error)
-        )
+        return np.where(rho_sum < FIRST_ORDER, first_order, interval)
 
     @cached_property
     def row_variance(self) -> Float64:
@@ -155,14 +201,13 @@ class Forward:
 
     @property
     def weight_roundings(self) -> tuple[tuple[int, Size], ...]:
-        """Roundings of one weight, without those of the sum: of the quotient, of its storage, of lse."""
-        p = self.precision
-        return (1, 4 * self.u_x), (1, 2 * p.u_p), (1, 2 * p.u_a * self.lse)
+        """Roundings of one weight, without those of the sum and of its storage: of the quotient, of lse."""
+        return (1, 4 * self.u_x), (1, 2 * self.precision.u_a * self.lse)
 
     @property
     def u_scale(self) -> float:
         """The relative error of the scale, which all scores share."""
-        return max(self.precision.u_s, 2 * self.precision.u_a)
+        return self.stages.scale_error
 
     @cached_property
     def mean(self) -> Float64:

@@ -1,6 +1,7 @@
 """Propagates the uncertainties of the backward steps to the operands, linearly, as the gradients themselves propagate.
 
-Symbols and the errors of each sum as in `specs.bound.attention_gradient_error`.
+Symbols and the errors of each sum as in `specs.bound.attention_gradient_error`.  Terms that may be stored before they
+are summed, as the products for one batch item or one pair, may underflow the dtype, each by its smallest number.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from specs.reference.attention_gradient import (
     operand_gradients,
 )
 
+SHARED = ("key", "value", "input", "past_key", "past_value")  # operands whose heads may serve a group of query heads
 OWN = ("relative_", "past_")  # operands that are not projected, though the case has projections
 LARGEST_VARIANCE = 2.0**-6  # of a score's error, for which e^x is still nearly 1 + x
 
@@ -48,8 +50,10 @@ def propagate_to_operands(errors: Errors, random: bool) -> dict[str, Uncertainty
     for name, error in largest.items():
         terms, stores = _count_sums(errors, name)
         growth = gamma((terms, p.u_a), (2 if c.projections else 0, p.u_m), (stores, errors.u_stored))
-        error = reference_factor * (error + growth * magnitudes[name])
-        bounds[name] = Uncertainty(np.where(np.isnan(error), np.inf, error))
+        growth = growth + _group_growth(errors, name)
+        underflow = terms * errors.stages.underflow if stores else 0.0
+        error = reference_factor * (error + growth * magnitudes[name]) + underflow
+        bounds[name] = Uncertainty(np.where(np.isnan(error), np.inf, error), shared=np.full(error.shape, underflow))
     if not random:
         return bounds
     variance, squares = (
@@ -92,14 +96,21 @@ def correlated_elements(errors: Errors, name: str) -> float | None:
     return float(widths[name]) if name in widths else width * (1 + 2 * c.kv_len / max(rows, 1))
 
 
+def _group_growth(errors: Errors, name: str) -> float:
+    """The relative error of gradients to which those of a group's heads are added one after the other."""
+    c = errors.config
+    is_shared = name.removesuffix("_weight").removesuffix("_bias") in SHARED
+    return gamma((c.num_heads // c.num_kv_heads - 1, errors.precision.u_b)) if is_shared else 0.0
+
+
 def _count_sums(errors: Errors, name: str) -> tuple[int, int]:
     """(terms summed, intermediates stored) between the backward steps and the gradient of one operand."""
     c = errors.config
     terms, stores = 0, 0
     operand = name.removesuffix("_weight").removesuffix("_bias")
-    if operand in ("key", "value", "input", "past_key", "past_value") and c.num_heads > c.num_kv_heads:
-        terms, stores = terms + c.num_heads // c.num_kv_heads, stores + 1
-    if operand in ("key", "value", "input", "past_key", "past_value") and c.relative:
+    if operand in SHARED and c.num_heads > c.num_kv_heads:
+        terms = terms + c.num_heads // c.num_kv_heads
+    if operand in SHARED and c.relative:
         terms, stores = terms + c.q_len, stores + 2
     if name.startswith("relative_"):
         terms, stores = c.batch, 2 * (c.batch > 1) + (c.bias_at == "products")

@@ -3,7 +3,8 @@
     projection   e   = gamma((D_in + 1) u_a, 2 u_m) (|x||W|^T + |b|) + u(storage) (|q| + |q - b|)
                  var = (u_a^2 (D_in (q^2/3 + T2/6) + 2 T2) + 2 u_m^2 T2 + u(storage)^2 (q^2 + (q - b)^2)) / 4
     rotary       y   = x1 cos - x2 sin: two products and a sum, each stored,
-                 e_y = e_x1 |cos| + e_x2 |sin| + gamma(2 u_step) (|x1 cos| + |x2 sin|)
+                 e_y = e_x1 |cos| + e_x2 |sin| + gamma(2 u_a) (|x1 cos| + |x2 sin|)
+                       + store(x1 cos) + store(x2 sin) + store(y)        by `specs.bound.rounding.storage_error`
                  var = var_x1 cos^2 + var_x2 sin^2 + u_step^2 ((x1 cos)^2 + (x2 sin)^2 + y^2) / 4
     past         keys and values from a cache are operands: no error
     output       e   = |W| (e_heads + u(storage) |heads|) + gamma(...) (...) as above
@@ -80,11 +81,14 @@ def _rotate_uncertainty(s: Stages, name: str, e: Uncertainty) -> Uncertainty:
         direct, cross = x[..., first] * cos, x[..., second] * sin
         e_first, e_second = (e.map(itemgetter((..., features))) for features in (first, second))
         from_inputs = e_first.scale_by(cos).add(e_second.scale_by(sin))
+        total = direct + sign * cross
         magnitude = np.abs(direct) + np.abs(cross) + from_inputs.error
-        squares = direct**2 + cross**2 + (direct + sign * cross) ** 2
-        rotated = from_inputs.enlarge(
-            gamma((2, s.u_step), (2, s.precision.u_a)) * magnitude, relative_variance((1, s.u_step)) * squares
-        )
+        rounded = from_inputs.error + gamma((2, s.u_step - s.u_store), (2, s.precision.u_a)) * magnitude
+        for product, e_factor, factor in ((direct, e_first, cos), (cross, e_second, sin)):
+            rounded = rounded + s.storage_error(product, e_factor.error * np.abs(factor))
+        rounded = rounded + s.storage_error(total, rounded)
+        squares = direct**2 + cross**2 + total**2
+        rotated = from_inputs.enlarge(rounded - from_inputs.error, relative_variance((1, s.u_step)) * squares)
         error[..., first] = rotated.enlarge(3 * s.underflow).error
         variance[..., first] = rotated.variance
     return Uncertainty(error, variance)

@@ -2,6 +2,9 @@
 
     gamma(c u, ...)             = prod((1 + u)^c) - 1           largest relative error of c roundings of unit roundoff u
     relative_variance(c u, ...) = sum(c u^2) / 4                of the same, independent: each deviates by u / 2
+    storage_error               = min(u (|x| + e) + underflow, e + |x - RN(x)|) of a number within e of x, stored:
+                                  it is rounded to the nearest number of the format, which is no farther than RN(x); so
+                                  what the format holds, as a product with a power of two, is stored without an error
     sum_variance                = u^2 n (y^2 / 3 + T2 / 6) / 4  of n additions: the partial sums of random terms are a
                                                                 random walk that ends in y; T2 is the sum of the
                                                                 squared terms
@@ -17,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from specs.arithmetic.formats import FLOAT32, Float64, Format
+from specs.arithmetic.formats import FLOAT32, Float64, Format, round_to
 from specs.arithmetic.precision import Precision
 
 # The limit of an error of random data in standard deviations (see `max_deviations`), and the standard deviation of one
@@ -52,6 +55,20 @@ def elementwise_gamma(additions: Float64, unit: float, *roundings: tuple[float, 
     for count, unit_roundoff in roundings:
         growth = growth + count * unit_roundoff
     return np.asarray(growth)
+
+
+def storage_error(p: Precision, format: Format, value: Float64, error: Size = 0.0) -> Float64:
+    """Largest error of storing what is within `error` of `value`; 0 where sums are no finer than the format."""
+    if format.precision >= p.accumulate.precision:
+        return np.zeros(())
+    underflow = format.tiny if p.flushes else format.smallest
+    any_number = np.asarray(format.unit_roundoff * (np.abs(value) + error) + np.where(value == 0, 0.0, underflow))
+    if p.truncates or format.precision >= FLOAT32.precision:
+        return any_number
+    distance = np.abs(value - round_to(value, format))
+    if p.flushes:
+        distance = np.where(np.abs(value) < format.tiny, np.abs(value), distance)
+    return np.minimum(any_number, error + distance)
 
 
 def relative_variance(*roundings: tuple[Size, Size]) -> Any:

@@ -1,13 +1,20 @@
 """The uncertainty of the exponents x = t - max of the softmax, and the scores that may overflow.
 
-    products     e   = gamma(D u_a, 2 u_m, u_prescale, 2 u_a) |scale| |q||k|^T + u_s (2 |raw| + |t|)
+    products     e   = gamma(D u_a, 2 u_m, 4 u_a) |scale| |q||k|^T         before or behind the product, q and k may be
+                                                                         multiplied by the scale, or each by its root
                      + |scale| (e_q |k|^T + |q| e_k^T + e_q e_k^T)       projected or rotary: `specs.bound.projection`
-    bias         + (u_s + u_a) |biased|;  of the products: twice that, as it is also scaled
+                     + store(scale q) |k|^T or |q| store(scale k)^T      where one of them is declared to be stored
+                     + |scale| store(q k^T) + u_scale |raw| + store(raw) where scores are: the product, then it scaled
+    bias         + store(biased) + u_a |biased|;  of the products: twice that, as it is also scaled
                  + u(storage) |scale bias|                               the scaled bias may be stored
                  + (u_s + u_a) (|raw| + |bias| + ...)                    for each further term that is added
     function f   |f'| (e + r_1 |x|) + r_2 |f(x)|                            for each function of the scores
     exponent     r   = e + |x| (u_x + 2 u_a) + 4 max(u_a, u_x)
                      + u_x |t| where the softmax is narrower than the products
+
+store(x) is `specs.bound.rounding.storage_error`, and u_scale the relative error of the scale as a number of the format
+in which scores, or what was scaled beforehand, are stored.  A power of two has no such error, and scaling by it rounds
+nothing.  Unless it is declared (`Precision.scaled`), no operand is stored once it is scaled.
 
 The largest |f'| within e of x, and the roundings r_1 and r_2, are those of `specs.case.score_functions`.  A further
 logit, as a sink's, is one more key whose score is an operand: only the last step has an error.
@@ -29,7 +36,7 @@ import numpy as np
 
 from specs.arithmetic.formats import Bools, Float64, Format
 from specs.bound.projection import input_uncertainty
-from specs.bound.rounding import gamma, relative_variance, sum_variance
+from specs.bound.rounding import elementwise_gamma, gamma, relative_variance, storage_error, sum_variance
 from specs.bound.stages import Stages, zero_nonfinite
 from specs.bound.uncertainty import EXACT, Uncertainty, propagate_product
 from specs.case.operands import terms_of
@@ -59,7 +66,7 @@ def bound_exponents(s: Stages) -> Exponents:
     for applied, e_x in zip(s.functions, of_arguments, strict=True):
         slope = slope * largest_slope(s, applied, e_x)
     if c.mask is not None and c.mask.type == "additive":
-        e = e.add_roundings(np.where(s.exact.allowed, s.masked, 0.0), (1, p.u_s), (1, p.u_a))
+        e = _store(s, e, np.where(s.exact.allowed, s.masked, 0.0))
         if terms and not s.functions:  # terms + mask may be stored as one before the scores are added
             terms_and_mask = sum(s.finite_operands[name] for name in terms) + s.finite_operands["mask"]
             e = e.add_roundings(np.where(s.exact.allowed, zero_nonfinite(terms_and_mask), 0.0), (1, s.u_step))
@@ -89,8 +96,9 @@ def biased_uncertainty(s: Stages) -> Uncertainty:
     e, terms = _product_uncertainty(s), terms_of(c)
     if not terms:
         return e
-    times = 2 if c.scaled_terms else 1
-    e = e.add_roundings(s.biased, (times, p.u_s), (times, p.u_a))
+    if c.scaled_terms and not s.scale_is_exact:
+        e = e.add_roundings(s.biased, (1, p.u_s), (1, p.u_a))
+    e = _store(s, e, s.biased)
     if len(terms) > 1:  # sums on the way, of products and terms or of terms alone, in any order
         magnitudes = np.abs(s.raw) + sum(np.abs(s.finite_operands[name]) for name in terms)
         e = e.add_roundings(magnitudes, (len(terms) - 1, max(p.u_s + p.u_a, s.u_step)))
@@ -109,11 +117,12 @@ def _product_uncertainty(s: Stages) -> Uncertainty:
         plain = s.without_positions("key")
         keys = np.abs(plain)[:, :, None] + np.abs(relative)
         magnitudes = score_products(query, keys)
-    # The scaled query may be stored
-    factor_roundings = (2, p.u_m), (1 + (relative is not None), s.u_step)
-    error = gamma((c.head_dim, p.u_a), *factor_roundings, (2, p.u_a)) * scale * magnitudes
-    e = Uncertainty(error + p.u_s * 2 * raw)
+    factor_roundings = (2, p.u_m), (2, p.u_a), (relative is not None, s.u_step)
+    terms = _count_products(s, keys)
+    growth = (1 + elementwise_gamma(terms, p.u_a)) * (1 + gamma(*factor_roundings, (2, p.u_a))) - 1
+    e = Uncertainty(growth * scale * magnitudes)
     if s.random:
+        u_q = 0.0 if s.scale_is_exact else p.u_q
         parts = raw**2
         if relative is not None:
             key_products = c.score_scale * score_products(s.query, plain)
@@ -121,18 +130,52 @@ def _product_uncertainty(s: Stages) -> Uncertainty:
         squares = scale**2 * score_products(query**2, keys**2)
         variance = (
             sum_variance(p.u_a, c.head_dim, raw**2, squares, rounded=2)
-            + relative_variance(*factor_roundings) * squares
-            + relative_variance((2, p.u_s)) * parts
+            + relative_variance(*factor_roundings, (1, u_q)) * squares
+            + relative_variance((1 if s.scale_is_exact else 2, p.u_s)) * parts
             + relative_variance((2, p.u_a)) * raw**2
         )
         e = replace(e, variance=variance)
     e_q, e_k = (input_uncertainty(s, name) for name in ("query", "key"))
-    if e_q.is_exact and e_k.is_exact:
-        return e
-    e_k = e_k.map(lambda x: broadcast_to_queries(x, keys))
-    from_query = propagate_product(score_products, query, Uncertainty(e_q.error), keys + e_k.error, EXACT)
-    from_keys = propagate_product(score_products, query, EXACT, keys, e_k)
-    return e.add(from_query.scale_by(scale)).add(from_keys.scale_by(scale))
+    if not (e_q.is_exact and e_k.is_exact):
+        e_k = e_k.map(lambda x: broadcast_to_queries(x, keys))
+        from_query = propagate_product(score_products, query, Uncertainty(e_q.error), keys + e_k.error, EXACT)
+        from_keys = propagate_product(score_products, query, EXACT, keys, e_k)
+        e = e.add(from_query.scale_by(scale)).add(from_keys.scale_by(scale))
+    return e.enlarge(_scaling_error(s, e.error, e_q.error, e_k.error, keys))
+
+
+def _count_products(s: Stages, keys: Float64) -> Float64:
+    """Number of products that are not 0, the others add no rounding: bhqk; all of them where data are random."""
+    if s.random:
+        return np.asarray(float(s.config.head_dim))
+    return np.asarray(score_products((s.query != 0).astype(np.float64), (keys != 0).astype(np.float64)))
+
+
+def _scaling_error(s: Stages, error: Float64, e_q: Float64, e_k: Float64, keys: Float64) -> Float64:
+    """The largest error of scaling and storing products that are within `error` of their values, bhqk."""
+    p, scale = s.precision, abs(s.config.score_scale)
+    raw, own = np.abs(s.raw), error
+    if p.u_q:
+        of_query = storage_error(p, p.scaled, scale * s.query, scale * e_q)
+        of_keys = storage_error(p, p.scaled, scale * keys, scale * e_k)
+        error = error + np.maximum(
+            score_products(of_query, keys + e_k),
+            score_products(np.abs(s.query) + e_q, np.broadcast_to(of_keys, keys.shape)),
+        )
+    if p.u_s and scale:
+        error = error + scale * storage_error(p, p.intermediate, s.raw / scale, error / scale)
+    if (p.u_s or p.u_q) and not s.scale_is_exact:
+        error = error + s.scale_error * (raw + error)
+        error = error + storage_error(p, p.intermediate, s.raw, error)
+    return np.asarray(error - own)
+
+
+def _store(s: Stages, e: Uncertainty, value: Float64) -> Uncertainty:
+    """The uncertainty of scores that are rounded and stored."""
+    p, size = s.precision, np.abs(value)
+    rounded = e.error + p.u_a * size
+    stored = storage_error(p, p.intermediate, value, rounded)
+    return replace(e, error=rounded + stored, variance=e.variance + relative_variance((1, p.u_a), (1, p.u_s)) * size**2)
 
 
 def broadcast_to_queries(tensor: Float64, keys: Float64) -> Float64:

@@ -6,6 +6,7 @@ any.  So zeros can replace them in all bounds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +14,9 @@ from functools import cached_property
 import numpy as np
 
 from specs.arithmetic.double_double import DoubleDouble, to_float64
-from specs.arithmetic.formats import Array, Float64
+from specs.arithmetic.formats import Array, Float64, round_to
 from specs.arithmetic.precision import Precision
+from specs.bound.rounding import Size, storage_error
 from specs.case.attention import AttentionConfig
 from specs.reference.attention import (
     Applied,
@@ -53,6 +55,26 @@ class Stages:
     def u_step(self) -> float:
         """Unit roundoff of one elementwise operation whose result is stored."""
         return self.u_store or self.precision.u_a
+
+    def storage_error(self, value: Float64, error: Size = 0.0) -> Float64:
+        """Largest error of storing a tensor, which is within `error` of its value, in the dtype between steps."""
+        return storage_error(self.precision, self.precision.storage, value, error)
+
+    @property
+    def scale_is_exact(self) -> bool:
+        """Whether the scale is a power of two, by which products are exact."""
+        return math.frexp(self.config.score_scale)[0] in (0.5, -0.5)
+
+    @property
+    def scale_error(self) -> float:
+        """The relative error of the scale, which all scores share: it or its reciprocal is rounded to their format."""
+        p, scale = self.precision, self.config.score_scale
+        stored = [format for unit, format in ((p.u_s, p.intermediate), (p.u_q, p.scaled)) if unit]
+        if not stored or not scale or not math.isfinite(scale):
+            return 2 * p.u_a
+        rounded = [float(round_to(x, format)) for x in (scale, 1 / scale) for format in stored]
+        factors = (x / scale if i < len(stored) else x * scale for i, x in enumerate(rounded))
+        return max(2 * p.u_a, *(abs(factor - 1) / min(factor, 1.0) for factor in factors))
 
     @property
     def underflow(self) -> float:

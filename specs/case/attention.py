@@ -12,7 +12,7 @@ from specs.case.attention_fields import Mask, Projections, Relative, Rotary, Win
 from specs.case.common import Common, Numbers, Recipe
 from specs.case.model import Finite, Positive, Size
 
-AttentionRecipe = Literal[Recipe, "ramp", "equal"]
+AttentionRecipe = Literal[Recipe, "ramp", "equal", "pairs"]
 
 
 class AttentionConfig(Common):

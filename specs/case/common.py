@@ -35,6 +35,7 @@ RECIPES = {
     "exact": "integers whose sums are the same, bit for bit, in every order of contraction",
     "ramp": "scores that make each query select the first or the last key visible to it",
     "equal": "equal scores, with values that are 1 or -1",
+    "pairs": "small integers, and scores that make each query select a pair of keys",
 }
 RESULT = "result"  # the label of the output that every computation has
 Memory = Literal["contiguous", "transposed", "strided", "reversed", "broadcast", "unaligned", "shared"]

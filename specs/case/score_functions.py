@@ -78,8 +78,8 @@ class ScoreFunction(ABC):
         """The relative error of f(x) as it is computed and stored."""
 
     @abstractmethod
-    def slope_rounding(self, p: Precision) -> float:
-        """The absolute error of f'(x) as it is computed and stored."""
+    def slope_rounding(self, p: Precision, slope: Float64) -> Float64 | float:
+        """The absolute error of f'(x), whose value is `slope`, as it is computed and stored."""
 
 
 class Softcap(ScoreFunction):
@@ -114,8 +114,11 @@ class Softcap(ScoreFunction):
     def value_rounding(self, p: Precision) -> float:
         return self.tanh_ulps * p.u_a + 2 * p.u_s + 2 * p.u_a
 
-    def slope_rounding(self, p: Precision) -> float:
-        return (2 * self.tanh_ulps + 2) * p.u_a + 4 * p.u_s
+    def slope_rounding(self, p: Precision, slope: Float64) -> Float64 | float:
+        """tanh and its square are stored, then the difference, which is as far from 1 as the square from 0."""
+        square = np.maximum(1.0 - np.abs(slope), 0.0)
+        before = (2 * self.tanh_ulps + 2) * p.u_a + 3 * p.u_s * square
+        return before + np.minimum(p.u_s, square + before)
 
     def _cap(self, c: AttentionConfig) -> float:
         assert c.softcap is not None

@@ -10,7 +10,7 @@ from specs.bound import attention_gradient, einsum_gradient
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.common import COTANGENT
-from specs.inputs import inputs
+from specs.inputs import designed, inputs, pairs
 from specs.reference.reference import Reference
 from specs.verdict.check import Check
 from specs.verdict.direction import BackendProtocol, Direction, Output
@@ -39,7 +39,11 @@ class Gradient(Direction):
 
     def outputs(self, check: Check) -> list[Output]:
         names = inputs.differentiable(inputs.operands(check.case, check.dtype))
-        return [Output(name, check.case, role="gradient of") for name in names]
+        own = [Output(name, check.case, role="gradient of") for name in names]
+        if not pairs.applies(check.case, check.dtype):
+            return own
+        designed_case = designed.with_recipe(check.case, "pairs")
+        return [*own, *(Output(name, designed_case, role="gradient of", recipe="pairs") for name in names)]
 
     def call(
         self, backend: BackendProtocol, check: Check, operands: Mapping[str, Array], extra: Mapping[str, Array]

@@ -16,7 +16,7 @@ from specs.case.error import CaseError
 from specs.case.operand import Content
 from specs.case.operands import LITERAL, dtype_of, operands_of
 from specs.case.visibility import allowed_keys
-from specs.inputs import designed
+from specs.inputs import designed, pairs
 from specs.inputs.random_numbers import Stream
 from specs.inputs.recipes import draw
 
@@ -31,6 +31,8 @@ def operands(case: Case, config: AttentionConfig, dtype: DType) -> dict[str, Arr
         else:
             values = MAKERS[operand.content](Request(case, config, operand.name, shape, dtype))
         arrays[operand.name] = cast(values, own)
+    if config.data == "pairs":
+        pairs.fill(case.rng_key, config, arrays, dtype)
     if config.data == "cancelling":
         _pair_off(config, arrays, dtype)
     if config.unseen:
@@ -59,6 +61,8 @@ def _tensor(request: Request) -> Array:
     literal = getattr(config, name) if name in LITERAL else None
     if literal is not None:
         return np.array(literal, np.float64)
+    if config.data == "pairs":
+        return np.zeros(request.shape)  # filled in together
     if (values := designed.attention(request.case.rng_key, config, name, request.dtype)) is not None:
         return values
     if config.data == "large" and (name != "query" or config.projections is not None):

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from specs.arithmetic.formats import DTYPES, Array, cast, dtype_name
+from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.common import COTANGENT, Recipe
 from specs.case.einsum import EinsumConfig
 from specs.case.equation import bind
 from specs.case.operands import LITERAL, NON_DIFFERENTIABLE
 from specs.case.shapes import attention_output_shape, einsum_shapes
-from specs.inputs import attention, einsum, probes
+from specs.inputs import attention, einsum, pairs, probes
 from specs.inputs.memory import lay_out, lay_out_all
 from specs.inputs.recipes import draw
 
@@ -55,8 +56,12 @@ def cotangent(case: Case, dtype_name: str) -> Array:
         shape = bind(config.equation, list(einsum_shapes(config).values())).output_shape
     else:
         shape = attention_output_shape(config)
-    recipe: Recipe = "integers" if config.data == "integers" else "normal"
-    array = lay_out(cast(draw(case, COTANGENT, shape, dtype, recipe), dtype), config.memory_of(COTANGENT))
+    if isinstance(config, AttentionConfig) and config.data == "pairs":
+        values: Array = pairs.cotangent(case.rng_key, config, dtype)
+    else:
+        recipe: Recipe = "integers" if config.data == "integers" else "normal"
+        values = draw(case, COTANGENT, shape, dtype, recipe)
+    array = lay_out(cast(values, dtype), config.memory_of(COTANGENT))
     array.setflags(write=False)
     return array
 

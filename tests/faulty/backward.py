@@ -1,7 +1,7 @@
 """Gradients of attention in NumPy, step by step: the base class of faults of gradients.
 
 NumPy does not differentiate, so this is the correct backend of which a fault replaces one step.  It supports attention
-without projections, relative positions, sinks and caches, in float32 and float64.
+without projections, relative positions, sinks and caches, in float32 and float64; `Kernel` in 16 bits.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from backends.base import Declaration
 from backends.numpy import Numpy
-from specs.arithmetic.formats import Array
+from specs.arithmetic.formats import DTYPES, Array, cast, dtype_name
 from specs.case.attention import AttentionConfig
 from specs.case.layout import to_heads, to_layout
 from specs.case.visibility import allowed_keys
@@ -123,3 +124,36 @@ class Backward(Numpy):
 
     def finish(self, c: AttentionConfig, gradients: dict[str, Any]) -> dict[str, Array]:
         return gradients
+
+
+class Kernel(Backward):
+    """The same as a fused kernel does it in 16 bits: every step in float32, and each gradient rounded once."""
+
+    declarations = (
+        Declaration({"accumulate": "float32", "softmax": "float32", "intermediate": "float32"}, dtype="*float16"),
+    )
+
+    def dtypes(self, device: str) -> frozenset[str]:
+        return frozenset(DTYPES)
+
+    def gradient(self, check: Check, operands: Mapping[str, Array], cotangent: Array) -> dict[str, Array]:
+        dtype = self.dtype = DTYPES[check.dtype]
+        wide = {name: widen(array) for name, array in operands.items()}
+        gradients = super().gradient(check, wide, widen(cotangent))
+        return {name: cast(d.astype(np.float64), dtype) for name, d in gradients.items()}
+
+    def store(self, x: Array) -> Array:
+        """A step, stored in the dtype."""
+        return cast(x.astype(np.float64), self.dtype).astype(np.float32)
+
+    def sum_in_dtype(self, a: Array, b: Array) -> Array:
+        """The matrix product whose partial sums are stored in the dtype."""
+        total = np.zeros((*a.shape[:-1], b.shape[-1]), np.float32)
+        for i in range(a.shape[-1]):
+            total = self.store(total + a[..., i : i + 1] * b[..., i : i + 1, :])
+        return total
+
+
+def widen(array: Array) -> Array:
+    """Numbers of 16 bits as float32."""
+    return array.astype(np.float32) if dtype_name(array.dtype) in ("float16", "bfloat16") else array

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from backends.attention.by_hand import ByHand
+from backends.base import Declaration
 from backends.numpy import Numpy
 from backends.parts.primitives import Operands, Tensor
 from specs.arithmetic.formats import Array
@@ -20,7 +21,9 @@ CORRECT: list[type[Numpy]] = []
 
 def correct(cls: type[Any]) -> type[Any]:
     """Register the decorated class; one with a step of attention as a backend that uses it in both formulations."""
-    CORRECT.append(cls if issubclass(cls, Numpy) else make_backend(cls))
+    CORRECT.append(
+        cls if issubclass(cls, Numpy) else make_backend(cls, getattr(cls, "declarations", Numpy.declarations))
+    )
     return cls
 
 
@@ -125,7 +128,12 @@ class Fused(ByHand):
 
 @correct
 class ScaledQuery(ByHand):
-    """The query is scaled before the product, and rounded."""
+    """The query is scaled before the product, and rounded: which is declared."""
+
+    declarations = (
+        *Numpy.declarations,
+        Declaration({"scaled": "float16"}, kind="attention", dtype="float16", reason="the query is scaled beforehand"),
+    )
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         c, unscaled = self.config, copy(self)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from backends.attention.by_hand import ByHand
-from backends.base import Computation
+from backends.base import Computation, Declaration
 from backends.numpy import EINSUMS, Numpy, dtype_arguments
 from backends.parts.contraction import Contraction
 from backends.parts.primitives import Primitives
@@ -72,13 +72,14 @@ class LongestSum:
         return (self.part(start, min(start + size, self.length)) for start in range(0, self.length, size))
 
 
-def make_backend(step: type[ByHand]) -> type[Numpy]:
+def make_backend(step: type[ByHand], declarations: tuple[Declaration, ...] = Numpy.declarations) -> type[Numpy]:
     """A NumPy backend whose formulations all use the methods that `step` overrides."""
     formulations = {
         name: type(f"{step.__name__}In{formulation.__name__}", (step, formulation), {})
         for name, formulation in Numpy.formulations.items()
     }
-    return type(step.__name__, (Numpy,), {"formulations": formulations, "__doc__": step.__doc__})
+    own = {"formulations": formulations, "declarations": declarations, "__doc__": step.__doc__}
+    return type(step.__name__, (Numpy,), own)
 
 
 def name_dtype(x: Any) -> str:

@@ -303,10 +303,15 @@ def reference_of(case: Case, p: Precision, dtype: str) -> Reference:
     return references(case.config, DTYPES[dtype], operands_of(case, dtype), p, random)["result"]
 
 
-def error_ratio_of(case: Case, dtype: str, formats: Mapping[str, str | bool], options: Mapping[str, Any]) -> float:
+def declare(dtype: str, formats: Mapping[str, str | bool], options: Mapping[str, Any]) -> Precision:
+    """The precision of a formulation: a kernel stores no scores, and a scaled query is stored in the dtype."""
     p = declared_precision(DTYPES[dtype], **formats)
-    if options.get("fused"):
-        p = p.replace(intermediate=p.accumulate.name)
+    p = p.replace(intermediate=p.accumulate.name) if options.get("fused") else p
+    return p.replace(scaled=p.storage.name) if options.get("prescaled") else p
+
+
+def error_ratio_of(case: Case, dtype: str, formats: Mapping[str, str | bool], options: Mapping[str, Any]) -> float:
+    p = declare(dtype, formats, options)
     with np.errstate(invalid="ignore", over="ignore"):
         output = SimulatedAttention(p, **options).attend(case.config, operands_of(case, dtype))
     return worst_ratio(output, reference_of(case, p, dtype))

@@ -133,7 +133,8 @@ class SimulatedAttentionGradient(SimulatedAttention):
             lse = round_to(largest + round_to(np.log(denominator), self.p.accumulate), self.p.accumulate)
             weights = self.add_ulp_noise(np.exp(self.round_in_softmax(both - lse)), self.p.softmax)
         else:
-            weights = round_to(self.round_in_softmax(numerator / denominator), self.p.weights)
+            weights = self.round_in_softmax(numerator / denominator)
+            weights = weights if self.fused else round_to(weights, self.p.weights)
         return weights[..., :-1], weights[..., -1:]
 
     def sum_over_group(self, d: Array, group: int) -> Array:

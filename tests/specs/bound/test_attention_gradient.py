@@ -6,18 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs.arithmetic.formats import DTYPES, Array
+from specs.arithmetic.formats import DTYPES, Array, cast
 from specs.arithmetic.precision import Precision, declared_precision
 from specs.bound.attention_gradient import references
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
-from specs.inputs import inputs
+from specs.inputs import designed, inputs, pairs
 from specs.reference.reference import Reference
 from tests.support.checks import case_of
 from tests.support.narrow_arithmetic import worst_ratio
-from tests.support.narrow_attention import BASE, CONFIGS, PRECISIONS, few, make_case
+from tests.support.narrow_attention import BASE, CONFIGS, PRECISIONS, declare, few, make_case
 from tests.support.narrow_attention_gradient import SimulatedAttentionGradient
 
+FLOAT16 = DTYPES["float16"]
 FORMULATIONS: dict[str, dict[str, Any]] = {
     "autodiff": {},
     "autodiff, other softmax": {"expanded": True, "pairs": True},
@@ -75,10 +76,24 @@ def test_correct_backpropagation_stays_within_the_bound_however_it_is_written(na
     dtype, formats = PRECISIONS[precision]
     case = simulated_case(name)
     for formulation, options in FORMULATIONS.items():
-        p = declared_precision(DTYPES[dtype], **formats)
-        p = p.replace(intermediate=p.accumulate.name) if options.get("fused") else p
+        p = declare(dtype, formats, options)
         error_ratios = error_ratios_of(compute(case, p, dtype, options), reference_of(case, p, dtype))
         assert max(error_ratios.values()) <= 1, (formulation, error_ratios)
+
+
+DESIGNED = [name for name, fields in SIMULATED.items() if "projections" not in fields and "data" not in fields]
+NARROW = {name: stated for name, stated in PRECISIONS.items() if "16" in stated[0]}
+
+
+@pytest.mark.parametrize("name", DESIGNED, ids=lambda n: n.replace(" ", "_"))
+def test_correct_backpropagation_of_designed_inputs_stays_within_their_narrow_bound(name: str) -> None:
+    for dtype, formats in NARROW.values():
+        assert pairs.applies(simulated_case(name), dtype)
+        case = designed.with_recipe(simulated_case(name), "pairs")
+        for formulation, options in FORMULATIONS.items():
+            p = declare(dtype, formats, options)
+            error_ratios = error_ratios_of(compute(case, p, dtype, options), reference_of(case, p, dtype))
+            assert max(error_ratios.values()) <= 1, (formulation, dtype, error_ratios)
 
 
 @pytest.mark.parametrize("name", ["plain", "grouped", "small softcap", "sink", "additive mask"])
@@ -165,6 +180,25 @@ def test_wrong_gradients_are_outside_the_bound(mistake: str, dtype: str) -> None
     gradients, expected = compute(case, p, dtype, {}), reference_of(case, p, dtype)
     assert max(error_ratios_of(gradients, expected).values()) <= 1
     assert error_ratios_of(gradients | {operand: wrong(gradients[operand])}, expected)[operand] > 1
+
+
+@pytest.mark.parametrize("operand", ["query", "key", "value", "bias"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("formulation", ["autodiff", "kernel"])
+def test_two_percent_too_much_is_outside_the_bound_of_designed_inputs(
+    operand: str, dtype: str, formulation: str
+) -> None:
+    case = designed.with_recipe(simulated_case("bias"), "pairs")
+    p = declare(dtype, {}, FORMULATIONS[formulation])
+    gradients, expected = compute(case, p, dtype, FORMULATIONS[formulation]), reference_of(case, p, dtype)
+    too_large = cast(gradients[operand] * 1.02, DTYPES[dtype]).astype(np.float64)
+    assert error_ratios_of(gradients | {operand: too_large}, expected)[operand] > 1
+
+
+def test_products_that_are_stored_for_each_item_may_underflow() -> None:
+    fields = {"batch": 2, "q_len": 3, "kv_len": 5, "num_heads": 1, "head_dim": 8, "relative": {"keys": False}}
+    expected = reference_of(case_of(AttentionConfig.model_validate(fields)), declared_precision(FLOAT16), "float16")
+    assert np.all(expected["relative_values"].error >= 2 * 2.0**-24)
 
 
 @pytest.mark.parametrize("scale", [0.0625, 4.0])

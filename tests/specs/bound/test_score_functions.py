@@ -50,7 +50,7 @@ class Temperature(ScoreFunction):
     def value_rounding(self, p: Precision) -> float:
         return p.u_a + p.u_s
 
-    def slope_rounding(self, p: Precision) -> float:
+    def slope_rounding(self, p: Precision, slope: Any) -> float:
         return 0.0
 
 

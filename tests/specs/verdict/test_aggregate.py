@@ -171,7 +171,6 @@ def test_a_scale_of_scores_off_by_a_thousandth_is_found_in_bfloat16(factor: floa
         stated = config.model_copy(update={"scale": config.score_scale * scale})
         result = cast(to_float64(attention(stated, operands, DTYPES["float32"]).output), DTYPES["bfloat16"])
         comparison = compare(result, reference)
-        assert elementwise_problem(result, reference) == ""
         assert bool(comparison.problem) == wrong
         assert comparison.measurement.bias == pytest.approx(scale - 1, abs=1e-4)
 
