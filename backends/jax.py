@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -24,6 +23,7 @@ from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
 from specs.case.features import features
+from specs.verdict import processor
 from specs.verdict.check import Check
 
 EINSUMS: dict[str, dict[str, Any]] = {
@@ -181,7 +181,7 @@ class Jax(KerasHost):
         and would load a program made for another processor with no more than a warning.  Entries have a checksum, which
         JAX gives them not.
         """
-        subfolder = folder / hashlib.sha256(_describe_processor().encode()).hexdigest()[:16]
+        subfolder = folder / hashlib.sha256(processor.describe().encode()).hexdigest()[:16]
         with suppress(OSError):  # without the folder everything is compiled, as if there were no cache
             subfolder.mkdir(parents=True, exist_ok=True)
         if os.access(subfolder, os.W_OK):
@@ -224,13 +224,6 @@ class Jax(KerasHost):
             return gradients
 
         return self.compile(pull_back, check)
-
-
-def _describe_processor() -> str:
-    """A text that differs between kinds of processors."""
-    with suppress(OSError), open("/proc/cpuinfo") as cpuinfo:
-        return "".join(sorted({line for line in cpuinfo if line.startswith(("model name", "flags", "Features"))}))
-    return f"{platform.machine()} {platform.processor()}"
 
 
 def _device_name(device: Any) -> str:

@@ -24,6 +24,7 @@ from specs.arithmetic.formats import DTYPES, Array
 from specs.case.attention import AttentionConfig
 from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check
+from specs.verdict.place import Share
 
 # For any other type 2.21 answers "No OpKernel was registered to support Op 'Einsum'", XLA too, whatever the equation
 EINSUM_KERNELS = {"bfloat16", "complex128", "complex64", "float16", "float32", "float64", "int32", "int64"}
@@ -42,6 +43,11 @@ EIGEN_BFLOAT16 = tuple(
     for mode in ("eager", "jit")
     for implementation in ("einsum", *TRUNCATING)
 )
+
+
+def xla_seconds(check: Check) -> float:
+    """CPU seconds of a check that XLA compiles: a gradient is a larger program."""
+    return {"einsum": 0.15, "attention": 0.3}[check.case.kind] * (1.0 if check.direction == "forward" else 2.0)
 
 
 class TensorFlow(KerasHost):
@@ -63,6 +69,7 @@ class TensorFlow(KerasHost):
         ("xla", "forward"): 9.0,
         ("xla", "grad"): 15.0,
     }
+    shares = {"xla": Share({"standard": 30.0, "full": 300.0}, {"standard": 0.025, "full": 0.25}, xla_seconds)}
     conjugates = True  # https://github.com/tensorflow/tensorflow/issues/3348
     declarations = (
         Declaration(

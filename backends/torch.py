@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -18,6 +19,7 @@ from backends.attention.torch import (
     ScaledDotProductAttention,
     TorchLinear,
 )
+from backends.attention.torch_by_hand import WAYS
 from backends.attention.torch_flex import FlexAttention
 from backends.attention.torch_multihead import (
     FastMultiheadAttention,
@@ -26,6 +28,7 @@ from backends.attention.torch_multihead import (
 )
 from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.hosts.keras import FUSED_KERAS, SCALED_QUERIES, KerasHost
+from backends.parts import inductor
 from backends.parts.contraction import Contraction, has_sublists, interleave
 from backends.parts.dialect import Dialect
 from backends.parts.framework import INSTALLED, Framework
@@ -35,6 +38,7 @@ from specs.case.einsum import EinsumConfig
 from specs.inputs import memory
 from specs.verdict import processor
 from specs.verdict.check import Check
+from specs.verdict.place import Share
 
 # On processors with such instructions: VDPBF16PS and TDPBF16PS read subnormal numbers as 0 and return none
 BFLOAT16_PRODUCTS = (
@@ -66,6 +70,7 @@ class Torch(KerasHost):
         "multihead": MultiheadAttention,
         "multihead-weights": MultiheadAttentionWithWeights,
         "multihead-fast": FastMultiheadAttention,
+        **WAYS,
     }
     implementations = {
         "einsum": ("einsum", "einsum-unoptimized", "einsum-sublists"),
@@ -73,6 +78,10 @@ class Torch(KerasHost):
     }
     on_request = frozenset({"einsum-sublists"})
     modes = ("eager", "jit")
+    modes_of = dict.fromkeys(WAYS, ("jit",))
+    shares = {
+        "jit": Share({"standard": 120.0, "full": 1800.0}, {"standard": 0.1, "full": 1.5}, inductor.seconds),
+    }
     declarations = (
         *(
             Declaration(
@@ -132,6 +141,8 @@ class Torch(KerasHost):
 
     def __init__(self, framework: Framework = INSTALLED) -> None:
         super().__init__(framework)
+        # Else it starts a pool of processes that import torch: for longer than the one kernel of most checks takes
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
         torch = self.torch = framework["torch"]
         self.opt_einsum = framework["torch.backends.opt_einsum"]  # torch 2.4 does not import it by itself
         self.primitives = Primitives(
@@ -171,8 +182,15 @@ class Torch(KerasHost):
         # Metal has no 64-bit floating point
         return known - {"float64", "complex128"} if device == "mps" else known
 
+    def keep_compiled(self, folder: Path) -> None:
+        """Use the caches of torch's compiler, in a subfolder for what it compiles with and for."""
+        torch = self.torch
+        inductor.keep(folder, torch.__version__, torch.__config__.show(), torch.get_num_threads())
+
     def unsupported(self, check: Check) -> str | None:
         config = check.case.config
+        if check.mode == "jit" and check.device == "cpu" and (reason := inductor.missing()):
+            return reason
         if isinstance(config, EinsumConfig):
             if check.implementation != "keras" and config.asks_for_dtype:
                 return "torch.einsum has no argument for the result's dtype"

@@ -89,8 +89,6 @@ def refuse_unreadable_names(config: pytest.Config) -> None:
 
 def selected_files(config: pytest.Config) -> list[Path]:
     """The case files of which a tier chooses checks: what is named, less files of which only single cases are."""
-    if config.option.tier == "full":
-        return []
     whole = [argument for argument in config.args if "::" not in argument]
     paths = [path for path in _resolve(config, whole) if path.exists()]
     if not paths:
@@ -121,11 +119,13 @@ def _named(file: Path, config: pytest.Config) -> set[str]:
 
 
 def _checks_of_named(case: Case, places: Sequence[Place], named: Collection[str]) -> Iterator[Check]:
-    """Every check of a case; one whose implementation is the same as another where it, or nothing else, was named."""
+    """Every check of a case; one whose implementation is the same as another where it, or nothing else, was named, and
+    one in a mode that runs as a share where it was named.
+    """
     for place in places:
         distinct = {check.name for check in iter_checks(case, [place])}
-        for check in iter_checks(case, [replace(place, distinct=_always)]):
-            if check.name in distinct or check.name in named or not distinct:
+        for check in iter_checks(case, [replace(place.in_all_modes, distinct=_always)]):
+            if check.name in distinct or check.name in named or not (distinct or check.mode in place.shares):
                 yield check
 
 
@@ -158,7 +158,7 @@ def find(nodeid: str, root: Path, plan: Plan) -> Check | None:
         cases = load(root / file, root) if file.endswith(".yaml") else []
     except CaseFileError:
         return None
-    places = [replace(place, distinct=_always) for place in plan.places]
+    places = [replace(place.in_all_modes, distinct=_always) for place in plan.places]
     return next((check for case in cases for check in iter_checks(case, places) if check.name == name), None)
 
 

@@ -47,18 +47,19 @@ def kinds(check: Check) -> frozenset[Item]:
     """What the suite shows at a place: which values of all four axes meet, and what features an implementation has."""
     together = (check.case.kind, check.implementation, check.mode, check.dtype, check.direction)
     return frozenset(
-        [together, *(("feature", name, check.implementation, check.direction) for name in _features(check.case))]
+        [together, *(("feature", name, check.implementation, check.direction) for name in features_of(check.case))]
     )
 
 
 def features_in_modes(check: Check) -> frozenset[Item]:
     """What the suite shows of checks that are not dear: what features an implementation has in which mode."""
     axes = (check.implementation, check.mode, check.direction)
-    return frozenset(("feature", name, *axes) for name in _features(check.case))
+    return frozenset(("feature", name, *axes) for name in features_of(check.case))
 
 
 @lru_cache(maxsize=1)  # the checks of a case are looked at in a row
-def _features(case: Case) -> frozenset[str]:
+def features_of(case: Case) -> frozenset[str]:
+    """The features of an attention; none of an einsum."""
     return features(case.config) if isinstance(case.config, AttentionConfig) else frozenset()
 
 
@@ -66,7 +67,7 @@ def cover(candidates: Collection[Check], items: Items, covered: Iterable[Item], 
     """Checks that together have all items of the candidates which are not covered already; dear ones are avoided."""
     having = {check: items(check) for check in candidates}
     missing = set().union(*having.values()).difference(covered) if having else set()
-    order = sorted(candidates, key=_shuffled) if missing else []
+    order = sorted(candidates, key=shuffled) if missing else []
     chosen = []
     while missing:
         best = max(order, key=lambda check: _worth(len(having[check] & missing), cost(check)))
@@ -80,5 +81,6 @@ def _worth(added: int, cost: float) -> tuple[float, int]:
     return added / cost, added
 
 
-def _shuffled(check: Check) -> bytes:
+def shuffled(check: Check) -> bytes:
+    """A key by which the checks' own names shuffle them."""
     return hashlib.sha256(f"{check.case.id} {check.name}".encode()).digest()

@@ -158,6 +158,7 @@ def narrowed_places(findings: Mapping[str, Finding], option: Any) -> list[Place]
                 kind: narrow(option.implementation, names) for kind, names in place.implementations.items()
             },
             modes=narrow(option.mode, backend.modes if option.mode else place.modes),
+            shares={} if option.mode else place.shares,
             directions=narrow(option.direction, place.directions),
             dtypes=tuple(option.dtype) or None,
             on_request=place.on_request - frozenset(option.implementation),

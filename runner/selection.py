@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner import tiers
+from runner import shares, tiers
 from runner.tiers import Supported, Tier
 from specs.case.case import Case
 from specs.verdict.check import Check
@@ -24,7 +24,7 @@ class Selection:
     """The checks of a tier.
 
     masks  file, relative to the root of ids → name of a case → a bit for each of its checks, in their order.
-           What is not in it runs in full.
+           What is not in it runs in full, without modes that run as a share.
     """
 
     tier: Tier
@@ -32,8 +32,10 @@ class Selection:
 
     def of(self, case: Case, file: str, places: Sequence[Place]) -> Iterator[Check]:
         """The checks of a case that run."""
-        mask = self.masks.get(file, {}).get(case.name, -1)
-        return (check for index, check in enumerate(iter_checks(case, places)) if mask >> index & 1)
+        mask = self.masks.get(file, {}).get(case.name)
+        if mask is None:
+            return iter_checks(case, places)
+        return (check for index, check in enumerate(_possible(case, places)) if mask >> index & 1)
 
     def as_json(self) -> dict[str, Any]:
         masks = {file: {name: f"{mask:x}" for name, mask in cases.items()} for file, cases in self.masks.items()}
@@ -56,22 +58,31 @@ def select(
 
     `files` are the cases of each file, relative to the root of ids, in their order; `deviations` those of a backend.
     """
-    if tier == "full":
+    if tier == "full" and not any(place.shares for place in places):
         return Selection(tier, {})
     chosen: set[Check] = set()
+    all_cases = [case for cases in files.values() for case in cases]
     for place in places:
         if tier == "smoke":
             chosen.update(tiers.smoke(files.values(), place, supported))
-        else:
+        elif tier == "standard":
             chosen.update(tiers.standard(files.values(), place, supported, deviations(place.backend)))
+        else:
+            chosen.update(check for case in all_cases for check in iter_checks(case, [place]))
+        chosen.update(shares.choose(tier, all_cases, place, supported, deviations(place.backend)))
     masks = {
         file: {
-            case.name: sum((check in chosen) << index for index, check in enumerate(iter_checks(case, places)))
+            case.name: sum((check in chosen) << index for index, check in enumerate(_possible(case, places)))
             for case in cases
         }
         for file, cases in files.items()
     }
     return Selection(tier, masks)
+
+
+def _possible(case: Case, places: Sequence[Place]) -> Iterator[Check]:
+    """Every check of a case that may be chosen, in a stable order."""
+    return iter_checks(case, [place.in_all_modes for place in places])
 
 
 def read_support(path: str) -> Support:

@@ -37,6 +37,11 @@ class ByHand(Attention, ABC):
     )
     keys_axis: int = -1  # the axis of the scores along which keys vary
 
+    def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
+        super().__init__(primitives, config)
+        # Now, because torch.compile cannot trace how it is found out
+        self.keeps_masked_values = config.has_finite_values or config.masked_values == "spread"
+
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         c, ops = self.config, self.ops
         key, value = self.repeat_heads(key), self.repeat_heads(value)
@@ -44,7 +49,7 @@ class ByHand(Attention, ABC):
         scores = self.scores(query, key, operands.get("relative_keys"))
         scores = self.add_terms(scores, c.scaled_terms, operands)
         if c.scale_at == "scores":
-            scores = scores * c.score_scale
+            scores = self.scale(scores)
         scores = self.add_terms(scores, TERMS - c.scaled_terms, operands)
         for function in functions_of(c):
             parameter = self.align_heads(operands[function.field]) if function.field in operands else None
@@ -59,7 +64,7 @@ class ByHand(Attention, ABC):
             visible = self.align_to_scores(visible)
             # A row of equal finite scores averages all values; a row of -inf is 0 / 0.
             fill = ops.lowest(scores) if c.fully_masked == "mean" else -math.inf
-            scores = ops.where(visible, scores, fill)
+            scores = self.hide(scores, visible, fill)
         logits = [operands[name] for name in logits_of(c)]
         weights = self.softmax_with_logits(scores, logits) if logits else ops.softmax(scores, self.keys_axis)
         if visible is not None and c.fully_masked == "zeros":
@@ -70,6 +75,14 @@ class ByHand(Attention, ABC):
         output = self.weighted_sum(weights, value, operands.get("relative_values"), self.value_mask(visible))
         # A sum of nothing is 0, where the softmax of a row of -inf would give NaN
         return output * math.nan if c.kv_len == 0 and c.fully_masked == "nan" else output
+
+    def scale(self, scores: Tensor) -> Tensor:
+        """The scores times `score_scale`."""
+        return scores * self.config.score_scale
+
+    def hide(self, scores: Tensor, visible: Tensor, fill: float) -> Tensor:
+        """The scores with `fill`, the lowest number or -inf, where a query does not see a key."""
+        return self.ops.where(visible, scores, fill)
 
     def add_terms(self, scores: Tensor, names: Collection[str], operands: Operands) -> Tensor:
         """The scores plus those of these operands that the config has."""
@@ -96,7 +109,7 @@ class ByHand(Attention, ABC):
 
         A weight of 0 does not suffice for values that are not finite: 0 times NaN is NaN.
         """
-        if visible is None or self.config.has_finite_values or self.config.masked_values == "spread":
+        if visible is None or self.keeps_masked_values:
             return None
         return visible | ~self.ops.any(visible, self.keys_axis) if self.config.fully_masked == "mean" else visible
 

@@ -74,6 +74,7 @@ class ScaledDotProductAttention(Attention):
     def __init__(self, primitives: Primitives, config: AttentionConfig) -> None:
         super().__init__(primitives, config)
         self.torch, self.nn_attention = (primitives.framework[name] for name in ("torch", "torch.nn.attention"))
+        self.is_causal = is_causal_alone(config)  # now: torch.compile cannot trace the fields of a model
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.config.layout == "ds":
@@ -82,15 +83,14 @@ class ScaledDotProductAttention(Attention):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, operands: Operands) -> Tensor:
         c = self.config
-        is_causal = is_causal_alone(c)
-        mask = None if is_causal else self.combined_mask(operands, query)
+        mask = None if self.is_causal else self.combined_mask(operands, query)
         with self.select_kernel():
             return self.torch.nn.functional.scaled_dot_product_attention(
                 query,
                 key,
                 value,
                 attn_mask=None if mask is None else mask.reshape((1, 1, 1, *mask.shape)[-4:]),
-                is_causal=is_causal,
+                is_causal=self.is_causal,
                 scale=c.scale,
                 **{"enable_gqa": True} if c.num_heads != c.num_kv_heads else {},
             )

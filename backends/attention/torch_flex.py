@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, cached_property, reduce
+from functools import cache, reduce
 from importlib.metadata import version
 
 from backends.attention.base import Attention, first_reason
@@ -40,11 +40,11 @@ class SinglePair(Pairs):
         super().__init__(config)
         self.operands, self.position = operands, position
 
-    @cached_property
+    @property
     def query(self) -> Tensor:
         return self.position["q"]
 
-    @cached_property
+    @property
     def key(self) -> Tensor:
         return self.position["k"]
 
@@ -70,6 +70,8 @@ class FlexAttention(Attention):
         return super().unsupported(config, check) or first_reason(
             {
                 "flex_attention has no gradient on the CPU": check.direction == "grad" and check.device == "cpu",
+                "flex_attention compiled for the CPU divides by a number of keys, and ends the process where there is "
+                "none (docs/findings/torch_compile_flex.py)": compiled and config.kv_len == 0,
                 "flex_attention compiled for the CPU has no float64": compiled and check.dtype == "float64",
                 "flex_attention compiled for the CPU returns no sum for a sink": compiled and bool(logits_of(config)),
             }

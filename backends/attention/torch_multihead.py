@@ -44,6 +44,7 @@ class MultiheadAttention(Module):
         width = config.num_heads * config.head_dim  # on the device `meta` its own weights have no memory
         self.module = torch.nn.MultiheadAttention(width, config.num_heads, batch_first=True, device="meta")
         self.module.train(self.training)
+        self.is_causal = is_causal_alone(config)
 
     def __call__(self, operands: Operands) -> Tensor:
         def packed(part: str) -> Tensor:
@@ -71,7 +72,7 @@ class MultiheadAttention(Module):
         arguments: dict[str, Any] = {}
         if mask is not None:
             arguments["attn_mask"] = self.reshape_mask(mask)
-            arguments["is_causal"] = is_causal_alone(c)
+            arguments["is_causal"] = self.is_causal
         if keys is not None:
             padding = ~keys.expand(c.batch, c.kv_len)
             if bias is not None:

@@ -16,7 +16,7 @@ from specs.case.case import Config
 from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS
-from specs.verdict.place import Place
+from specs.verdict.place import Place, Share
 
 
 class DefinedDirections:
@@ -38,6 +38,9 @@ class Capabilities:
     modes            how a computation can be executed; `default_modes` run unless others are requested
     usual_mode       the mode in which people run the framework
     cheap_modes      modes in which a check costs little more than its comparison: standard runs all of them
+    modes_of         implementations that exist in these modes only
+    shares           modes too costly to be chosen case by case: a tier runs what fits into a budget, chosen over all
+                     cases by kinds and features (`specs.verdict.place.Share`); with `--mode` all that is asked for runs
     costs            of a check by mode and direction, relative to the cheapest; measured (docs/performance.md)
     declarations     precision table: the rows that apply override, in order, what the dtype promises
     varying          rows, without formats, of the checks whose results may have other bits each time, with the reason
@@ -61,6 +64,8 @@ class Capabilities:
     usual_mode: ClassVar[str] = "eager"
     cheap_modes: ClassVar[frozenset[str]] = frozenset({"eager"})
     costs: ClassVar[Mapping[tuple[str, str], float]] = {}
+    modes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    shares: ClassVar[Mapping[str, Share]] = {}
     declarations: ClassVar[tuple[Declaration, ...]] = ()
     varying: ClassVar[tuple[Declaration, ...]] = ()
     directions = DefinedDirections()
@@ -117,6 +122,8 @@ class Capabilities:
             cheap_modes=cls.cheap_modes,
             cost=cls.cost,
             handwritten=cls.is_handwritten,
+            shares=cls.shares,
+            modes_of=cls.modes_of,
         )
 
     @classmethod

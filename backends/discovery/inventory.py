@@ -44,6 +44,7 @@ LARGEST_TABLE = 2000  # contents of case files for which it is kept what a backe
 # Prefixes of the variables on which findings depend; also the name of a backend itself
 VARIABLES = (
     "CUDA_",
+    "CXX",
     "HIP_",
     "KERAS_",
     "MKL_",

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,22 +23,26 @@ Tensor = Any  # an array of NumPy or a tensor of a framework
 
 
 class Pairs(ABC):
-    """Pairs of queries and keys to which a rule is applied."""
+    """Pairs of queries and keys to which a rule is applied.
+
+    Its properties keep nothing: the lock of `functools.cached_property` in Python 3.11 is nothing that torch.compile
+    can trace.
+    """
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
 
-    @cached_property
+    @property
     @abstractmethod
     def query(self) -> Tensor:
         """Index of the query."""
 
-    @cached_property
+    @property
     @abstractmethod
     def key(self) -> Tensor:
         """Index of the key."""
 
-    @cached_property
+    @property
     def aligned_key(self) -> Tensor:
         """Index of the key at the query's own position: i (top_left) or i + kv_len - q_len (bottom_right)."""
         return self.query + self.config.query_offset
@@ -61,11 +64,11 @@ class AllPairs(Pairs):
         super().__init__(config)
         self.operands, self.arange = operands, arange
 
-    @cached_property
+    @property
     def query(self) -> Tensor:
         return self.arange(self.config.q_len)[:, None]
 
-    @cached_property
+    @property
     def key(self) -> Tensor:
         return self.arange(self.config.kv_len)
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from specs.case.case import Case, Config
 from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS
+
+
+@dataclass(frozen=True)
+class Share:
+    """What runs of a mode whose checks are too costly to be chosen case by case, unless the mode is asked for.
+
+    budgets    CPU seconds that all its checks may take together, by tier; of any other tier none run
+    per_case   CPU seconds by tier for each case of a session: one of few cases spends a part of the budget
+    seconds    CPU seconds of a check that nothing was kept of; measured (docs/performance.md)
+    """
+
+    budgets: Mapping[str, float]
+    per_case: Mapping[str, float]
+    seconds: Callable[[Check], float]
 
 
 @dataclass(frozen=True)
@@ -20,12 +34,14 @@ class Place:
     cheap_modes  the modes in which a check costs little more than its comparison
     cost         of a check, relative to the others at this place
     handwritten  whether an implementation of attention is written out in operations of the framework
+    modes_of     implementations that exist in these modes only
+    shares       the modes of which a tier runs a part, chosen over all cases of a session
     """
 
     backend: str
     device: str
     implementations: dict[str, tuple[str, ...]]  # by kind
-    modes: tuple[str, ...]
+    modes: tuple[str, ...]  # without those that run as a share
     directions: tuple[str, ...] = ("forward",)
     dtypes: tuple[str, ...] | None = None  # only these; None: every dtype of the case
     on_request: frozenset[str] = frozenset()
@@ -34,6 +50,13 @@ class Place:
     cheap_modes: frozenset[str] = frozenset()
     cost: Callable[[Check], float] = lambda check: 1.0
     handwritten: Callable[[Check], bool] = lambda check: False
+    shares: Mapping[str, Share] = field(default_factory=dict)
+    modes_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def in_all_modes(self) -> Place:
+        """The same place with the modes that run as a share among the others."""
+        return replace(self, modes=(*self.modes, *self.shares), shares={}) if self.shares else self
 
     def offers(self, config: Config, implementation: str) -> bool:
         """Whether this implementation of a config is checked."""
@@ -52,6 +75,8 @@ def iter_checks(case: Case, places: Iterable[Place]) -> Iterator[Check]:
                 continue
             for mode in place.modes:
                 if config.modes is not None and mode not in config.modes:
+                    continue
+                if mode not in place.modes_of.get(implementation, place.modes):
                     continue
                 for dtype in config.dtypes:
                     if place.dtypes is not None and dtype not in place.dtypes:

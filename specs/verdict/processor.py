@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
@@ -28,3 +29,10 @@ def meets(condition: str) -> bool:
 def meets_all(conditions: Iterable[str]) -> bool:
     """Whether the processor meets all conditions."""
     return all(map(meets, conditions))
+
+
+def describe() -> str:
+    """A text that differs between kinds of processors: what was compiled for one may not run on another."""
+    with suppress(OSError), open("/proc/cpuinfo") as cpuinfo:
+        return "".join(sorted({line for line in cpuinfo if line.startswith(("model name", "flags", "Features"))}))
+    return f"{platform.machine()} {platform.processor()}"

@@ -1,0 +1,119 @@
+"""The checks of costly modes: a part of them, within a budget, chosen over all cases of a session.
+
+Compiling one graph by torch.compile takes as long as hundreds of eager checks, so what such a mode shows is asked of
+the suite and not of each case or file (`Share`).  In standard that is
+
+    every implementation in every dtype and direction        for both kinds
+    every feature of attention, and every property in which  by the implementation that has it and costs least
+        a known difference may occur, in every direction
+    every implementation on each of these properties         of what is different at once under a compiler: values that
+                                                             are not finite, axes of size 0
+
+and in full every feature by every implementation, in every dtype.  What is recorded for the mode alone always runs.
+
+The choice is greedy: the check that adds most for its seconds comes next, until nothing is missing or the budget is
+spent.  It depends on the set of cases, and neither on their order nor on who runs them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import replace
+
+from runner.covering import Item, features_of, shuffled
+from runner.tiers import Supported, recorded
+from specs.case.case import Case
+from specs.verdict.check import Check
+from specs.verdict.deviation import DeviationEntry, matches
+from specs.verdict.place import Place, Share, iter_checks
+from specs.verdict.properties import PROPERTIES
+
+SPECIAL = ("not_finite", "empty", "empty_axis")  # properties that each implementation shows
+
+
+def choose(
+    tier: str, cases: Sequence[Case], place: Place, supported: Supported, deviations: Sequence[DeviationEntry]
+) -> Iterator[Check]:
+    """The checks of a tier at one place in the modes of which it runs a share."""
+    for mode, share in place.shares.items():
+        if tier not in share.budgets:
+            continue
+        of_mode = replace(place, modes=(mode,))
+        able = {case: list(filter(supported, iter_checks(case, [of_mode]))) for case in cases}
+        own = [entry for entry in deviations if _is_of(mode, place.modes, entry)]
+        must = {check for case, checks in able.items() for check in _showing(case, checks, own, share)}
+        budget = min(share.budgets[tier], share.per_case[tier] * len(cases))
+        yield from must
+        candidates = [check for checks in able.values() for check in checks if check not in must]
+        spent = sum(map(share.seconds, must))
+        yield from _cover(candidates, must, _fine if tier == "full" else _coarse, share, budget - spent)
+
+
+def _is_of(mode: str, others: Iterable[str], entry: DeviationEntry) -> bool:
+    """Whether something is recorded for a mode, and for no other: that one would show it."""
+    patterns = entry.deviation.match.mode
+    return matches(mode, patterns) and not any(matches(other, patterns) for other in others)
+
+
+def _showing(case: Case, checks: Iterable[Check], entries: Sequence[DeviationEntry], share: Share) -> Iterator[Check]:
+    """Of the checks of a case those that show what is recorded for this mode, each entry once by an implementation."""
+    items, shown = recorded(case, entries), set[Item]()
+    for check in sorted(checks, key=lambda check: (share.seconds(check), shuffled(check))):
+        entry = {(item[0], check.implementation) for item in items(check)}
+        if entry - shown:
+            shown |= entry
+            yield check
+
+
+def _coarse(check: Check) -> frozenset[Item]:
+    """What the suite shows in standard."""
+    config, implementation = check.case.config, check.implementation
+    properties = {name for name, holds in PROPERTIES.items() if holds(config)}
+    return frozenset(
+        [
+            (check.case.kind, implementation, check.dtype, check.direction),
+            *(("feature", name, check.direction) for name in (*features_of(check.case), *properties)),
+            *(("special", name, implementation) for name in properties.intersection(SPECIAL)),
+        ]
+    )
+
+
+def _fine(check: Check) -> frozenset[Item]:
+    """What the suite shows in full."""
+    axes = (check.implementation, check.direction)
+    more = (("feature", name, *axes, check.dtype) for name in features_of(check.case))
+    return _coarse(check) | frozenset(more) | {("file", str(check.case.file), *axes)}
+
+
+def _cover(
+    candidates: Sequence[Check],
+    chosen: Iterable[Check],
+    items: Callable[[Check], Set[Item]],
+    share: Share,
+    budget: float,
+) -> Iterator[Check]:
+    """The checks that add most for their seconds to what is chosen, as long as the budget lasts.
+
+    What a check adds only becomes less, so one that is still the best when it is weighed anew is the best of all.
+    """
+    missing = set[Item]().union(*map(items, candidates)).difference(*map(items, chosen))
+
+    def weigh(check: Check) -> tuple[float, int, bytes]:
+        added = len(items(check) & missing)
+        return -added / share.seconds(check), -added, shuffled(check)
+
+    heap = [(weigh(check), index) for index, check in enumerate(candidates)]
+    heapq.heapify(heap)
+    while missing and heap:
+        weight, index = heapq.heappop(heap)
+        now = weigh(candidates[index])
+        if now != weight:
+            if now[1]:
+                heapq.heappush(heap, (now, index))
+            continue
+        budget -= share.seconds(candidates[index])
+        if budget < 0:
+            return
+        missing -= items(candidates[index])
+        yield candidates[index]
