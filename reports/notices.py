@@ -11,7 +11,8 @@ from reports.read import Run
 
 TIERS_IN_PART = {
     "smoke": "A handful of checks of each implementation, to see that it works at all; --tier full runs everything.",
-    "standard": "All checks that are cheap, each framework's own operations, and a design that covers the rest; "
+    "standard": "All checks that are cheap, each framework's own operations, and a design that covers the rest; of "
+    "compiled PyTorch and of XLA in TensorFlow a share, as in full; "
     "--tier full runs everything.",
 }
 

@@ -3,9 +3,9 @@
 Of attention written as softmax(q k^T / sqrt(d)) v it makes scaled_dot_product_attention.  The pattern that it looks
 for (`_sfdp_pattern_1` in torch/_inductor/fx_passes/fuse_attention.py) has `key.transpose(-2, -1)`, but of that
 permutation it compares no axes, so `key.permute(0, 2, 3, 1)` matches too: `key` is then (batch, sequence, heads,
-features), and is used as if it were (batch, heads, sequence, features).  With as many heads as keys the result is wrong;
-with another number of heads compilation fails.  Seen with torch 2.13.0.  With two items this program is right, because
-the copies of its operands that their product needs are not in the pattern; other programs are not.
+features), and is used as if it were (batch, heads, sequence, features).  With as many heads as keys the result is
+wrong; with another number of heads compilation fails.  Seen with torch 2.13.0.  With two items this program is right,
+because the copies of its operands that their product needs are not in the pattern; other programs are not.
 """
 
 import math
