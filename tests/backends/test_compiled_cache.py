@@ -1,4 +1,4 @@
-"""JAX's compiled programs are cached between processes, and a folder that cannot be used does no harm."""
+"""Compiled programs are cached between processes, and a folder that cannot be used does no harm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,24 @@ from pathlib import Path
 import pytest
 
 from backends.discovery import registry
+from backends.parts import inductor
 from tests.support import ROOT
+
+TORCH_SESSION = """
+import sys
+from pathlib import Path
+import numpy as np
+from backends.discovery import registry
+from specs.case.attention import AttentionConfig
+from specs.case.case import Case
+from specs.verdict.check import Check
+backend = registry.get("torch")
+backend.keep_compiled(Path(sys.argv[1]))
+config = AttentionConfig(batch=1, q_len=2, kv_len=2, num_heads=1, head_dim=2, softcap=2.0)
+operands = {name: np.ones((1, 2, 1, 2), np.float32) for name in ("query", "key", "value")}
+result = backend.run(Check(Case("a::b", "b", None, 1, config), "torch", "cpu", "matmul", "jit", "float32"), operands)
+assert (result == 1).all()
+"""
 
 SESSION = """
 import sys
@@ -56,6 +73,18 @@ def test_a_second_process_compiles_nothing_wherever_the_folder_is_by_then(tmp_pa
     (tmp_path / "cache").rename(tmp_path / "moved")
     run_session(tmp_path / "moved")
     assert programs(tmp_path / "moved") == before
+
+
+def test_what_torch_compiles_is_kept_for_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if registry.load_class("torch").version() == "unknown" or inductor.missing():
+        pytest.skip("torch cannot compile here")
+    monkeypatch.delenv(inductor.FOLDER, raising=False)
+    kept = []
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", TORCH_SESSION, str(tmp_path)], cwd=ROOT, check=True)
+        kept.append({file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.so")})
+    assert kept[0]
+    assert kept[0] == kept[1]
 
 
 def test_a_folder_that_cannot_be_made_does_no_harm(tmp_path: Path) -> None:
