@@ -69,7 +69,7 @@ class TensorFlow(KerasHost):
         ("xla", "forward"): 9.0,
         ("xla", "grad"): 15.0,
     }
-    shares = {"xla": Share({"standard": 30.0, "full": 300.0}, {"standard": 0.025, "full": 0.25}, xla_seconds)}
+    shares = {"xla": Share({"standard": 20.0, "full": 300.0}, {"standard": 0.025, "full": 0.25}, xla_seconds)}
     conjugates = True  # https://github.com/tensorflow/tensorflow/issues/3348
     declarations = (
         Declaration(

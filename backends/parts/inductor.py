@@ -18,9 +18,9 @@ from specs.verdict import processor
 from specs.verdict.check import Check
 
 FOLDER = "TORCHINDUCTOR_CACHE_DIR"
-SECONDS = 0.4  # of one graph
-SECONDS_OF_A_FEATURE = 0.2  # by which the graph is larger
-SECONDS_OF_FLEX = 2.0  # more: its kernel is a long template
+SECONDS = 1.2  # of one graph
+SECONDS_OF_A_FEATURE = 0.5  # by which the graph is larger
+SECONDS_OF_FLEX = 3.2  # more: its kernel is a long template
 
 
 def seconds(check: Check) -> float:
