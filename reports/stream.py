@@ -134,7 +134,7 @@ class Stream:
             self.failure = f"the run in {self.folder} is not finished: {describe(error)}"
 
     def _is_empty_shard(self, session: pytest.Session) -> bool:
-        return bool(self.run["selection"].get("shard")) and session.exitstatus == pytest.ExitCode.OK
+        return bool(self.run.get("selection", {}).get("shard")) and session.exitstatus == pytest.ExitCode.OK
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:

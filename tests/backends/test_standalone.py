@@ -60,7 +60,7 @@ def run_program(programs: Programs, tmp_path: Path) -> Run:
         f"{PRODUCT}[torch-cpu-einsum-eager-bfloat16-grad]",
         f"{COLUMNS}[torch-cpu-einsum-eager-float32]",
         f"{LINEAR}::scale_before_softmax[torch-cpu-linear-layer-eager-float32]",
-        f"{ATTENTION}[torch-cpu-sdpa-eager-float16]",
+        f"{ATTENTION}[torch-cpu-sdpa-eager-float32]",
         f"{PRODUCT}[torch-cpu-einsum-jit-float32]",
         f"{PRODUCT}[jax-cpu-einsum-jit-bfloat16-grad]",
         f"{COMPLEX}[jax-cpu-einsum-eager-complex64-grad]",
@@ -193,7 +193,9 @@ def test_a_program_can_have_designed_inputs(run_program: Run, capsys: pytest.Cap
     assert "besides its case's own data, this check can use: exact" in capsys.readouterr().err
 
 
-def test_an_adapter_of_the_users_own_has_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_adapter_of_the_users_own_has_programs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], run_program: Run
+) -> None:
     adapter = tmp_path / "owned.py"
     adapter.write_text("from backends.numpy import Numpy\nclass Owned(Numpy):\n  name = 'owned'\n")
     id = f"{PRODUCT}[owned-cpu-einsum-eager-float32]"
@@ -203,7 +205,7 @@ def test_an_adapter_of_the_users_own_has_programs(tmp_path: Path, capsys: pytest
         capture_output=True,
         text=True,
     )
-    assert run_program(process.stdout, tmp_path).returncode == 0, process.stderr
+    assert run_program(id, process.stdout).returncode == 0, process.stderr
     assert main(["script", id, f"--adapter={tmp_path / 'nothing.py'}"]) == 2
     assert "there is no such file" in capsys.readouterr().err
 

@@ -70,7 +70,8 @@ def test_ids_and_commands_are_those_of_the_record(id: str, variables: str, befor
     again = variables + before + shlex.quote(id) + after
     data = to_columns([record(case()).as_json() | {"id": id, "again": again}], [make_statement(case())])["columns"]
     assert (data["id"], data["again"]) == ([id], [again])
-    assert data["script"] == [f"{variables}python -m reports script {shlex.quote(id)}"]
+    adapter = " --adapter=my/pytest.py" if "--adapter" in after else ""
+    assert data["script"] == [f"{variables}python -m reports script {shlex.quote(id)}{adapter}"]
 
 
 def test_the_script_command_names_the_designed_inputs() -> None:
