@@ -8,7 +8,9 @@ which look alike choose differently, and every session chooses the same.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import itertools
+import math
 from collections.abc import Callable, Collection, Iterable, Set
 from functools import lru_cache
 
@@ -63,22 +65,39 @@ def features_of(case: Case) -> frozenset[str]:
     return features(case.config) if isinstance(case.config, AttentionConfig) else frozenset()
 
 
-def cover(candidates: Collection[Check], items: Items, covered: Iterable[Item], cost: Cost) -> list[Check]:
-    """Checks that together have all items of the candidates which are not covered already; dear ones are avoided."""
+def cover(
+    candidates: Collection[Check], items: Items, covered: Iterable[Item], cost: Cost, budget: float = math.inf
+) -> list[Check]:
+    """Checks that together have all items of the candidates which are not covered already; dear ones are avoided.
+
+    It ends where the next check would cost more than what is left of the budget.
+    """
     having = {check: items(check) for check in candidates}
     missing = set().union(*having.values()).difference(covered) if having else set()
-    order = sorted(candidates, key=shuffled) if missing else []
+    if not missing:
+        return []
+    costs = {check: cost(check) for check in candidates}
+
+    def weigh(check: Check) -> tuple[float, int, bytes]:
+        """By what is added for the cost; of equals the one that adds more, because fewer checks remain to be chosen."""
+        added = len(having[check] & missing)
+        return -added / costs[check], -added, shuffled(check)
+
+    # What a check adds only becomes less, so one that is still the best when it is weighed anew is the best of all
+    heap = [(weigh(check), index, check) for index, check in enumerate(candidates)]
+    heapq.heapify(heap)
     chosen = []
     while missing:
-        best = max(order, key=lambda check: _worth(len(having[check] & missing), cost(check)))
+        weight, index, best = heapq.heappop(heap)
+        if (now := weigh(best)) != weight:
+            heapq.heappush(heap, (now, index, best))
+            continue
+        budget -= costs[best]
+        if budget < 0:
+            break
         chosen.append(best)
         missing -= having[best]
     return chosen
-
-
-def _worth(added: int, cost: float) -> tuple[float, int]:
-    """By what is added for the cost; of equals the one that adds more, because fewer checks remain to be chosen."""
-    return added / cost, added
 
 
 def shuffled(check: Check) -> bytes:

@@ -11,17 +11,16 @@ the suite and not of each case or file (`Share`).  In standard that is
 
 and in full every feature by every implementation, in every dtype.  What is recorded for the mode alone always runs.
 
-The choice is greedy: the check that adds most for its seconds comes next, until nothing is missing or the budget is
-spent.  It depends on the set of cases, and neither on their order nor on who runs them.
+The choice is that of `covering.cover`, until the budget is spent.  It depends on the set of cases, and neither on their
+order nor on who runs them.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from runner.covering import Item, features_of, shuffled
+from runner.covering import Item, cover, features_of, shuffled
 from runner.tiers import Supported, recorded
 from specs.case.case import Case
 from specs.verdict.check import Check
@@ -47,7 +46,8 @@ def choose(
         yield from must
         candidates = [check for checks in able.values() for check in checks if check not in must]
         spent = sum(map(share.seconds, must))
-        yield from _cover(candidates, must, _fine if tier == "full" else _coarse, share, budget - spent)
+        items = _fine if tier == "full" else _coarse
+        yield from cover(candidates, items, set().union(*map(items, must)), share.seconds, budget - spent)
 
 
 def _is_of(mode: str, others: Iterable[str], entry: DeviationEntry) -> bool:
@@ -84,36 +84,3 @@ def _fine(check: Check) -> frozenset[Item]:
     axes = (check.implementation, check.direction)
     more = (("feature", name, *axes, check.dtype) for name in features_of(check.case))
     return _coarse(check) | frozenset(more) | {("file", str(check.case.file), *axes)}
-
-
-def _cover(
-    candidates: Sequence[Check],
-    chosen: Iterable[Check],
-    items: Callable[[Check], Set[Item]],
-    share: Share,
-    budget: float,
-) -> Iterator[Check]:
-    """The checks that add most for their seconds to what is chosen, as long as the budget lasts.
-
-    What a check adds only becomes less, so one that is still the best when it is weighed anew is the best of all.
-    """
-    missing = set[Item]().union(*map(items, candidates)).difference(*map(items, chosen))
-
-    def weigh(check: Check) -> tuple[float, int, bytes]:
-        added = len(items(check) & missing)
-        return -added / share.seconds(check), -added, shuffled(check)
-
-    heap = [(weigh(check), index) for index, check in enumerate(candidates)]
-    heapq.heapify(heap)
-    while missing and heap:
-        weight, index = heapq.heappop(heap)
-        now = weigh(candidates[index])
-        if now != weight:
-            if now[1]:
-                heapq.heappush(heap, (now, index))
-            continue
-        budget -= share.seconds(candidates[index])
-        if budget < 0:
-            return
-        missing -= items(candidates[index])
-        yield candidates[index]
