@@ -12,14 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from reports.folders import CASES, RECORDS, RUN
-from specs.case.attention import AttentionConfig
-from specs.case.einsum import EinsumConfig
+from specs.verdict.statement import read_config
 
 SCHEMA: Final = Path(__file__).with_name("record.schema.json")
-CONFIGS: Final[dict[str, type[BaseModel]]] = {"einsum": EinsumConfig, "attention": AttentionConfig}
 TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "object": (dict,),
     "array": (list,),
@@ -87,7 +85,7 @@ def _join(place: str, name: str) -> str:
 def _flaw_of_config(statement: Mapping[str, Any]) -> str | None:
     """What is wrong with the fields of a case."""
     try:
-        CONFIGS[statement["kind"]].model_validate(statement["config"])
+        read_config(statement)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, ("config", *first["loc"])))

@@ -6,14 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from specs.case.attention import AttentionConfig
-from specs.case.case import Config
-from specs.case.einsum import EinsumConfig
 from specs.case.error import CaseError
 from specs.reach.reach import FEATURES, SIZES, VIEWS, Reach, view_of, why_impossible
+from specs.verdict.statement import read_config
 
 COMPUTED = ("pass", "deviation", "fail")
-CONTENTS = ("expect", "query", "key", "value")  # literal numbers, which make no feature
 
 
 def collect_reach(records: Iterable[Mapping[str, Any]], statements: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -27,24 +24,12 @@ def collect_reach(records: Iterable[Mapping[str, Any]], statements: Iterable[Map
             views.setdefault(record["case"], set()).add(view_of(record["dtype"], record["direction"]))
     reach = Reach()
     for statement in statements:
-        config = _config(statement) if statement["case"] in views else None
-        if config is not None and config.probe is None:
-            with suppress(CaseError):  # a computation that is invalid for its shapes has no features
-                reach.add(config, views[statement["case"]])
+        if statement["case"] in views and statement["shapes"] is not None:
+            config = read_config(statement)
+            if config.expected_error is None and config.probe is None:
+                with suppress(CaseError):  # a computation that is invalid for its shapes has no features
+                    reach.add(config, views[statement["case"]])
     return {kind: _table(reach, kind) for kind, met in reach.sizes.items() if met}
-
-
-def _config(statement: Mapping[str, Any]) -> Config | None:
-    """The config of a case without its literal numbers, for which its shapes suffice; None for an invalid case."""
-    fields = dict(statement["config"])
-    if statement["shapes"] is None or (fields.get("expect") or {}).get("error"):
-        return None
-    if fields.pop("operands", None) is not None:
-        fields["shapes"] = list(statement["shapes"].values())
-    fields = {name: value for name, value in fields.items() if name not in CONTENTS}
-    if (mask := fields.get("mask")) and mask.get("fill") in ("inf", "-inf", "nan"):
-        fields["mask"] = mask | {"fill": float(mask["fill"])}
-    return (AttentionConfig if statement["kind"] == "attention" else EinsumConfig).model_validate(fields)
 
 
 def _table(reach: Reach, kind: str) -> dict[str, Any]:
