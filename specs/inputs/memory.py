@@ -25,11 +25,10 @@ def lay_out_all(config: Config, arrays: Mapping[str, Array]) -> dict[str, Array]
         memory = config.memory_of(name)
         if name in FIXED and memory in ("broadcast", "shared"):
             memory = "contiguous"
-        twin = next((x for x in laid_out.values() if (x.shape, x.dtype) == (array.shape, array.dtype)), None)
-        if memory == "shared" and twin is not None:
-            laid_out[name] = twin
-        else:
-            laid_out[name] = lay_out(array, memory)
+        laid_out[name] = lay_out(array, memory)
+        if memory == "shared":
+            first = (other for other in laid_out.values() if (other.shape, other.dtype) == (array.shape, array.dtype))
+            laid_out[name] = next(first)
     return laid_out
 
 
