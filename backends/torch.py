@@ -34,10 +34,8 @@ from backends.parts.dialect import Dialect
 from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
-from specs.arithmetic.precision import Precision
-from specs.case.attention import AttentionConfig
 from specs.case.einsum import EinsumConfig
-from specs.case.operands import logits_of
+from specs.case.operands import LOGITS
 from specs.inputs import memory
 from specs.verdict import processor
 from specs.verdict.check import Check
@@ -95,6 +93,18 @@ class Torch(KerasHost):
                 reason="the fused kernels keep their scores in float32",
             )
             for fused in ("sdpa*", "flex", "multihead", *FUSED_KERAS)
+        ),
+        *(
+            Declaration(
+                {"intermediate": dtype},
+                kind="attention",
+                implementation="flex",
+                dtype=dtype,
+                feature=logit,
+                reason="the kernel stores its result before what a sink leaves of it is computed",
+            )
+            for dtype in ("float16", "bfloat16")
+            for logit in sorted(LOGITS)
         ),
         *(
             Declaration(
@@ -175,13 +185,6 @@ class Torch(KerasHost):
     @classmethod
     def rows(cls) -> tuple[Declaration, ...]:
         return cls.declarations + (BFLOAT16_PRODUCTS if processor.meets("avx512_bf16|amx_bf16") else ())
-
-    def precision(self, check: Check) -> Precision:
-        precision, config = super().precision(check), check.case.config
-        if check.implementation == "flex" and isinstance(config, AttentionConfig) and logits_of(config):
-            # The result of the kernel is stored before what a sink leaves of it is computed
-            return precision.replace(intermediate=precision.storage.name)
-        return precision
 
     def devices(self) -> list[str]:
         cuda = [f"cuda:{i}" for i in range(self.torch.cuda.device_count())]

@@ -26,7 +26,7 @@ Cost = Callable[[Check], float]
 
 
 def values(check: Check, handwritten: bool = False) -> frozenset[Item]:
-    """What every case shows at a place by itself: each implementation, mode and direction.
+    """What a case shows by itself, of the checks that are not too dear for that: implementation, mode and direction.
 
     Attention written out by hand counts as one implementation: cases take turns, a file has them all.
     """

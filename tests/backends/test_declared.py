@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from backends.__main__ import declaration_table, main
 from backends.base import Backend, Declaration
 from backends.discovery import registry
+from specs.case.attention import AttentionConfig
+from specs.case.einsum import EinsumConfig
 from tests.support import ROOT
+from tests.support.checks import case_of, check_of
 
 
 class Narrow(Backend):
@@ -57,3 +61,10 @@ def test_no_framework_is_imported() -> None:
     check = "sys.exit(bool({'torch', 'jax', 'tensorflow'} & {*sys.modules}))"
     code = f"import sys; from backends.__main__ import main; main([]); {check}"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(("fields", "expected"), [({"sink": True}, True), ({"softcap": 1.0}, False), ({}, False)])
+def test_a_row_may_apply_to_one_feature_of_attention(fields: dict[str, Any], expected: bool) -> None:
+    row = Declaration({"intermediate": "bfloat16"}, feature="sink")
+    assert row.applies(check_of(case_of(AttentionConfig(q_len=3, head_dim=4, **fields)), "flex")) == expected
+    assert not row.applies(check_of(case_of(EinsumConfig(equation="i->", shapes=[[2]]))))
