@@ -1,9 +1,10 @@
 """The checks of costly modes: a part of them, within a budget, chosen over all cases of a session.
 
 Compiling one graph by torch.compile takes as long as hundreds of eager checks, so what such a mode shows is asked of
-the suite and not of each case or file (`Share`).  In standard that is
+the suite and not of each case or file (`Share`).  In standard that is, in this order,
 
-    every implementation in every dtype and direction        for both kinds
+    every implementation in every direction                  for both kinds, on ordinary values
+    the same in every dtype
     every feature of attention, and every property in which  by the implementation that has it and costs least
         a known difference may occur, in every direction
     every implementation on each of these properties         of what is different at once under a compiler: values that
@@ -20,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from runner.covering import Item, cover, features_of, shuffled
+from runner.covering import Item, Items, cover, features_of, shuffled
 from runner.tiers import Supported, recorded
 from specs.case.case import Case
 from specs.verdict.check import Check
@@ -41,13 +42,13 @@ def choose(
         of_mode = replace(place, modes=(mode,))
         able = {case: list(filter(supported, iter_checks(case, [of_mode]))) for case in cases}
         own = [entry for entry in deviations if _is_of(mode, place.modes, entry)]
-        must = {check for case, checks in able.items() for check in _showing(case, checks, own, share)}
+        chosen = [check for case, checks in able.items() for check in _showing(case, checks, own, share)]
         budget = min(share.budgets[tier], share.per_case[tier] * len(cases))
-        yield from must
-        candidates = [check for checks in able.values() for check in checks if check not in must]
-        spent = sum(map(share.seconds, must))
-        items = _fine if tier == "full" else _coarse
-        yield from cover(candidates, items, set().union(*map(items, must)), share.seconds, budget - spent)
+        candidates = {check for checks in able.values() for check in checks}.difference(chosen)
+        for items in ORDER[tier]:
+            left = budget - sum(map(share.seconds, chosen))
+            chosen += cover(candidates, items, set().union(*map(items, chosen)), share.seconds, left)
+        yield from chosen
 
 
 def _is_of(mode: str, others: Iterable[str], entry: DeviationEntry) -> bool:
@@ -66,15 +67,21 @@ def _showing(case: Case, checks: Iterable[Check], entries: Sequence[DeviationEnt
             yield check
 
 
+def _first(check: Check) -> frozenset[Item]:
+    """What the suite shows before anything else: that each implementation computes."""
+    return frozenset([] if _specials(check) else [(check.case.kind, check.implementation, check.direction)])
+
+
 def _coarse(check: Check) -> frozenset[Item]:
     """What the suite shows in standard."""
     config, implementation = check.case.config, check.implementation
     properties = {name for name, holds in PROPERTIES.items() if holds(config)}
+    special = _specials(check)
     return frozenset(
         [
-            (check.case.kind, implementation, check.dtype, check.direction),
+            *([] if special else [(check.case.kind, implementation, check.dtype, check.direction)]),
             *(("feature", name, check.direction) for name in (*features_of(check.case), *properties)),
-            *(("special", name, implementation) for name in properties.intersection(SPECIAL)),
+            *(("special", name, implementation) for name in special),
         ]
     )
 
@@ -84,3 +91,10 @@ def _fine(check: Check) -> frozenset[Item]:
     axes = (check.implementation, check.direction)
     more = (("feature", name, *axes, check.dtype) for name in features_of(check.case))
     return _coarse(check) | frozenset(more) | {("file", str(check.case.file), *axes)}
+
+
+def _specials(check: Check) -> set[str]:
+    return {name for name in SPECIAL if PROPERTIES[name](check.case.config)}
+
+
+ORDER: dict[str, tuple[Items, ...]] = {"standard": (_first, _coarse), "full": (_first, _coarse, _fine)}

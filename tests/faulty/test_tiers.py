@@ -21,7 +21,7 @@ FEW = [
     ("causal_hides_own_key", "tensorflow einsum jit * forward"),
     ("gradient_of_mask_missing", "tensorflow matmul eager * grad"),
     ("window_one_too_wide", "torch flex eager * forward"),
-    ("softmax_over_queries", "torch matmul jit * forward"),
+    ("softmax_over_queries", "torch matmul jit * grad"),
     ("scale_missing", "torch matmul-tensor-scale jit * forward"),
     ("scale_missing", "numpy * * * *"),
 ]

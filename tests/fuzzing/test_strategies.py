@@ -115,7 +115,7 @@ def test_every_field_of_attention_is_fuzzed_or_left_out_for_a_reason() -> None:
     assert set(AttentionConfig.model_fields) >= set(attentions.EXCLUDED)
 
 
-DESIGNED = {"nonfinite", "ramp", "equal"}  # the first is left out, the others are run for every example
+DESIGNED = {"nonfinite", "ramp", "equal", "pairs"}  # the first is left out, the others are run for every example
 
 
 def test_every_literal_of_every_field_of_attention_is_drawn() -> None:
