@@ -28,7 +28,7 @@ from specs.case.common import COTANGENT, RESULT
 from specs.case.einsum import EinsumConfig
 from specs.inputs.inputs import differentiable
 from specs.verdict.check import Check
-from specs.verdict.direction import DIRECTIONS
+from specs.verdict.direction import DIRECTIONS, Direction
 from specs.verdict.execution import SideEffectError, describe_views
 
 __all__ = ["AnyComputation", "Backend", "Computation", "Contraction", "Declaration", "Pullback"]
@@ -151,7 +151,7 @@ class Backend(Capabilities, ABC):
         arrays = {**operands, **{name: convert(array) for name, array in extra.items()}}
         distinct = {id(array): self.from_numpy(array, check.device) for array in arrays.values()}
         tensors = {name: distinct[id(array)] for name, array in arrays.items()}  # what is one array is one tensor
-        function = self._build(check, lambda: self._function(direction.method, check, differentiable(operands)))
+        function = self._build(check, lambda: self._function(direction, check, differentiable(operands)))
         with self.on(check.device):
             before = self.read(tensors)
             given = ({name: tensors[name] for name in names} for names in (operands, extra))
@@ -164,11 +164,14 @@ class Backend(Capabilities, ABC):
             self.inspect(check, before, tensors, results)
         return results
 
-    def _function(self, method: str, check: Check, variables: Sequence[str]) -> AnyComputation:
-        make: Callable[..., AnyComputation] | None = getattr(self, method, None)
+    def _function(self, direction: Direction, check: Check, variables: Sequence[str]) -> AnyComputation:
+        make: Callable[..., AnyComputation] | None = getattr(self, direction.method, None)
         if make is None:
-            raise NotImplementedError(f"{self.name} has no {check.direction}: it does not define `{method}`")
-        return make(self.computation(check.case.config, check.implementation), variables, check)
+            raise NotImplementedError(f"{self.name} has no {check.direction}: it does not define `{direction.method}`")
+        computation = self.computation(check.case.config, check.implementation)
+        if direction.of_result and check.case.config.output_labels != (RESULT,):
+            return make(lambda operands: computation(operands)[RESULT], variables, check)
+        return make(computation, variables, check)
 
     def _build(self, check: Check, build: Callable[[], AnyComputation]) -> AnyComputation:
         """What `build` returns, built once for all runs of a check that follow each other."""

@@ -27,9 +27,9 @@ from specs.case.case import Case
 from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry, matches
 from specs.verdict.place import Place, Share, iter_checks
-from specs.verdict.properties import PROPERTIES
+from specs.verdict.properties import PROPERTIES, Property
 
-SPECIAL = ("not_finite", "empty", "empty_axis")  # properties that each implementation shows
+SPECIAL: tuple[Property, ...] = ("not_finite", "empty", "empty_axis")  # properties that each implementation shows
 
 
 def choose(
@@ -93,7 +93,7 @@ def _fine(check: Check) -> frozenset[Item]:
     return _coarse(check) | frozenset(more) | {("file", str(check.case.file), *axes)}
 
 
-def _specials(check: Check) -> set[str]:
+def _specials(check: Check) -> set[Property]:
     return {name for name in SPECIAL if PROPERTIES[name](check.case.config)}
 
 

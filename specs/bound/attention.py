@@ -40,6 +40,7 @@ from specs.arithmetic.formats import FLOAT16, Array, Bools, DType, Float64
 from specs.arithmetic.precision import Precision
 from specs.bound.projection import input_uncertainty, output_uncertainty
 from specs.bound.rounding import (
+    BLOCKS,
     DEVIATIONS,
     FORMS,
     elementwise_gamma,
@@ -57,7 +58,6 @@ from specs.reference.attention import attention, weighted_sum
 from specs.reference.reference import Reference
 from specs.reference.working_precision import U_REFERENCE, uses_double_double
 
-BLOCKS = 64  # of an online softmax, each of which rescales the sums once
 STAGNANT = 50.0  # cap of the exponent error, so that exp does not overflow: a larger one gives no information
 
 

@@ -13,9 +13,8 @@ import numpy as np
 from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import FLOAT32, Float64
 from specs.arithmetic.precision import Precision
-from specs.bound.attention import BLOCKS
 from specs.bound.projection import input_uncertainty
-from specs.bound.rounding import Size, elementwise_gamma, relative_variance, storage_error
+from specs.bound.rounding import BLOCKS, Size, elementwise_gamma, relative_variance, storage_error
 from specs.bound.score import Exponents, bound_exponents, broadcast_to_queries
 from specs.bound.stages import Stages, zero_nonfinite
 from specs.bound.uncertainty import Uncertainty

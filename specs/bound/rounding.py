@@ -28,6 +28,7 @@ from specs.arithmetic.precision import Precision
 DEVIATIONS = 8.0
 TAIL_RATE = 1.5  # the limit grows by 1 / TAIL_RATE deviations when the number of elements grows by a factor of e
 ROUNDING_DEVIATION = 0.5
+BLOCKS = 64  # of an online softmax, each of which rescales the sums once
 MAX_EXPONENT = 700.0  # of gamma, so that it does not overflow float64: no digit is certain after so many roundings
 
 FORMS = {False: "any data", True: "random data"}  # of a bound, by whether it relies on errors that average out

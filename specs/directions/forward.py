@@ -23,6 +23,7 @@ from specs.verdict.direction import BackendProtocol, Direction, Output
 
 class Forward(Direction):
     method = "forward"
+    of_result = False
 
     def exists(self, case: Case, dtype: str) -> bool:
         return True

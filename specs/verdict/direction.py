@@ -81,10 +81,12 @@ class Direction(ABC):
     method      the method of a backend that makes the function of this direction, from (computation, names of the
                 differentiable operands, check); a backend that defines it has the direction.  The function returns a
                 tensor, which is the result, or a mapping by the label of the output
+    of_result   whether it is a direction of the result alone, whatever other outputs the computation has
     conjugated  whether extra inputs and outputs follow the backend's convention of complex gradients
     """
 
     method: ClassVar[str]
+    of_result: ClassVar[bool] = True
     conjugated: ClassVar[bool] = False
 
     @property

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import Backend
+from backends.base import Backend, Computation
 from backends.discovery import registry
 from specs.arithmetic.formats import Array
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
+from specs.case.common import RESULT
 from specs.case.einsum import EinsumConfig
 from specs.inputs import inputs
 from specs.verdict.check import Check
@@ -181,3 +182,25 @@ def test_numpy_declares_that_it_does_not_differentiate() -> None:
     assert "grad" not in registry.load_class("numpy").directions
     with pytest.raises(NotImplementedError, match="has no grad: it does not define `pullback`"):
         gradients(framework("numpy"), case(), inputs.operands(case(), "float32"), inputs.cotangent(case(), "float32"))
+
+
+@every_backend
+def test_a_gradient_is_that_of_the_result_whatever_other_outputs_there_are(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, plain = framework(name), case()
+    operands = inputs.operands(plain, "float64")
+    cotangent = np.ones((3, 5))
+    expected = gradients(backend, plain, operands, cotangent)
+    compute = type(backend).computation
+
+    def with_operands(self: Backend, config: EinsumConfig, implementation: str) -> Computation:
+        computation = compute(self, config, implementation)
+        return lambda operands: {RESULT: computation(operands), "first": next(iter(operands.values()))}
+
+    monkeypatch.setattr(type(backend), "computation", with_operands)
+    monkeypatch.setattr(EinsumConfig, "output_labels", (RESULT, "first"))
+    actual = gradients(backend, case(equation=" ij,jk->ik"), operands, cotangent)
+    assert {label: array.tolist() for label, array in actual.items()} == {
+        label: array.tolist() for label, array in expected.items()
+    }
