@@ -6,6 +6,7 @@ pytest-xdist collect the same items without importing a framework.
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -191,6 +192,7 @@ def _backends(config: pytest.Config) -> Callable[[str], BackendProtocol]:
         instance = Guarded(guarded(lambda: registry.get(name), "__init__", file, is_added=False), file, is_added)
         if folder:
             instance.keep_compiled(folder / name)
+        gc.freeze()  # modules and checks live to the end: no garbage collection need look at them again
         return cast(BackendProtocol, instance)
 
     return backend

@@ -3,7 +3,8 @@
     full      every check
     standard  what is cheap as the product; a framework's own operations forward, in the mode people use, in every
               dtype; of the rest a covering design (`runner.covering`); probes, and what a deviation is recorded for,
-              in one mode of those it is recorded for
+              in one mode of those it is recorded for: by each case that it names, or by each file where it is recorded
+              for every topic or the checks are dear
     smoke     of each implementation a handful, to see that it works at all
 
 Which checks of a case are in standard depends on the case, the place and the cases above it: those in its file for the
@@ -38,23 +39,25 @@ def standard(
     files: Iterable[Sequence[Case]], place: Place, supported: Supported, deviations: Sequence[DeviationEntry]
 ) -> Iterator[Check]:
     """The checks of some files at one place; `deviations` are those of its backend."""
+    specific = [entry for entry in deviations if not entry.is_general]
     possible: set[Item] = set()  # what some case above can show, in whichever file
     for cases in files:
-        met: set[Item] = set()  # pairs of values in the cases above, in the same file
+        met: set[Item] = set()  # pairs of values, and deviations, in the cases above, in the same file
         for case in cases:
             candidates = list(iter_checks(case, [place]))
             able = [check for check in candidates if supported(check)]
             chosen = [check for check in candidates if always(check, place)]
             not_dear = [check for check in able if place.cost(check) < DEAR]
             for items, of, above in (
-                (recorded(case, deviations), able, frozenset()),
+                (recorded(case, specific), cheap_enough(able, place), frozenset()),
+                (recorded(case, deviations), able, met),
                 (lambda check: values(check, place.handwritten(check)), by_case(able, place), frozenset()),
                 (pairs, able, met),
                 (kinds, able, possible),
                 (features_in_modes, not_dear, possible),
             ):
                 chosen += cover(of, items, above | _all(items, filter(supported, chosen)), place.cost)
-            met |= _all(pairs, filter(supported, chosen))
+            met |= _all(pairs, filter(supported, chosen)) | _all(recorded(case, deviations), chosen)
             possible |= _all(kinds, able) | _all(features_in_modes, not_dear)
             yield from chosen
 
@@ -64,15 +67,23 @@ def by_case(able: Sequence[Check], place: Place) -> list[Check]:
 
     Where no operation of the framework's own can, what is written by hand is shown whatever it costs.
     """
-    usual = [check for check in able if (check.mode, check.direction) == (place.usual_mode, "forward")]
-    unit = min(map(place.cost, usual or able), default=1.0)
-    only_by_hand = all(map(place.handwritten, able))
+    only_by_hand, unit = all(map(place.handwritten, able)), _unit(able, place)
     return [
         check
-        for check in able
-        if place.cost(check) <= DEAR_ONCE * unit
-        and (only_by_hand or not place.handwritten(check) or place.cost(check) < unit)
+        for check in cheap_enough(able, place)
+        if only_by_hand or not place.handwritten(check) or place.cost(check) < unit
     ]
+
+
+def cheap_enough(able: Sequence[Check], place: Place) -> list[Check]:
+    """The checks of a case that are not too dear to show something by each case."""
+    return [check for check in able if place.cost(check) <= DEAR_ONCE * _unit(able, place)]
+
+
+def _unit(able: Sequence[Check], place: Place) -> float:
+    """The cost of the cheapest forward check of a case in the usual mode."""
+    usual = [check for check in able if (check.mode, check.direction) == (place.usual_mode, "forward")]
+    return min(map(place.cost, usual or able), default=1.0)
 
 
 def always(check: Check, place: Place) -> bool:

@@ -229,6 +229,11 @@ class DeviationEntry:
     certain: bool = True
 
     @property
+    def is_general(self) -> bool:
+        """Whether it is recorded for cases of every topic."""
+        return all("*" in pattern.partition("::")[0] for pattern in _as_list(self.deviation.match.case))
+
+    @property
     def must_show(self) -> bool:
         """Whether a right result makes the entry stale."""
         return self.certain and not self.deviation.observed.may_be_silent

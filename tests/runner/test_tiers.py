@@ -174,6 +174,14 @@ def test_what_a_deviation_is_recorded_for_in_every_mode_runs_in_one() -> None:
     assert len(chosen) < len(gradients)
 
 
+def test_what_is_recorded_for_every_topic_is_shown_once_by_a_file() -> None:
+    gradients = [check for check in candidates(FILE) if check.direction == "grad"]
+    chosen = set(select(FILE, deviations=[recorded(case="*", direction="grad", dtype="float64")]))
+    shown = [check for check in gradients if check in chosen and check.dtype == "float64"]
+    assert {check.implementation for check in shown} == {check.implementation for check in gradients}
+    assert len(shown) < len(FILE)
+
+
 def test_smoke_runs_a_handful_of_each_implementation() -> None:
     files = [[einsum_case(f"einsum/{name}::case"), attention_case(f"attention/{name}::case")] for name in "abcdefg"]
     chosen = list(smoke(files, PLACE, supported))
