@@ -45,6 +45,7 @@ class NamedContraction(Contraction):
 
 
 MANY_FEATURES = 8  # of one attention
+EINSUM_COSTS = {("jit", "forward"): 45.0, ("jit", "grad"): 90.0, ("eager", "forward"): 10.0, ("eager", "grad"): 300.0}
 
 
 class Jax(KerasHost):
@@ -64,7 +65,7 @@ class Jax(KerasHost):
     default_modes = ("eager", "jit")
     usual_mode = "jit"
     cheap_modes = frozenset()
-    costs = {("jit", "forward"): 1.0, ("jit", "grad"): 2.0, ("eager", "forward"): 2.5, ("eager", "grad"): 8.0}
+    costs = {("jit", "forward"): 170.0, ("jit", "grad"): 400.0, ("eager", "forward"): 425.0, ("eager", "grad"): 1300.0}
     conjugates = (
         False  # https://docs.jax.dev/en/latest/notebooks/autodiff_cookbook.html#complex-numbers-and-differentiation
     )
@@ -145,13 +146,11 @@ class Jax(KerasHost):
 
     @classmethod
     def cost(cls, check: Check) -> float:
-        """An eager einsum is the program of its jit; attention with many features has many operations."""
-        cost, config = super().cost(check), check.case.config
+        """An einsum has few operations, and eager it is the program of its jit; many features are many operations."""
+        config = check.case.config
         if isinstance(config, EinsumConfig):
-            return 0.2 if (check.mode, check.direction) == ("eager", "forward") else cost
-        if check.direction == "grad":
-            cost *= 1.2  # of attention more than twice the forward computation
-        return cost * (1.0 if len(features(config)) <= MANY_FEATURES else 3.0)
+            return EINSUM_COSTS[check.mode, check.direction]
+        return super().cost(check) * (1.0 if len(features(config)) <= MANY_FEATURES else 3.0)
 
     def devices(self) -> list[str]:
         return sorted(self.devices_by_name)

@@ -63,11 +63,12 @@ class TensorFlow(KerasHost):
     usual_mode = "jit"
     cheap_modes = frozenset()
     costs = {
-        ("eager", "grad"): 1.5,
-        ("jit", "forward"): 3.0,
-        ("jit", "grad"): 5.0,
-        ("xla", "forward"): 9.0,
-        ("xla", "grad"): 15.0,
+        ("eager", "forward"): 10.0,
+        ("eager", "grad"): 15.0,
+        ("jit", "forward"): 30.0,
+        ("jit", "grad"): 50.0,
+        ("xla", "forward"): 90.0,
+        ("xla", "grad"): 150.0,
     }
     shares = {"xla": Share({"standard": 20.0, "full": 300.0}, {"standard": 0.025, "full": 0.25}, xla_seconds)}
     conjugates = True  # https://github.com/tensorflow/tensorflow/issues/3348

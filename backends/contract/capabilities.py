@@ -18,6 +18,8 @@ from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS
 from specs.verdict.place import Place, Share
 
+DEFAULT_COST = 3.0  # CPU milliseconds of a check for which nothing is compiled
+
 
 class DefinedDirections:
     """The directions whose method a class defines."""
@@ -41,7 +43,7 @@ class Capabilities:
     modes_of         implementations that exist in these modes only
     shares           modes too costly to be chosen case by case: a tier runs what fits into a budget, chosen over all
                      cases by kinds and features (`specs.verdict.place.Share`); with `--mode` all that is asked for runs
-    costs            of a check by mode and direction, relative to the cheapest; measured (docs/performance.md)
+    costs            CPU milliseconds of a check by mode and direction, in a first run; measured (docs/performance.md)
     declarations     precision table: the rows that apply override, in order, what the dtype promises
     varying          rows, without formats, of the checks whose results may have other bits each time, with the reason
     directions       what it can compute: the directions whose `method` it defines (`specs.verdict.direction`); a tuple
@@ -128,8 +130,8 @@ class Capabilities:
 
     @classmethod
     def cost(cls, check: Check) -> float:
-        """What a check costs, relative to the cheapest; by default what `costs` says of its mode and direction."""
-        return cls.costs.get((check.mode, check.direction), 1.0)
+        """CPU milliseconds of a check; by default what `costs` says of its mode and direction."""
+        return cls.costs.get((check.mode, check.direction), DEFAULT_COST)
 
     @classmethod
     def is_handwritten(cls, check: Check) -> bool:

@@ -32,7 +32,7 @@ class Place:
     distinct     whether an implementation computes a config differently from the backend's other implementations
     usual_mode   the mode in which people run the framework
     cheap_modes  the modes in which a check costs little more than its comparison
-    cost         of a check, relative to the others at this place
+    cost         of a check, in CPU milliseconds
     handwritten  whether an implementation of attention is written out in operations of the framework
     modes_of     implementations that exist in these modes only
     shares       the modes of which a tier runs a part, chosen over all cases of a session

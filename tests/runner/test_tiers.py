@@ -23,7 +23,7 @@ PLACE = Place(
     modes=("eager", "jit"),
     directions=("forward", "grad"),
     usual_mode="jit",
-    cost=lambda check: 8.0 if (check.mode, check.direction) == ("eager", "grad") else 1.0,
+    cost=lambda check: 800.0 if (check.mode, check.direction) == ("eager", "grad") else 100.0,
     handwritten=lambda check: check.case.kind == "attention" and check.implementation != "fused",
 )
 FILE = [attention_case(f"attention/file::case_{index}", name=f"case_{index}") for index in range(12)]
@@ -69,7 +69,7 @@ def test_every_case_has_each_own_implementation_mode_and_direction() -> None:
 
 
 def test_what_is_written_by_hand_runs_each_case_where_it_is_cheap() -> None:
-    cheap = replace(PLACE, cost=lambda check: 0.5 if check.mode == "eager" else 1.0)
+    cheap = replace(PLACE, cost=lambda check: 50.0 if check.mode == "eager" else 100.0)
     assert {check.implementation for check in by_case(list(candidates(FILE[:1])), cheap)} == {
         "einsum",
         "matmul",
@@ -87,7 +87,7 @@ def test_cases_without_an_own_operation_take_turns_with_what_is_written_by_hand(
 
 
 def test_a_case_need_not_show_what_is_dear() -> None:
-    dear = replace(PLACE, cost=lambda check: 8.0 if check.direction == "grad" else 1.0)
+    dear = replace(PLACE, cost=lambda check: 800.0 if check.direction == "grad" else 100.0)
     with_gradient = {check.case for check in select(FILE, dear) if check.direction == "grad"}
     assert 0 < len(with_gradient) < len(FILE)
 
