@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from specs.verdict.record import VERDICTS
+from specs.verdict.record import VERDICTS, find_contradiction
 
 Types = tuple[type, ...]
 TEXT, NUMBER, LIST, OBJECT, FLAG = (str,), (int, float, str), (list,), (dict,), (bool,)
@@ -117,7 +117,8 @@ def _flaw_of_record(record: Mapping[str, Any]) -> str | None:
                 float(record[name])
             except ValueError:
                 return f"`{name}` is {record[name]!r:.60}, which is no number"
-    return None
+    ratio = record["error_ratio"]
+    return find_contradiction(record["verdict"], ratio if ratio is None else float(ratio))
 
 
 def _flaw_of_facts(data: Mapping[str, Any]) -> str | None:

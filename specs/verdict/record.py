@@ -67,7 +67,7 @@ class Weakness:
 
 @dataclass(frozen=True)
 class Record:
-    """One check's verdict and the evidence for it.
+    """One check's verdict and the evidence for it; ValueError if the evidence contradicts the verdict.
 
     observed    for a probe, the observed properties of arithmetic: property → text (`specs.verdict.effective`)
     repeatable  whether another run gave the same bits; None: not tested
@@ -95,10 +95,21 @@ class Record:
     seconds: float = 0.0
     again: str = ""
 
+    def __post_init__(self) -> None:
+        if contradiction := find_contradiction(self.verdict, self.measurement.error_ratio):
+            raise ValueError(contradiction)
+
     def as_json(self) -> dict[str, Any]:
         """A flat mapping of JSON's types; the fields of the measurement are on the same level as the others."""
         fields = {name: value for name, value in vars(self).items() if name != "measurement"}
         return {"schema": SCHEMA_VERSION, **to_plain(fields | vars(self.measurement))}
+
+
+def find_contradiction(verdict: str, error_ratio: float | None) -> str | None:
+    """Why a check with this ratio cannot have this verdict; None if it can."""
+    if verdict != "pass" or error_ratio is None or error_ratio <= 1:
+        return None
+    return f"a check cannot pass with an error of {error_ratio:.4g} times its bound"
 
 
 def to_plain(value: Any) -> Any:

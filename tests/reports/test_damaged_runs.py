@@ -149,6 +149,10 @@ UNREADABLE: dict[str, tuple[Damage, str]] = {
         edit_line("records.jsonl", error_ratio="much"),
         r"records\.jsonl:2: `error_ratio` is 'much', which is no number",
     ),
+    "a pass beyond its bound": (
+        edit_text("records.jsonl", '"error_ratio": 0.25', '"error_ratio": 1.25'),
+        r"records\.jsonl:1: a check cannot pass with an error of 1\.25 times its bound",
+    ),
     "another digit": (
         edit_text("records.jsonl", '"error_ratio": 0.25', '"error_ratio": 0.35'),
         r"records\.jsonl was changed after the run wrote it: run\.json states another checksum",

@@ -36,7 +36,7 @@ def stream(tmp_path: Path) -> Stream:
 
 
 def test_a_run_is_read_as_it_was_written(stream: Stream) -> None:
-    first, second = record("é", measurement=Measurement(error_ratio=float("inf"))), record("second")
+    first, second = record("é", verdict="fail", measurement=Measurement(error_ratio=float("inf"))), record("second")
     for written in (first, second):
         stream.pytest_runtest_logreport(report(written))
     stream.pytest_sessionfinish(session())

@@ -42,6 +42,12 @@ def test_a_wrong_result_fails_with_its_ratio() -> None:
     assert "outside the error bound" in record.reason
 
 
+def test_a_pass_beyond_the_bound_is_refused_whatever_called_it_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(np, "any", lambda *arguments, **named: np.False_)  # as an adapter can, in the same process
+    with pytest.raises(ValueError, match="a check cannot pass with an error of .* times its bound"):
+        judge_product(DOUBLED)
+
+
 @pytest.mark.parametrize("dtype", ["int32", "bool", "complex64", "bfloat16", "float64"])
 def test_every_kind_of_dtype_can_pass_and_fail(dtype: str) -> None:
     outer = Fake(lambda a, b: a[:, 0, None] * b[0] if a.dtype != bool else a[:, :1] & b[:1])
