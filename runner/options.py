@@ -97,6 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
     refuse_unknown("tier", [option.tier], TIERS)
     refuse_unknown("backend", option.backend, known)
     refuse_unknown("require", option.require, [*known, "all"])
+    refuse_excluded(option.require, option.backend, known)
     refuse_unknown("dtype", option.dtype, DTYPES)
     refuse_unknown("mode", option.mode, declared["modes"])
     refuse_unknown("direction", option.direction, DIRECTIONS)
@@ -116,6 +117,14 @@ def refuse_unknown(option: str, given: Iterable[str], known: Iterable[str]) -> N
             near = difflib.get_close_matches(name, known, 1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise pytest.UsageError(f"--{option} {name}: unknown{hint}; known: {', '.join(known)}")
+
+
+def refuse_excluded(required: Iterable[str], selected: Iterable[str], known: Iterable[str]) -> None:
+    """Raise UsageError for a backend that must run and is not among those that are to run."""
+    for name in required:
+        if selected and (excluded := set(known if name == "all" else [name]).difference(selected)):
+            options = " ".join(f"--backend {other}" for other in selected)
+            raise pytest.UsageError(f"--require {name}: {options} leaves out {', '.join(sorted(excluded))}")
 
 
 def is_worker(config: pytest.Config) -> bool:

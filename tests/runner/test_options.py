@@ -1,4 +1,6 @@
-"""A name that nothing has ends a session before it begins, with the nearest one that there is."""
+"""A name that nothing has ends a session before it begins, with the nearest that there is; so do options that exclude
+each other.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,8 @@ from tests.support.project import Project
     [
         ("--backend=rihgt", "*--backend rihgt: unknown (did you mean right?); known: *right*"),
         ("--require=rihgt", "*--require rihgt: unknown (did you mean right?); known: *right*all*"),
+        ("--require=numpy", "ERROR: --require numpy: --backend right leaves out numpy"),
+        ("--require=all", "ERROR: --require all: --backend right leaves out jax, numpy, tensorflow, torch"),
         ("--device=cuda:9", "*--device cuda:9: unknown; known: cpu"),
         ("--dtype=float23", "*--dtype float23: unknown (did you mean float32?)*"),
         ("--mode=lazy", "*--mode lazy: unknown*eager, jit*"),
