@@ -84,7 +84,9 @@ def new(home: Path, what: str) -> RunFolder:
 
 
 def given(path: Path) -> RunFolder:
-    """The folder that the user named; FolderError if it holds anything but a run."""
+    """The folder that the user named; FolderError if it holds anything but a run, or is one of the suite's own."""
+    if HOME in (*Path(os.path.abspath(path)).parts, *Path(os.path.realpath(path)).parts):
+        raise FolderError(f"{path} is where sessions keep runs by themselves: name a folder outside of {HOME}")
     if _is_folder(path) and (other := _foreign(path)):
         raise FolderError(f"{path} holds {other}, which is not of a run: name an empty folder, or one of a run")
     return _take(path, None, exclusive=False)
@@ -98,19 +100,30 @@ def resolve(folder: Path) -> Path:
     return folder
 
 
-def ended_early(home: Path) -> Iterator[tuple[Path, str]]:
-    """Runs whose process died, with the check in which it did; each is returned once, and noted in its `run.json`."""
-    for mark in sorted((home / RUNS).glob(f"*/{RUNNING}")):
-        lock = None
-        with suppress(OSError, ValueError, FolderError):
-            lock = _lock(mark.parent)
-            id = mark.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-            facts = json.loads((mark.parent / RUN).read_text(encoding="utf-8"))
-            replace_text(mark.parent / RUN, json.dumps(facts | {"ended_in": id}, ensure_ascii=False, indent=1) + "\n")
-            mark.unlink()
-            yield mark.parent, id
-        if lock is not None:
+def ended_early(home: Path, named: Path | None = None) -> Iterator[tuple[Path, str]]:
+    """Runs whose process died, at home or in the folder that is named, with the check in which it did.
+
+    Each is returned once, and noted in its `run.json`.
+    """
+    marks = sorted((home / RUNS).glob(f"*/{RUNNING}"))
+    for folder in [*(mark.parent for mark in marks), *([named] if named else [])]:
+        if id := ended_in(folder):
+            with suppress(OSError, ValueError):
+                facts = json.loads((folder / RUN).read_text(encoding="utf-8")) | {"ended_in": id}
+                replace_text(folder / RUN, json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
+            with suppress(OSError):
+                (folder / RUNNING).unlink()
+            yield folder, id
+
+
+def ended_in(folder: Path) -> str | None:
+    """The check in which the process of a run died; None where it did not, or still runs."""
+    with suppress(OSError, ValueError, FolderError):
+        id = (folder / RUNNING).read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+        if (lock := _lock(folder)) is not None:
             os.close(lock)
+        return id
+    return None
 
 
 def checksums(folder: Path) -> dict[str, str]:

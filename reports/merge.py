@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         raise RunError(f"{options.out} is one of the runs to be joined: give another folder for the result")
     runs = [read(folder) for folder in options.runs]
     joined = merge(options.out, runs)
-    failed = write(options.out) if (options.out / CASES).exists() else {}  # the views need the statements of the cases
+    failed = write(options.out)
     print(f"{options.out}: " + ", ".join(f"{joined['verdicts'][verdict]} {verdict}" for verdict in VERDICTS))
     lines = [*(f"note: {text}" for text in _notes(runs)), *(f"not whole: {reason}" for reason in _missing(runs))]
     lines += [f"FAILED: {reason}" for reason in _failures(runs, joined)]
@@ -62,10 +62,7 @@ def merge(out: Path, runs: Sequence[Run]) -> dict[str, Any]:
     is_whole = not list(_missing(runs))
     given(out).clear()
     (out / RECORDS).write_text("".join(to_json_line(record) for record in records.values()), encoding="utf-8")
-    if statements:
-        (out / CASES).write_text(
-            "".join(to_json_line(statement) for statement in statements.values()), encoding="utf-8"
-        )
+    (out / CASES).write_text("".join(to_json_line(statement) for statement in statements.values()), encoding="utf-8")
     facts = _facts(runs, records.values(), is_whole)
     if facts["complete"]:
         facts["checksums"] = checksums(out)
@@ -122,9 +119,8 @@ def _comparable_fields(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _statements(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    """The statement of each case, by id; empty if the runs have none."""
-    with_cases = (run for run in runs if (run.folder / CASES).exists())
-    return {statement["case"]: statement for run in with_cases for statement in run.cases()}
+    """The statement of each case, by id."""
+    return {statement["case"]: statement for run in runs for statement in run.cases()}
 
 
 def _name(run: Run) -> str:
@@ -184,8 +180,7 @@ def _missing(runs: Sequence[Run]) -> Iterator[str]:
     """Why the joined run is not whole."""
     yield from _missing_shards(runs)
     for run in runs:
-        if not run.facts.get("complete") or run.truncated:
-            yield f"{run.folder} is not complete"
+        yield from (f"{run.folder}: {gap}" for gap in run.gaps())
 
 
 def _missing_shards(runs: Sequence[Run]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from reports.compare.sections import Section
 from reports.read import Run
 
+NOTHING_SELECTED = 5  # exit status of pytest
 TIERS_IN_PART = {
     "smoke": "A handful of checks of each implementation, to see that it works at all; --tier full runs everything.",
     "standard": "All checks that are cheap, each framework's own operations, and a design that covers the rest; of "
@@ -51,11 +52,23 @@ def collect_notices(run: Run, ran: Collection[str]) -> Iterator[Notice]:
         yield Notice("A recorded deviation is stale", [f"{message}; remove it"], severe=True)
     for backend, finding in facts["backends"].items():
         if backend not in ran and backend not in facts["unmet"]:
-            yield Notice(f"{backend} did not run", _reason_lines(finding, finding["reason"] or "It was not requested."))
+            yield Notice(f"{backend} did not run", _reason_lines(finding, describe_absence(backend, facts)))
     if (tier := facts.get("tier")) in TIERS_IN_PART:
         yield Notice(f"The {tier} tier", [TIERS_IN_PART[tier]])
     if narrowed := _list_narrowing(facts["selection"]):
         yield Notice("Only part of the suite was requested", narrowed)
+
+
+def describe_absence(backend: str, facts: Mapping[str, Any]) -> str:
+    """Why a backend has no results in a run."""
+    requested = facts["selection"].get("backend")
+    if reason := facts["backends"][backend].get("reason"):
+        return reason
+    if requested and backend not in requested:
+        return "it was not requested"
+    if facts["complete"] or facts["exit_status"] == NOTHING_SELECTED:
+        return "nothing that was selected runs on it"
+    return "the run ended before its first check had"
 
 
 def _reason_lines(finding: Mapping[str, Any], reason: str) -> list[str]:

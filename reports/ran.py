@@ -46,8 +46,7 @@ def run(options: argparse.Namespace) -> int:
 
 def list_faults(run: Run, records: list[Record]) -> Iterator[str]:
     """Messages about what went wrong in the suite; empty if it worked."""
-    if run.truncated or not run.facts["complete"]:
-        yield "the run is not whole"
+    yield from (f"the run is not whole: {gap}" for gap in run.gaps())
     yield from (
         f"{file} is broken: {'; '.join(map(str, problems))}"
         for file, problems in run.facts["broken_case_files"].items()

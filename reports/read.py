@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.fields import CASE, FACTS, RECORD, Types, completed, flaw, parse
-from reports.folders import CASES, RECORDS, RUN, describe, resolve
+from reports.folders import CASES, RECORDS, RUN, describe, ended_in, resolve
 from specs.verdict.record import SCHEMA_VERSION
 
 
@@ -35,6 +35,15 @@ class Run:
     facts: dict[str, Any]
     truncated: bool
 
+    def gaps(self) -> Iterator[str]:
+        """Why it has not all results that it should have."""
+        if not self.facts["complete"]:
+            id = self.facts.get("ended_in")
+            reason = f"its process died while it ran {id}" if id else "some of its checks have no result"
+            yield f"it is not complete: {reason}"
+        if self.truncated:
+            yield "the last line of a file was cut off and has been left out"
+
     def records(self) -> Iterator[dict[str, Any]]:
         """The records in the order in which they arrived; RunError if they are not those that `run.json` counts."""
         counts: Counter[str] = Counter()
@@ -43,7 +52,7 @@ class Run:
             counts[record["verdict"]] += 1
             yield record
         stated = self.facts.get("verdicts")
-        if stated is None or self.truncated or not self.facts.get("finished"):
+        if stated is None or not self.facts["finished"]:
             return
         for verdict in {**stated, **counts}:
             if counts[verdict] != stated.get(verdict, 0):
@@ -62,24 +71,29 @@ class Run:
     def _compare(self, name: str, digest: Any) -> None:
         """Raise RunError if a file, all of which was read, is not as the run wrote it."""
         stated = self.facts["checksums"].get(name)
-        if stated and not self.truncated and stated != digest.hexdigest():
+        if stated and stated != digest.hexdigest():
             raise RunError(f"{self.folder / name} was changed after the run wrote it: {RUN} states another checksum")
 
 
 def read(folder: Path) -> Run:
-    """The run in a folder; raises RunError if there is none or a newer version of the suite wrote it."""
+    """The run in a folder; raises RunError if there is none, it was cut, or a newer version of the suite wrote it."""
     folder = resolve(folder)
     path = folder / RUN
     try:
         facts = parse(path.read_text(encoding="utf-8"))
-        truncated = _is_cut(folder / RECORDS) or ((folder / CASES).exists() and _is_cut(folder / CASES))
+        cut = [folder / name for name in (RECORDS, CASES) if _is_cut(folder / name)]
     except FileNotFoundError as error:
         raise RunError(f"{folder} holds no run: there is no {Path(error.filename).name} in it") from error
     except OSError as error:
         raise RunError(f"{error.filename} cannot be read: {describe(error)}") from error
     except ValueError as error:
         raise RunError(f"{path} is not JSON: {error}") from error
-    return Run(folder, completed(_checked(facts, str(path), FACTS)), truncated)
+    facts = completed(_checked(facts, str(path), FACTS))
+    if not facts["finished"] and (id := ended_in(folder)):
+        facts["ended_in"] = id
+    if cut and facts["finished"]:
+        raise RunError(f"{cut[0]} was cut off after the run had ended: its last line has no end")
+    return Run(folder, facts, bool(cut))
 
 
 def _is_cut(path: Path) -> bool:

@@ -27,7 +27,7 @@ def utc_now() -> str:
 
 
 class Stream:
-    """pytest plugin that writes the run; what is in the folder is not touched before the first result arrives.
+    """pytest plugin that writes the run, from `begin` on, as one that is not complete until the session has ended.
 
     Next to the records, `cases.jsonl` has a line with the statement of each case (`specs.verdict.statement`), so that a
     run can be viewed without the case files.  A folder that cannot be written any more stops the session: what it holds
@@ -70,6 +70,13 @@ class Stream:
         self.written_cases: set[str] = set()  # ids
         self.files: tuple[IO[str], IO[str]] | None = None  # records and cases
 
+    def begin(self) -> None:
+        """Replace what is in the folder by a run without results."""
+        try:
+            self._open()
+        except OSError as error:
+            self._fail(error)
+
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         if self.alone and ".yaml::" in nodeid and not self.failure:
             try:
@@ -107,17 +114,17 @@ class Stream:
             self.verdicts[record["verdict"]] += 1
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.files is None and self._is_empty_shard(session):
-            self._open()  # without a run it would be missing where shards are joined
-        if self.files is None:
-            self.place.give_back()
-            return
-        for file in self.files:
+        for file in self.files or ():
             with suppress(OSError):
                 file.close()
         if self.mark is not None:
             os.close(self.mark)
         if self.failure:
+            return
+        if not self._is_kept(session):
+            self.files = None
+            self.place.clear()
+            self.place.give_back()
             return
         ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         # A session that ran out of workers ends like any other: only the number of results shows it
@@ -133,8 +140,14 @@ class Stream:
         except (OSError, FolderError) as error:
             self.failure = f"the run in {self.folder} is not finished: {describe(error)}"
 
-    def _is_empty_shard(self, session: pytest.Session) -> bool:
-        return bool(self.run.get("selection", {}).get("shard")) and session.exitstatus == pytest.ExitCode.OK
+    def _is_kept(self, session: pytest.Session) -> bool:
+        """Of a session that recorded nothing: an empty shard, which would be missing where shards are joined, and what
+        stands where the user looks for the result of a session that failed.
+        """
+        if self.verdicts.total() or self.run["broken_case_files"]:
+            return True
+        is_shard = bool(self.run.get("selection", {}).get("shard"))
+        return is_shard if session.exitstatus == pytest.ExitCode.OK else self.place.home is None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:

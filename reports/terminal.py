@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from reports.arithmetic import collect_rows
+from reports.notices import describe_absence
 from specs.verdict.record import VERDICTS
 
 TOP = 5  # reasons listed; the run's records have all of them
@@ -25,16 +26,12 @@ Row = tuple[str, str]  # backend and device
 class Summary:
     """pytest plugin that counts records as they arrive and prints the table.
 
-    backends   facts about each backend, by name: version, reason, next_step
+    facts      of the run, as they are when the session ends
     places     where checks could run (backend and device), in the order of the rows
-    unmet      backends that had to run and could not, with the reason
-    tier       how much of the product of cases and places was chosen from
     """
 
-    def __init__(
-        self, backends: Mapping[str, Mapping[str, Any]], places: list[Row], unmet: Mapping[str, str], tier: str
-    ) -> None:
-        self.backends, self.unmet, self.tier = backends, unmet, tier
+    def __init__(self, facts: Mapping[str, Any], places: list[Row]) -> None:
+        self.facts, self.backends, self.unmet = facts, facts["backends"], facts["unmet"]
         self.verdicts: dict[Row, Counter[str]] = {place: Counter() for place in places}
         self.worst: dict[Row, tuple[float, str]] = {}  # of finite ratios
         self.infinite: dict[Row, str] = {}  # a case with an error where the bound is 0
@@ -73,7 +70,7 @@ class Summary:
             counts = sum(self.verdicts.values(), Counter())
             terminalreporter.write_line(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
             return
-        terminalreporter.write_sep("=", f"conformance, {self.tier} tier", bold=True)
+        terminalreporter.write_sep("=", f"conformance, {self.facts['tier']} tier", bold=True)
         self._table(terminalreporter)
         self._not_run(terminalreporter)
         self._broken_files(terminalreporter)
@@ -108,8 +105,8 @@ class Summary:
         if not_run := {name: facts for name, facts in self.backends.items() if name not in ran}:
             out.write_line("did not run", bold=True)
         for name, facts in not_run.items():
-            reason = facts.get("reason") or "it was not requested"
-            out.write_line(f"  {name}: {reason}", red=name in self.unmet, yellow=name not in self.unmet)
+            reason, is_unmet = describe_absence(name, self.facts), name in self.unmet
+            out.write_line(f"  {name}: {reason}", red=is_unmet, yellow=not is_unmet)
             if facts.get("next_step"):
                 out.write_line(f"    {facts['next_step']}")
 

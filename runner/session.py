@@ -62,7 +62,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         refuse_unreadable_names(config)
         place = None if option.collectonly else _place(config, home_folder)
         config.stash[FOLDER] = place.path if place else home_folder
-        names = [name for name in known if not option.backend or name in required]
+        names = [name for name in known if not option.backend or name in option.backend]
         files = [] if fuzzing.runs_only_examples(config) else selected_files(config)
         findings = _examine(config, names, files)
         selection = _select(config, findings, files)
@@ -85,15 +85,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def _place(config: pytest.Config, home_folder: Path) -> folders.RunFolder:
     """The folder of the run, tried before anything is computed; says which earlier run ended in the middle."""
     terminal, option = _terminal(config), config.option
-    for folder, id in folders.ended_early(home_folder):
+    named = config.invocation_params.dir / option.report if option.report else None
+    for folder, id in folders.ended_early(home_folder, named):
         if terminal:
             ended = f"the run in {folder} ended while it ran {id}: its process died."
             terminal.write_line(f"{ended}  With -n 1 a check that does so is recorded, and the others run.")
     try:
-        if option.report:
-            place = folders.given(config.invocation_params.dir / option.report)
-        else:
-            place = folders.new(home_folder, extent.name(config))
+        place = folders.given(named) if named else folders.new(home_folder, extent.name(config))
+        place.clear()  # whatever becomes of this session, it is not what the one before it was
     except folders.FolderError as error:
         raise pytest.UsageError(f"--report: {error}") from error
     config.add_cleanup(place.give_back)
@@ -160,9 +159,10 @@ def _report(session: pytest.Session, place: folders.RunFolder) -> None:
     alone = not config.pluginmanager.has_plugin("dsession")
     host_of = _host if is_elsewhere else None
     stream = Stream(place, arguments, facts, extent.is_whole(config), alone, partial(_stop, session), host_of)
+    stream.begin()
     config.pluginmanager.register(stream)
     rows = [(place.backend, place.device) for place in places]
-    config.pluginmanager.register(Summary(backends, rows, unmet, option.tier))
+    config.pluginmanager.register(Summary(stream.run, rows))
     config.pluginmanager.register(stale)
     ready = [registry.load_class(name) for name in dict.fromkeys(place.backend for place in places)]
     config.pluginmanager.register(Emptiness(ready, {name: getattr(option, name) for name in NARROWING}))

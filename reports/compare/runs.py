@@ -12,7 +12,6 @@ from reports.compare.change import Change, find_changes
 from reports.compare.model import Comparison, Difference, OneSided, Side
 from reports.compare.outcome import Record
 from reports.compare.shift import compare_speed, count_changed_bits, family, find_grown_errors
-from reports.folders import CASES
 from reports.read import Run
 
 # Fields of a case that select its checks but do not affect what a check computes
@@ -25,7 +24,7 @@ DIMENSIONS = ("backend", "device", "implementation", "mode", "dtype", "direction
 def side(run: Run) -> Side:
     """A run as one side of a comparison; raises RunError if a record cannot be read."""
     records = {record["id"]: record for record in run.records()}
-    return Side(str(run.folder), run.facts, records, _statements(run), tuple(_warnings(run.facts, run.truncated)))
+    return Side(str(run.folder), run.facts, records, _statements(run), tuple(_warnings(run)))
 
 
 def compare(old: Side, new: Side, allow: Sequence[str] = ()) -> Comparison:
@@ -110,21 +109,17 @@ def _same_versions(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
     return {name for name in before if name in after and before[name].get("versions") == after[name].get("versions")}
 
 
-def _warnings(facts: Mapping[str, Any], truncated: bool) -> Iterator[str]:
-    if not facts.get("complete"):
-        yield "it is not complete: some of its checks have no result"
-    if truncated:
-        yield "the last line of a file was cut off and has been left out"
-    for file in facts.get("broken_case_files", {}):
+def _warnings(run: Run) -> Iterator[str]:
+    yield from run.gaps()
+    for file in run.facts["broken_case_files"]:
         yield f"{file} could not be used, so none of its cases ran"
 
 
 def _statements(run: Run) -> dict[str, Any]:
-    """What each case computes, by id; empty for a run without `cases.jsonl`."""
-    statements = run.cases() if (run.folder / CASES).exists() else ()
+    """What each case computes, by id."""
     return {
         statement["case"]: {name: value for name, value in statement["config"].items() if name not in IGNORED_FIELDS}
-        for statement in statements
+        for statement in run.cases()
     }
 
 

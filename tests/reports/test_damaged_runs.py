@@ -91,6 +91,9 @@ NEWER = SCHEMA_VERSION + 1
 UNREADABLE: dict[str, tuple[Damage, str]] = {
     "no run.json": (lambda run: (run / "run.json").unlink(), r"run holds no run: there is no run\.json in it"),
     "no records": (lambda run: (run / "records.jsonl").unlink(), r"run holds no run: there is no records\.jsonl in it"),
+    "no cases": (lambda run: (run / "cases.jsonl").unlink(), r"run holds no run: there is no cases\.jsonl in it"),
+    "records cut in a line": (cut("records.jsonl", 20), r"records\.jsonl was cut off after the run had ended: .*"),
+    "cases cut in a line": (cut("cases.jsonl", 20), r"cases\.jsonl was cut off after the run had ended: .*"),
     "a folder for run.json": (folder_for("run.json"), r"run\.json cannot be read: Is a directory"),
     "a folder for the records": (folder_for("records.jsonl"), r"records\.jsonl cannot be read: Is a directory"),
     "run.json is empty": (write("run.json", ""), r"run\.json is not JSON: Expecting value.*"),
@@ -267,9 +270,10 @@ def test_damage_within_a_field_is_told_with_its_place_by_whoever_needs_the_field
 
 
 @pytest.mark.parametrize("name", ["records.jsonl", "cases.jsonl"])
-def test_a_file_that_is_cut_in_a_line_is_read_up_to_there_and_said_to_be_cut(
+def test_what_a_writer_that_was_stopped_left_is_read_up_to_there_and_said_to_be_cut(
     run: Path, whole: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    edit_facts(complete=False, finished=None, checksums=None)(run)
     cut(name, 20)(run)
     status, printed = result(["compare", whole, run], capsys)
     assert status == 1

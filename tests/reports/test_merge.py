@@ -113,7 +113,7 @@ def test_a_joined_run_fails_where_the_whole_would(
 def test_a_shard_that_stopped_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = shards(tmp_path, complete=False)
     assert main(["merge", str(tmp_path / "part"), *folders]) == 1
-    assert f"{folders[0]} is not complete" in capsys.readouterr().out
+    assert f"{folders[0]}: it is not complete" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

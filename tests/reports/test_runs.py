@@ -53,6 +53,7 @@ def test_a_run_with_results_missing_is_not_complete(stream: Stream, exit_status:
 
 
 def test_a_session_without_checks_writes_nothing(stream: Stream) -> None:
+    stream.begin()
     stream.pytest_runtest_logreport(SimpleNamespace(nodeid="tests/test_it.py::test_it"))
     stream.pytest_sessionfinish(session(collected=1))
     assert not stream.folder.exists()
@@ -84,7 +85,6 @@ def test_a_run_that_began_can_be_read(stream: Stream) -> None:
 def test_a_truncated_line_is_left_out_and_reported(stream: Stream) -> None:
     for name in ("first", "second"):
         stream.pytest_runtest_logreport(report(record(name)))
-    stream.pytest_sessionfinish(session())
     path = stream.folder / "records.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
     run = read(stream.folder)
@@ -105,7 +105,8 @@ def test_a_newer_schema_is_refused(stream: Stream, name: str) -> None:
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no run: there is no run\.json"):
         read(tmp_path)
-    (tmp_path / "records.jsonl").touch()
+    for name in ("records.jsonl", "cases.jsonl"):
+        (tmp_path / name).touch()
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(RunError, match="no schema version"):
         read(tmp_path)
@@ -142,7 +143,8 @@ def summary(monkeypatch: pytest.MonkeyPatch) -> Summary:
         "numpy": {"version": "2.4.6", "reason": "", "next_step": ""},
         "absent": {"version": None, "reason": "not installed", "next_step": "pip install absent"},
     }
-    return Summary(backends, [("numpy", "cpu"), ("numpy", "cuda:0")], {"absent": "not installed"}, "full")
+    facts = {"backends": backends, "unmet": {"absent": "not installed"}, "tier": "full", "selection": {}}
+    return Summary(facts, [("numpy", "cpu"), ("numpy", "cuda:0")])
 
 
 def test_the_table(summary: Summary) -> None:

@@ -119,11 +119,11 @@ def test_fifty_thousand_records_are_a_page_of_some_megabytes(fifty_thousand: Pat
 def test_a_view_that_cannot_be_written_leaves_the_others(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(record(case()))
     assert views.write(run.folder) == {}
-    (run.folder / "cases.jsonl").unlink()
+    (run.folder / "cases.jsonl").write_text("")
     assert main(["page", str(run.folder)]) == 1
     captured = capsys.readouterr()
     assert "index.html: " in captured.err
-    assert "no cases.jsonl" in captured.err
+    assert "the run has no statement of the case einsum/products::product" in captured.err
     assert not (run.folder / "index.html").exists()
     assert (run.folder / "badge.json").exists()
 
@@ -173,9 +173,24 @@ def test_everything_that_did_not_run_has_a_notice(make_run: MakeRun) -> None:
         "Only part of the suite was requested",
     ]
     assert by_title["absent did not run"] == (["not installed", "pip install absent"], False)
-    assert by_title["idle did not run"] == (["It was not requested."], False)
+    assert by_title["idle did not run"] == (["the run ended before its first check had"], False)
     assert by_title["Only part of the suite was requested"] == (["dtype: bfloat16", "keyword: mask"], False)
     assert by_title["broken had to run and could not"][1]
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"complete": False, "exit_status": None}, "the run ended before its first check had"),
+        ({"complete": False, "exit_status": 5}, "nothing that was selected runs on it"),
+        ({"selection": {"keyword": "mask"}}, "nothing that was selected runs on it"),
+        ({"selection": {"backend": ["idle"]}}, "nothing that was selected runs on it"),
+        ({"selection": {"backend": ["numpy"]}}, "it was not requested"),
+    ],
+)
+def test_a_backend_without_results_is_said_to_be_what_it_is(make_run: MakeRun, facts: dict, reason: str) -> None:
+    run = make_run(record(case()), backends={"numpy": finding("numpy"), "idle": finding("idle")}, **facts)
+    assert [notice.lines for notice in collect_notices(run, {"numpy"}) if "idle" in notice.title] == [[reason]]
 
 
 def test_a_whole_run_has_no_notices(make_run: MakeRun) -> None:

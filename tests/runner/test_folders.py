@@ -111,6 +111,35 @@ def test_a_folder_in_which_another_session_writes_is_refused(project: Project) -
     assert len(list(read(project.path / "shared").records())) == 4
 
 
+def test_a_session_that_fails_before_its_first_record_leaves_no_earlier_run_where_its_own_is_looked_for(
+    project: Project,
+) -> None:
+    project.write("failing.py", "def pytest_collection_finish(): raise RuntimeError")
+    for arguments, status in (
+        (["-k", "nothing"], pytest.ExitCode.NO_TESTS_COLLECTED),
+        (["-p", "failing", "-n", "0"], pytest.ExitCode.INTERNAL_ERROR),
+        (["-p", "failing", "-n", "1"], pytest.ExitCode.INTERNAL_ERROR),
+    ):
+        assert project.run("right", "--report=mine").ret == pytest.ExitCode.OK
+        assert project.run("right", "--report=mine", *arguments).ret == status
+        run = read(project.path / "mine")
+        assert (run.facts["complete"], run.facts["exit_status"], list(run.records())) == (False, status, [])
+        assert '"color": "red"' in (project.path / "mine" / "badge.json").read_text()
+    project.run("right", "--report=mine")
+    assert project.run("right", "--report=mine", "--device=cuda:9").ret == pytest.ExitCode.USAGE_ERROR
+    assert not list((project.path / "mine").iterdir())
+
+
+@pytest.mark.parametrize("folder", [".conformance", ".conformance/latest", ".conformance/runs/mine", "link"])
+def test_a_folder_among_those_that_sessions_keep_is_refused(alone: Project, folder: str) -> None:
+    run_all(alone)
+    (alone.path / "link").symlink_to(alone.path / ".conformance" / "latest")
+    refused = run_all(alone, f"--report={folder}", "-k", "product")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(["ERROR: --report: * is where sessions keep runs by themselves: name a folder *"])
+    assert len(list(read(alone.path / ".conformance" / "latest").records())) == 4
+
+
 # Folders that cannot be used ------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from reports.__main__ import main
 from reports.read import Run, read
 from tests.support.prepared import Prepared
 from tests.support.project import ADAPTER, NAMES, Project, environment, examine, ids, last_run
@@ -261,3 +262,20 @@ def test_without_workers_the_run_is_readable_and_the_next_session_says_where_it_
     assert ended in project.run("right", "-k", "product").stdout.str()
     assert "its process died" not in project.run("right", "-k", "product").stdout.str()
     assert [read(path.parent).facts.get("ended_in") for path in project.path.glob("**/run.json")].count(id) == 1
+
+
+def test_where_a_run_in_a_named_folder_ended_is_said_by_whoever_reads_it_and_by_the_next_session_there(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.run("right", "--report=whole")
+    project.run("right aborting", "--report=mine", "-n", "0", "-k", "right or transpose")
+    (id,) = ids("transpose", backend="aborting")
+    commands = {"compare": ["whole", "mine"], "merge": ["merged", "mine"], "ran": ["mine"]}
+    for command, folders in commands.items():
+        assert main([command, *(str(project.path / folder) for folder in folders)]) == 1
+        assert f"its process died while it ran {id}" in capsys.readouterr().out
+    assert main(["page", str(project.path / "mine")]) == 0
+    assert f"Its process died while it ran {id}" in (project.path / "mine" / "summary.md").read_text()
+    ended = f"mine ended while it ran {id}: its process died."
+    assert ended in project.run("right", "--report=mine").stdout.str()
+    assert "its process died" not in project.run("right", "--report=mine").stdout.str()

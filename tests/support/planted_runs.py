@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from reports.environment import describe_environment
 from specs.verdict.record import SCHEMA_VERSION, VERDICTS, Measurement, Record
+from specs.verdict.statement import make_statement
+from tests.support.runs import case, finding
 
 MEASUREMENT_FIELDS = {
     *("error_ratio", "max_ulp", "max_abs", "rms", "bias"),
@@ -46,7 +49,7 @@ def record(case: str = "products::matrix", **fields: Any) -> dict[str, Any]:
 
 
 def facts(**changes: Any) -> dict[str, Any]:
-    jax = {"status": "ready", "version": "0.8.1", "devices": {"cpu": []}, "settings": {}, "versions": {"jax": "0.8.1"}}
+    jax = finding("jax") | {"version": "0.8.1", "devices": {"cpu": []}, "versions": {"jax": "0.8.1"}}
     defaults = {
         "complete": True,
         "exit_status": 0,
@@ -54,13 +57,16 @@ def facts(**changes: Any) -> dict[str, Any]:
         "finished": "2026-01-02",
         "python": "3.11.7",
     }
+    defaults = describe_environment() | defaults
     return {"schema": SCHEMA_VERSION, **defaults, "packages": {"jax": "0.8.1"}, "backends": {"jax": jax}, **changes}
 
 
 def write(folder: Path, *records: dict[str, Any], **changes: Any) -> Path:
     """Write a run."""
     folder.mkdir(parents=True)
-    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    statements = [make_statement(case(name)) for name in dict.fromkeys(record["case"] for record in records)]
+    for name, lines in (("records.jsonl", records), ("cases.jsonl", statements)):
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
     verdicts = {verdict: sum(record["verdict"] == verdict for record in records) for verdict in VERDICTS}
     (folder / "run.json").write_text(json.dumps(facts(**changes) | {"verdicts": verdicts}))
     return folder

@@ -44,7 +44,7 @@ def test_a_wrong_result_fails_with_its_ratio() -> None:
 
 def test_a_pass_beyond_the_bound_is_refused_whatever_called_it_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np, "any", lambda *arguments, **named: np.False_)  # as an adapter can, in the same process
-    with pytest.raises(ValueError, match="a check cannot pass with an error of .* times its bound"):
+    with pytest.raises(ValueError, match=r"a check cannot pass with an error of .* times its bound"):
         judge_product(DOUBLED)
 
 
