@@ -6,6 +6,7 @@ pytest_plugins = (
     "runner.item",  # a check, its record, its word in pytest's output
     "runner.steps",  # how it runs, and how its report travels
     "runner.collection",  # a case file becomes items
+    "runner.extent",  # what of the selected checks is left out
     "runner.hosts",  # the machines of workers elsewhere
     "runner.session",  # which backends can run here, the plan, the reports that listen
     "runner.leftovers",  # a thread that an adapter left running

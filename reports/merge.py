@@ -43,7 +43,10 @@ def run(options: argparse.Namespace) -> int:
     joined = merge(options.out, runs)
     failed = write(options.out)
     print(f"{options.out}: " + ", ".join(f"{joined['verdicts'][verdict]} {verdict}" for verdict in VERDICTS))
-    lines = [*(f"note: {text}" for text in _notes(runs)), *(f"not whole: {reason}" for reason in _missing(runs))]
+    lines = [
+        *(f"note: {text}" for text in _notes(runs)),
+        *(f"not whole: {reason}" for reason in _missing(runs, sum(joined["verdicts"].values()))),
+    ]
     lines += [f"FAILED: {reason}" for reason in _failures(runs, joined)]
     lines += [f"{name} could not be written: {describe_failure(error)}" for name, error in failed.items()]
     for line in lines:
@@ -55,11 +58,11 @@ def merge(out: Path, runs: Sequence[Run]) -> dict[str, Any]:
     """Write the joined run and return its facts; raises RunError if the runs do not match."""
     for other in runs[1:]:
         for difference in _differences(_shared_facts(runs[0].facts), _shared_facts(other.facts)):
-            advice = "a run has one environment, so compare them instead (python -m reports compare)"
+            advice = "a run has one environment and one selection: compare them instead (python -m reports compare)"
             raise RunError(f"{runs[0].folder} and {other.folder} cannot be joined: {difference}; {advice}")
     records = _records(runs)
     statements = _statements(runs)
-    is_whole = not list(_missing(runs))
+    is_whole = not list(_missing(runs, len(records)))
     given(out).clear()
     (out / RECORDS).write_text("".join(to_json_line(record) for record in records.values()), encoding="utf-8")
     (out / CASES).write_text("".join(to_json_line(statement) for statement in statements.values()), encoding="utf-8")
@@ -176,11 +179,14 @@ def _stale(runs: Sequence[Run], is_judged: bool) -> list[str]:
     return list(dict.fromkeys(stale))
 
 
-def _missing(runs: Sequence[Run]) -> Iterator[str]:
-    """Why the joined run is not whole."""
+def _missing(runs: Sequence[Run], count: int) -> Iterator[str]:
+    """Why the joined run, of so many records, is not whole."""
     yield from _missing_shards(runs)
     for run in runs:
         yield from (f"{run.folder}: {gap}" for gap in run.gaps())
+    selection = runs[0].facts["selection"]
+    if count < (selected := (selection.get("checks") or 0) - (selection.get("left_out") or 0)):
+        yield f"{selected - count:,} of {selected:,} checks are in none of them"
 
 
 def _missing_shards(runs: Sequence[Run]) -> Iterator[str]:

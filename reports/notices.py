@@ -77,8 +77,10 @@ def _reason_lines(finding: Mapping[str, Any], reason: str) -> list[str]:
 
 def _list_narrowing(selection: Mapping[str, Any]) -> list[str]:
     """The options by which the command line narrowed the run."""
-    ignored = ("paths", "adapter", "require")
+    ignored = ("paths", "adapter", "require", "checks", "left_out")
     options = {name: value for name, value in selection.items() if value and name not in ignored}
-    lines = [f"{name}: {value if isinstance(value, str) else ', '.join(value)}" for name, value in options.items()]
+    lines = [f"{name}: {', '.join(value) if isinstance(value, list) else value}" for name, value in options.items()]
+    if left_out := selection.get("left_out"):
+        lines.append(f"left out: {left_out:,} of {selection['checks']:,} checks, by an option of pytest or a plugin")
     paths = [path for path in selection["paths"] if path != "cases"]
     return [f"paths: {', '.join(paths)}", *lines] if paths else lines

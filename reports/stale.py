@@ -18,9 +18,13 @@ from specs.verdict.deviation import DeviationEntry, Match, Observation, matches
 
 
 class Stale:
-    """pytest plugin; `deviations` are all recorded deviations, by backend.  Only a whole run is judged."""
+    """pytest plugin; `deviations` are all recorded deviations, by backend.  Only a whole run is judged.
 
-    def __init__(self, deviations: Mapping[str, Sequence[DeviationEntry]]) -> None:
+    selection  what narrows the session, as it is known when that ends
+    """
+
+    def __init__(self, deviations: Mapping[str, Sequence[DeviationEntry]], selection: Mapping[str, Any]) -> None:
+        self.selection = selection
         self.entries = [
             (backend, entry)
             for backend, entries in deviations.items()
@@ -57,7 +61,7 @@ class Stale:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        if ended and self.ran and not self.errors and not session.shouldfail and _is_whole(session.config):
+        if ended and self.ran and not self.errors and not session.shouldfail and self._is_whole(session.config):
             shown = dict.fromkeys(self._without_cases(_case_ids(session.config.rootpath)), False) | self._silent()
             if session.config.option.shard:  # judged where the shards are joined: another one may show it
                 self.shown |= shown
@@ -65,6 +69,14 @@ class Stale:
                 self.found += [message for message, is_shown in shown.items() if not is_shown]
         if self.found:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _is_whole(self, config: pytest.Config) -> bool:
+        """Whether every check that a deviation can match ran on the requested backends, in this shard or another."""
+        option = config.option
+        narrowing = (option.device, option.dtype, option.mode, option.implementation, option.direction)
+        paths = [config.invocation_params.dir / path for path in config.args]
+        is_selected = option.tier != "smoke" and not any(narrowing) and paths == [config.rootpath / "cases"]
+        return is_selected and not self.selection.get("left_out")
 
     def _without_cases(self, cases: Collection[str]) -> Iterator[str]:
         for _, entry in self.entries:
@@ -102,14 +114,3 @@ def _case_ids(root: Path) -> set[str]:
     """Of all cases of the project, whether any of their checks ran or not."""
     files = discover([root / "cases"], root)
     return {case.id for _, cases in load_usable(files, root) for case in cases}
-
-
-def _is_whole(config: pytest.Config) -> bool:
-    """Whether every check that a deviation can match ran on the requested backends, in this shard or another one."""
-    option = config.option
-    if option.tier == "smoke":
-        return False
-    narrowing = (option.device, option.dtype, option.mode, option.implementation, option.direction)
-    deselecting = (option.keyword, option.markexpr, option.deselect, getattr(option, "lf", False))
-    paths = [config.invocation_params.dir / path for path in config.args]
-    return not any((*narrowing, *deselecting)) and paths == [config.rootpath / "cases"]

@@ -136,7 +136,8 @@ class Stream:
             self._describe()
             (self.folder / RUNNING).unlink(missing_ok=True)
             has_results = any(self.verdicts[verdict] for verdict in ("pass", "deviation", "fail"))
-            self.place.publish(self.is_whole and self.run["complete"] and has_results)
+            is_whole = self.is_whole and not self.run.get("selection", {}).get("left_out")
+            self.place.publish(is_whole and self.run["complete"] and has_results)
         except (OSError, FolderError) as error:
             self.failure = f"the run in {self.folder} is not finished: {describe(error)}"
 

@@ -18,8 +18,8 @@ from runner.program import PROJECT, SETTINGS
 
 # What `conftest.py` opens in the project
 PLUGINS = (
-    *("fuzzing.session", "runner.options", "runner.item", "runner.steps", "runner.collection", "runner.hosts"),
-    *("runner.session", "runner.leftovers"),
+    *("fuzzing.session", "runner.options", "runner.item", "runner.steps", "runner.collection", "runner.extent"),
+    *("runner.hosts", "runner.session", "runner.leftovers"),
     "runner.crash",
     "runner.watchdog",
 )

@@ -26,6 +26,8 @@ from specs.verdict.explain import NotPassedError
 from specs.verdict.place import Place, iter_checks
 from specs.verdict.record import make_encodable
 
+MADE = pytest.StashKey[dict[Path, list[str]]]()  # the names of the checks that were made of each case file
+
 
 class CaseFile(pytest.File):
     """The checks of a case file; of one that cannot be used, a single item that fails with all its problems."""
@@ -42,12 +44,14 @@ class CaseFile(pytest.File):
             yield BrokenCaseFile.from_parent(self, name="case file", problems=problems)
             return
         plan, file = self.config.stash[PLAN], relative(self.path, self.config.rootpath)
-        named = _named(self.path, self.config)
+        named = named_in(self.path, self.config)
         in_full = {name.partition("[")[0] for name in named}
+        made = self.config.stash.setdefault(MADE, {})[self.path] = []
         for case in cases:
             for check in (
                 _checks_of_named(case, plan.places, named) if case.name in in_full else plan.checks(case, file)
             ):
+                made.append(check.name)
                 # Spelled out, because --lf in pytest 9.2 does not know an id again whose brackets are part of the name
                 nodeid = f"{self.nodeid}::{check.name}"
                 yield CheckItem.from_parent(self, name=check.name, nodeid=nodeid, check=check)
@@ -112,7 +116,7 @@ def _resolve(config: pytest.Config, arguments: Iterable[str]) -> list[Path]:
     return [Path(os.path.abspath(here / argument.partition("::")[0])) for argument in arguments]
 
 
-def _named(file: Path, config: pytest.Config) -> set[str]:
+def named_in(file: Path, config: pytest.Config) -> set[str]:
     """The cases and checks of a file that are named on the command line: these cases run in full."""
     names = (argument.partition("::")[2] for argument in config.args)
     return {name for name, path in zip(names, _paths(config), strict=True) if path == file}
@@ -175,17 +179,11 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """One framework after the other, so that a worker imports few of them; of a shard only what is in it."""
+    """One framework after the other, so that a worker imports few of them."""
     if PLAN not in config.stash:
         return
-    plan = config.stash[PLAN]
-    backends = list(dict.fromkeys(place.backend for place in plan.places))
+    backends = list(dict.fromkeys(place.backend for place in config.stash[PLAN].places))
     items.sort(key=lambda item: backends.index(item.check.backend) if isinstance(item, CheckItem) else -1)
-    if shard := plan.shard:
-        others = [item for item in items if isinstance(item, CheckItem) and not shard.has(item.nodeid)]
-        config.hook.pytest_deselected(items=others)
-        left_out = set(others)
-        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)

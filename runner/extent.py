@@ -1,16 +1,28 @@
-"""How much of the suite a session runs: whether it is all of it, and the short name of its run."""
+"""How much of the suite a session runs: whether it is all of it, the short name of its run, and what is left out.
+
+What the tier and the options of the suite select is known before anything is collected.  Whatever makes it less, be it
+`-k`, `--lf`, `--deselect`, `--ignore` or a plugin, is seen by the number of checks.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fuzzing import session as fuzzing
+from runner.collection import MADE, named_in, relative, selected_files
+from runner.item import CheckItem
 from runner.options import NARROWING
+from runner.plan import PLAN
 from runner.program import PROJECT, is_runner
+from specs.case.loading import load_usable
+
+SELECTION = pytest.StashKey[dict[str, Any]]()  # what narrowed the session, as its run states it
+EXTENT = "conformance_extent"  # what a worker says of it
 
 
 def is_whole(config: pytest.Config) -> bool:
@@ -45,3 +57,47 @@ def _holds_all(config: pytest.Config, path: Path) -> bool:
     if is_runner(config) and config.rootpath != PROJECT:
         return path.is_dir()
     return path.resolve() in (config.rootpath / "cases", config.rootpath)
+
+
+# Checks that are left out ---------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """State how many checks are selected, in all shards, and how many of them are left out; keep those of the shard."""
+    config = session.config
+    if PLAN not in config.stash:
+        return
+    items = [item for item in session.items if isinstance(item, CheckItem)]
+    selected = _count_selected(config)
+    extent = {"checks": selected, "left_out": selected - len({item.nodeid for item in items})}
+    if (output := getattr(config, "workeroutput", None)) is not None:
+        output[EXTENT] = extent
+    _state(config, extent)
+    if shard := config.stash[PLAN].shard:
+        others = {item for item in items if not shard.has(item.nodeid)}
+        config.hook.pytest_deselected(items=list(others))
+        session.items[:] = [item for item in session.items if item not in others]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """The process that writes the run collects nothing where others compute."""
+    _state(node.config, getattr(node, "workeroutput", {}).get(EXTENT, {}))
+
+
+def _state(config: pytest.Config, extent: dict[str, int]) -> None:
+    config.stash.get(SELECTION, {}).update(extent)
+
+
+def _count_selected(config: pytest.Config) -> int:
+    """How many checks the paths, the tier and the options of the suite select, whether their files were read or not."""
+    plan, made = config.stash[PLAN], config.stash.get(MADE, {})
+    whole = [] if fuzzing.runs_only_examples(config) else selected_files(config)
+    count = sum(len(made[file]) for file in whole if file in made)
+    for file, cases in load_usable([file for file in whole if file not in made], config.rootpath):
+        count += sum(1 for case in cases for _ in plan.checks(case, relative(file, config.rootpath)))
+    for file in made.keys() - set(whole):
+        named = named_in(file, config)
+        count += sum(name in named or name.partition("[")[0] in named for name in made[file])
+    return count

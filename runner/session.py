@@ -139,14 +139,17 @@ def _report(session: pytest.Session, place: folders.RunFolder) -> None:
     narrowed = {name: getattr(option, name) for name in (*NARROWING, "adapter", "require", "keyword", "shard")}
     if option.max_memory != MAX_MEMORY:
         narrowed["max_memory"] = f"{option.max_memory:g} GiB"
-    stale = Stale({name: participant.deviations for name, participant in config.stash[PLAN].participants.items()})
+    selection: dict[str, Any] = {"paths": config.args, **narrowed}
+    config.stash[extent.SELECTION] = selection
+    participants = config.stash[PLAN].participants
+    stale = Stale({name: participant.deviations for name, participant in participants.items()}, selection)
     facts = {
         "suite": digests(config.rootpath),
         "backends": backends,
         "unmet": unmet,
         "stale_deviations": stale.found,
         "tier": option.tier,
-        "selection": {"paths": config.args, **narrowed},
+        "selection": selection,
     }
     if option.shard:
         facts["silent_deviations"] = stale.shown

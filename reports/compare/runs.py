@@ -29,6 +29,7 @@ def side(run: Run) -> Side:
 
 def compare(old: Side, new: Side, allow: Sequence[str] = ()) -> Comparison:
     """What changed; `allow` are patterns (`*` and `?`) of the ids of checks whose changes are accepted."""
+    new = replace(new, warnings=(*new.warnings, *_left_out(old, new)))
     edited = {case for case, statement in new.statements.items() if old.statements.get(case, statement) != statement}
     common = [name for name in new.records if name in old.records]
     pairs = [(old.records[name], new.records[name]) for name in common if new.records[name]["case"] not in edited]
@@ -113,6 +114,13 @@ def _warnings(run: Run) -> Iterator[str]:
     yield from run.gaps()
     for file in run.facts["broken_case_files"]:
         yield f"{file} could not be used, so none of its cases ran"
+
+
+def _left_out(old: Side, new: Side) -> Iterator[str]:
+    """What a session did not run of what it selected, where the other side has more."""
+    selection = new.facts.get("selection") or {}
+    if selection.get("left_out") and old.records.keys() - new.records.keys():
+        yield f"{selection['left_out']:,} of the {selection['checks']:,} checks that it selected were left out"
 
 
 def _statements(run: Run) -> dict[str, Any]:

@@ -104,6 +104,51 @@ def test_an_empty_shard_is_a_run_that_passes(project: Project) -> None:
     assert main(["merge", *(str(project.path / name) for name in ("nothing", "s1", "s2"))]) == 1
 
 
+DROPPING = """
+def pytest_collection_modifyitems(items):
+    items[:] = [item for item in items if "transpose" not in item.nodeid]
+"""
+NARROWING = {
+    "-k": (["-k", "not transpose"], 10),
+    "--deselect": (["--deselect", "cases/products.yaml::transpose", "-n2"], 10),
+    "--ignore": (["--ignore=cases/more.yaml"], 10),
+    "--lf": (["--lf", "-n2"], 2),
+    "a plugin": (["-p", "dropping", "-n2"], 10),
+}
+
+
+@pytest.mark.parametrize("option", NARROWING)
+def test_whatever_narrows_a_run_is_stated_and_it_does_not_pass_for_whole(
+    project: Project, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.path / "dropping.py").write_text(DROPPING)
+    (project.path / "cases" / "more.yaml").write_text(PRODUCTS.partition("  transpose")[0])
+    project.run("--report=whole", result="result + (check.case.id == 'more::product')")  # which fails, for --lf
+    narrowing, count = NARROWING[option]
+    project.run("--report=part", *narrowing, result=CORRECT)
+    selections = [read(project.path / name).facts["selection"] for name in ("whole", "part")]
+    assert [(stated["checks"], stated["left_out"]) for stated in selections] == [(12, 0), (12, 12 - count)]
+    assert len(project.lines("part")) == count
+    assert main(["compare", str(project.path / "whole"), str(project.path / "part")]) == 1
+    assert f"{12 - count} of the 12 checks that it selected were left out" in capsys.readouterr().out
+    assert f"left out: {12 - count} of 12 checks" in (project.path / "part" / "summary.md").read_text()
+
+
+def test_a_shard_that_is_narrowed_is_not_joined_with_others_and_all_of_them_state_it(project: Project) -> None:
+    narrowing = ("--deselect", "cases/products.yaml::product[numpy-cpu-einsum-eager-float64]")
+    for index, options in ((1, ()), (2, ()), (3, narrowing)):
+        project.run(f"--shard={min(index, 2)}/2", f"--report=s{index}", *options)
+    folders = [str(project.path / name) for name in ("merged", "s1", "s2", "s3")]
+    assert main(["merge", *folders[:3]]) == 1  # deviations of NumPy name cases that this project has not
+    assert read(project.path / "merged").facts["complete"]
+    with pytest.raises(SystemExit, match="2"):
+        main(["merge", folders[0], folders[1], folders[3]])
+    project.run("--shard=1/2", "--report=s1", *narrowing)
+    assert main(["merge", str(project.path / "less"), folders[1], folders[3]]) == 0
+    selection = read(project.path / "less").facts["selection"]
+    assert (selection["checks"], selection["left_out"]) == (10, 1)
+
+
 def test_an_invalid_shard_or_baseline_is_a_usage_error(project: Project) -> None:
     for option, message in (("--shard=3/2", "*3/2: a shard is I/N*"), ("--baseline=nowhere", "*nowhere holds no run*")):
         result = project.run(option)

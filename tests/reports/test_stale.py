@@ -23,7 +23,7 @@ PRODUCT = case("einsum/products::product", 5)
 def test_a_loss_that_the_backend_declares_here_is_not_stale(declared: object, stale: bool) -> None:
     fields = {"match": {"case": PRODUCT.id}, "observed": {"precision": {"accumulate": "bfloat16"}}}
     entry = Deviation.model_validate({**fields, "grade": "limitation", "reason": "It sums in bfloat16."})
-    plugin = Stale({"torch": [DeviationEntry(entry, Path("torch.yaml"), 3)]})
+    plugin = Stale({"torch": [DeviationEntry(entry, Path("torch.yaml"), 3)]}, {})
     passing_record = record(PRODUCT, "torch").as_json() | {"bound": {"precision": declared}}
     plugin.pytest_runtest_logreport(SimpleNamespace(conformance=passing_record))  # type: ignore[arg-type]
     assert (False in plugin._silent().values()) == stale
