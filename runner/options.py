@@ -10,6 +10,7 @@ import importlib.util
 import math
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from reports.compare.model import Side
 from reports.compare.runs import side
 from reports.read import RunError, read
 from runner import sharding
-from runner.program import locate
+from runner.program import STARTED, locate
 from runner.sharding import Shard
 from runner.tiers import DEFAULT, TIERS
 from specs.arithmetic.formats import DTYPES
@@ -106,7 +107,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def adapters(config: pytest.Config) -> dict[str, str]:
     """Backends that the user adds, and the files as given; adding one twice is as adding it once."""
-    return {registry.add(locate(config, file)): file for file in config.option.adapter}
+    unusable = getattr(config, "workerinput", {}).get(STARTED, {}).get("unusable", {})
+    return {_add(locate(config, file), unusable.get(file)): file for file in config.option.adapter}
+
+
+def _add(file: Path, unusable: str | None) -> str:
+    """The name of the backend that a file adds, which is a broken one where the file cannot be imported, or is known
+    to be `unusable`: the others run.
+    """
+    try:
+        return registry.add_unusable(file, unusable) if unusable else registry.add(file)
+    except registry.UnusableAdapterError as error:
+        return registry.add_unusable(file, str(error))
 
 
 def refuse_unknown(option: str, given: Iterable[str], known: Iterable[str]) -> None:

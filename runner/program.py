@@ -11,7 +11,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 SETTINGS = Path(__file__).resolve().with_name("settings") / "pyproject.toml"  # the project's own, also where installed
 
 
-STARTED = "conformance_started"  # what workers are told: the root of ids, and the folders of session and run
+STARTED = "conformance_started"  # what workers are told: root of ids, folders of session and run, unusable adapters
 
 
 def is_runner(config: pytest.Config) -> bool:

@@ -197,7 +197,9 @@ def pytest_configure_node(node: Any) -> None:
         stated = {"findings": findings, "selection": stash[PLAN].selection.as_json()}
         node.workerinput["conformance"] = json.dumps(stated)
         folder = os.path.relpath(stash[FOLDER], stash[PLAN].root)
-        node.workerinput[STARTED] = {"root": stash[PLAN].root, "here": stash[PLAN].here, "folder": folder}
+        unusable = {file: reason for name, file in adapters(node.config).items() if (reason := registry.unusable(name))}
+        here = {"root": stash[PLAN].root, "here": stash[PLAN].here, "folder": folder}
+        node.workerinput[STARTED] = here | {"unusable": unusable}
 
 
 @pytest.hookimpl(tryfirst=True)

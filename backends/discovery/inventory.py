@@ -102,9 +102,8 @@ def probe(
     `adapters` are files that define some of the backends; `cache` is a JSON file of findings; `announce` is called with
     the names of those backends that are waited for and the seconds since they were started, at once and now and then.
     """
-    files = [Path(adapter).resolve() for adapter in adapters]
-    for file in files:
-        registry.add(file)
+    for adapter in adapters:
+        registry.add(adapter)
     keys = {name: _cache_key(name) for name in names}
     digests = {str(file): _digest(file) for file in case_files}
     cached = _read(cache)
@@ -115,7 +114,7 @@ def probe(
         for name in keys
         if name not in valid or not known[name].keys() >= set(digests.values())
     }
-    answers = _probe_in_processes(unknown, files, timeout, announce)
+    answers = _probe_in_processes(unknown, timeout, announce)
     findings: dict[str, Finding] = {}
     for name in keys:
         finding = answers.get(name) or Finding(**valid[name]["finding"])
@@ -135,15 +134,12 @@ def probe(
 
 def _probe_in_processes(
     requests: dict[str, list[str]],
-    adapters: list[Path],
     timeout: float,
     announce: Callable[[list[str], float], None],
 ) -> dict[str, Finding]:
     """The findings of several backends, each with the case files that it is asked about, examined in parallel."""
     with ThreadPoolExecutor(max_workers=len(requests) or 1) as pool:
-        futures = {
-            pool.submit(_probe_in_process, name, adapters, files, timeout): name for name, files in requests.items()
-        }
+        futures = {pool.submit(_probe_in_process, name, files, timeout): name for name, files in requests.items()}
         seconds, pending = 0.0, set(futures)
         while pending:
             announce(sorted(futures[future] for future in pending), seconds)
@@ -151,9 +147,11 @@ def _probe_in_processes(
         return {name: future.result() for future, name in futures.items()}
 
 
-def _probe_in_process(name: str, adapters: list[Path], case_files: list[str], timeout: float) -> Finding:
+def _probe_in_process(name: str, case_files: list[str], timeout: float) -> Finding:
     """The finding that a process importing the framework prints, or one that says how the process ended."""
-    options = [option for file in adapters for option in ("--adapter", str(file))]
+    if reason := registry.unusable(name):
+        return _broken_finding(name, reason)
+    options = ["--adapter", str(registry.source(name))] if registry.is_added(name) else []
     command = [sys.executable, "-m", "backends.discovery.inventory", name, *options, *case_files]
     try:
         process = subprocess.run(
@@ -302,8 +300,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--adapter", action="append", default=[], metavar="FILE")
     parser.add_argument("case_files", nargs="*", type=Path, metavar="CASE FILE")
     options = parser.parse_intermixed_args(arguments)
-    for file in options.adapter:
-        registry.add(file)
+    try:
+        for file in options.adapter:
+            registry.add(file)
+    except registry.AdapterError as error:
+        parser.error(str(error))
     Backend.quiet = False  # if it crashes, what it wrote last becomes the reason
     print("\n" + json.dumps(asdict(examine(options.name, options.case_files))), flush=True)
 

@@ -18,13 +18,16 @@ from pathlib import Path
 from types import ModuleType
 
 from backends.base import Backend
+from backends.discovery.importing import find_end
 from specs.case.problems import join_or, suggest
 from specs.verdict.deviation import DeviationEntry, load
 from specs.verdict.direction import DIRECTIONS
 
 NAME = re.compile(r"[A-Za-z0-9_.]+")  # ids separate the name of a backend by a dash
 KINDS = ("einsum", "attention")
+STATED_NAME = re.compile(r"^\s+name\b[^=\n]*=\s*[\"']([A-Za-z0-9_.]+)[\"']", re.MULTILINE)
 _adapters: dict[str, tuple[Path, type[Backend]]] = {}
+_unusable: dict[str, str] = {}  # by name, of adapters that only stand for their files, why these cannot be imported
 
 
 class UnknownBackendError(LookupError):
@@ -38,6 +41,10 @@ class UnknownBackendError(LookupError):
 
 class AdapterError(Exception):
     """A file that does not define exactly one usable backend."""
+
+
+class UnusableAdapterError(AdapterError):
+    """A file that ends the process which imports it, or does not let it go on."""
 
 
 def names() -> list[str]:
@@ -102,6 +109,8 @@ def add(path: str | Path) -> str:
     file = Path(path).resolve()
     if registered := next((name for name, (source, _) in _adapters.items() if source == file), None):
         return registered
+    if file.is_file() and (end := find_end(file, _load_module)):
+        raise UnusableAdapterError(f"{file}: {end}")
     backend = only_backend(_load_module(file))
     required = ("name", "distribution", "implementations")
     if missing := [attribute for attribute in required if not hasattr(backend, attribute)]:
@@ -115,6 +124,23 @@ def add(path: str | Path) -> str:
         raise AdapterError(f"{file}: a backend called {name!r} is already known, from {source(name)}")
     _adapters[name] = (file, backend)
     return name
+
+
+def add_unusable(path: str | Path, reason: str) -> str:
+    """Register, in place of the backend of such a file, one that is broken, by the name that the file states or has."""
+    file = Path(path).resolve()
+    stated = STATED_NAME.search(file.read_text(encoding="utf-8", errors="replace"))
+    name = stated[1] if stated else file.stem
+    if name not in _unusable and name in names():
+        raise AdapterError(reason)
+    _adapters[name] = (file, type("Unusable", (Backend,), {"name": name, "distribution": name, "implementations": {}}))
+    _unusable[name] = reason
+    return name
+
+
+def unusable(name: str) -> str | None:
+    """Why an adapter only stands for its file."""
+    return _unusable.get(name)
 
 
 def _wrong_statement(backend: type[Backend]) -> str | None:

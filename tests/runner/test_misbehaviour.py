@@ -228,6 +228,32 @@ def test_an_adapter_that_cannot_be_imported_is_refused_in_a_sentence(project: Pr
     assert "Traceback" not in result.stderr.str()
 
 
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ("os._exit(0)", "importing it ended the process (exit status 0)"),
+        ("os.abort()", "importing it ended the process (SIGABRT)"),
+        ("os.closerange(0, 1000)", "importing it ended the process (exit status 1)"),
+        ("while True: pass", "importing it did not end within 1 s"),
+    ],
+    ids=str,
+)
+def test_an_adapter_that_takes_the_process_that_imports_it_is_a_broken_backend_and_the_others_run(
+    project: Project, action: str, message: str, workers: str
+) -> None:
+    project.write("impatient.py", "from backends.discovery import importing\nimporting.LIMIT = 1.0\n")
+    write_adapter(project.path, "mine")
+    project.write("mine.py", f"import os\n{action}\n" + (project.path / "mine.py").read_text())
+    mine = ("-p", "impatient", "--adapter=mine.py", "--backend=mine")
+    result = project.run("right", *mine, "-n", workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    told = f"FAILED: mine had to run and could not: {project.path / 'mine.py'}: {message}"
+    assert told in result.outlines
+    assert list(project.records()) == ids(*NAMES)
+    assert project.facts()["unmet"] == {"mine": f"{project.path / 'mine.py'}: {message}"}
+
+
 # Killed ---------------------------------------------------------------------------------------------------------------
 
 QUICKLY = ("--timeout=1", "-o", "hang_timeout=2", "--mode=eager")

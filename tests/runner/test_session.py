@@ -164,7 +164,9 @@ def test_a_recorded_loss_of_precision_that_nothing_shows_is_stale_at_the_end_of_
     unseen.stdout.fnmatch_lines(["FAILED: stale deviation: *lossless.yaml:1 records *float32*remove it"])
 
 
-@pytest.mark.parametrize("part", [["-k", "not transpose"], ["cases/products.yaml::product"], ["--dtype=float64"]], ids=str)
+@pytest.mark.parametrize(
+    "part", [["-k", "not transpose"], ["cases/products.yaml::product"], ["--dtype=float64"]], ids=str
+)
 def test_a_part_of_a_run_says_nothing_about_stale_losses(project: Project, part: list[str]) -> None:
     assert project.run("lossless", *part).ret == pytest.ExitCode.OK
 

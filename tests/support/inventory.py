@@ -13,7 +13,7 @@ from backends.discovery import inventory
 from backends.discovery.inventory import Finding
 
 
-def examine(name: str, adapters: Sequence[Path], case_files: Sequence[str], timeout: float) -> Finding:
+def examine(name: str, case_files: Sequence[str], timeout: float) -> Finding:
     return inventory.examine(name, list(map(Path, case_files)))
 
 
