@@ -3,6 +3,7 @@
 from tests.faulty import (
     attention_formula_faults,
     attention_head_faults,
+    block_faults,
     dtype_faults,
     einsum_faults,
     gradient_faults,
@@ -19,6 +20,7 @@ __all__ = [
     "FAULTS",
     "attention_formula_faults",
     "attention_head_faults",
+    "block_faults",
     "dtype_faults",
     "einsum_faults",
     "gradient_faults",
