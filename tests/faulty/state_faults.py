@@ -69,7 +69,7 @@ class OneBufferForAllResults(Numpy):
         return buffer
 
 
-@fault("order_by_number_of_call", bits=PRODUCTS)
+@fault("order_by_number_of_call", bits=["einsum/products::matrix_product[einsum-float32]"])
 class OrderByNumberOfCall(CustomEinsum):
     """Every second call sums backwards, as a scheduler of threads may."""
 
