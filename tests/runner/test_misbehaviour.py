@@ -293,7 +293,7 @@ def test_an_adapter_that_takes_the_process_that_imports_it_is_a_broken_backend_a
 
 # Killed ---------------------------------------------------------------------------------------------------------------
 
-QUICKLY = ("--timeout=1", "-o", "hang_timeout=2", "--mode=eager")
+QUICKLY = ("--timeout=1", "-o", "hang_factor=2", "--mode=eager")
 
 
 @pytest.mark.parametrize("name", KILLED)
