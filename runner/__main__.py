@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from runner.program import PROJECT, SETTINGS
+from specs.console import exit_with
 
 # What `conftest.py` opens in the project
 PLUGINS = (
@@ -45,4 +46,4 @@ def root(here: Path, arguments: Sequence[str]) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_with(lambda: main(sys.argv[1:]))
