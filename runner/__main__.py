@@ -22,6 +22,7 @@ PLUGINS = (
     *("fuzzing.session", "runner.options", "runner.item", "runner.steps", "runner.collection", "runner.extent"),
     *("runner.hosts", "runner.session", "runner.leftovers"),
     "runner.crash",
+    "runner.losses",
     "runner.watchdog",
 )
 

@@ -291,6 +291,16 @@ def test_an_adapter_that_takes_the_process_that_imports_it_is_a_broken_backend_a
     assert project.facts()["unmet"] == {"mine": f"{project.path / 'mine.py'}: {message}"}
 
 
+def test_a_session_whose_last_worker_is_broken_ends_with_a_sentence(project: Project) -> None:
+    text = ADAPTER.format(name="breaking", distribution="numpy", start="pass", body=BODY, devices=["cpu"])
+    project.write("breaking.py", HEADER.format(action="pytest.CallInfo.from_call = None", text="pass") + text)
+    arguments = ("--adapter=breaking.py", "--backend=breaking", "--mode=eager", "-n", "1")
+    result = project.prepared.pytest(project.path, "-o", f"cache_dir={project.fakes / 'cache'}", *arguments)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*no worker is left; what was recorded before is readable*"])
+    assert {record["verdict"] for record in project.records().values()} == {"pass"}
+
+
 # Killed ---------------------------------------------------------------------------------------------------------------
 
 QUICKLY = ("--timeout=1", "-o", "hang_factor=2", "--mode=eager")
