@@ -7,7 +7,7 @@ aligned alike, while free memory holds other bytes than before.  The result must
 declares that it varies, and may not lie where the first one is.  So memory that was not written, the number of a call,
 what an earlier call left behind and one buffer for all results become visible.
 
-Where that takes no longer than two milliseconds, a third call has other values in the very arrays of the first, and a
+Where that takes no longer than a millisecond, a third call has other values in the very arrays of the first, and a
 fourth has the first ones again.  The values have changed places (`memory.exchange`), so what a lazy key may consist of
 stays as it was: shapes, addresses, the first and the last element of each operand, and their sum.  A result that stays
 too is looked up in a reference for these values, and is one that was kept from the first call where it is wrong.  It is
@@ -30,7 +30,7 @@ from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS, BackendProtocol, Call, Output, is_out_of_memory, summarize_exception
 
 DEAR_SECONDS = 0.005  # designed inputs are not computed again if that takes longer; the case's own always are
-CHEAP_SECONDS = 0.002  # a call that takes no longer, at its first or second time, is made twice more
+CHEAP_SECONDS = 0.001  # a call that takes no longer, at its first or second time, is made twice more
 PATTERN = 0xFF  # of free memory before the second call: NaN in floating point, -1 in integers
 
 Inputs = tuple[Mapping[str, Array], Mapping[str, Array]]  # operands, and what is given besides, by name
