@@ -11,5 +11,6 @@ pytest_plugins = (
     "runner.session",  # which backends can run here, the plan, the reports that listen
     "runner.leftovers",  # a thread that an adapter left running
     "runner.crash",  # a check that took its worker down
+    "runner.losses",  # a host that is lost
     "runner.watchdog",  # a check that never ends takes it down
 )

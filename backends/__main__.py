@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from backends.base import Backend, Declaration
 from backends.discovery import registry
 from specs.arithmetic.formats import DTYPES
 from specs.arithmetic.precision import declared_precision
+from specs.console import exit_with
 
 COLUMNS = ("kind", "device", "implementation", "mode", "dtype")
 
@@ -77,4 +77,4 @@ def _format_value(value: str | bool) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from argparse import ArgumentTypeError
 from collections import defaultdict
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,14 +30,21 @@ FILE = "fuzz"  # prefix of the ids of examples: `fuzz::0-17` is example 17 of se
 def add_options(group: Any) -> None:
     """Add `--fuzz` and `--fuzz-seed`."""
     help = "run N generated cases instead of the case files, and shrink what fails"
-    group.addoption("--fuzz", type=_positive, metavar="N", help=help)
-    group.addoption("--fuzz-seed", type=int, default=0, metavar="S", help="which ones: equal seeds, equal cases")
+    group.addoption("--fuzz", type=_count, metavar="N", help=help)
+    group.addoption("--fuzz-seed", type=_seed, default=0, metavar="S", help="which ones: equal seeds, equal cases")
 
 
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError(text)
-    return number
+def _count(text: str) -> int:
+    with suppress(ValueError):
+        if (number := int(text)) > 0:
+            return number
+    raise ArgumentTypeError(f"{text!r} is not a whole number greater than 0")
+
+
+def _seed(text: str) -> int:
+    with suppress(ValueError):
+        return int(text)
+    raise ArgumentTypeError(f"{text!r} is not a whole number")
 
 
 def runs_only_examples(config: pytest.Config) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from reports.compare import command as compare
 from reports.damage import find_damage
 from reports.folders import RUN, FolderError, describe, resolve
 from reports.read import RunError
+from specs.console import exit_with
 
 # Each module has `add`, which adds its subcommand and sets `run`, the function that runs it and returns its exit code
 COMMANDS = (views, compare, merge, ran, script, upgrade)
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except (RunError, FolderError) as error:
         parser.error(str(error))
+    except BrokenPipeError:  # of whoever reads what is printed
+        raise
     except OSError as error:  # of a file to be written: what is read has its own
         parser.error(f"{error.filename or 'a file'}: {describe(error)}")
     except RecursionError:
@@ -47,4 +49,4 @@ def _folders(options: argparse.Namespace) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

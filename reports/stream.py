@@ -119,6 +119,8 @@ class Stream:
                 file.close()
         if self.mark is not None:
             os.close(self.mark)
+        with suppress(OSError):
+            (self.folder / RUNNING).unlink(missing_ok=True)
         if self.failure:
             return
         if not self._is_kept(session):
@@ -134,7 +136,6 @@ class Stream:
             if self.run["complete"]:
                 self.run["checksums"] = checksums(self.folder)
             self._describe()
-            (self.folder / RUNNING).unlink(missing_ok=True)
             has_results = any(self.verdicts[verdict] for verdict in ("pass", "deviation", "fail"))
             is_whole = self.is_whole and not self.run.get("selection", {}).get("left_out")
             self.place.publish(is_whole and self.run["complete"] and has_results)

@@ -19,7 +19,7 @@ import pytest
 from reports.annotations import annotate_failures
 from reports.badge import render_badge
 from reports.damage import find_damage
-from reports.folders import LAST, VIEWS, resolve
+from reports.folders import LAST, VIEWS, describe, resolve
 from reports.markdown import LARGEST, render_summary
 from reports.page import render_page
 from reports.read import Run, RunError, read
@@ -73,7 +73,9 @@ def write(folder: Path) -> dict[str, Exception]:
 
 def describe_failure(error: Exception) -> str:
     """Why a view could not be written."""
-    return str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, RunError):
+        return str(error)
+    return describe(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 class Views:
@@ -107,9 +109,10 @@ class Views:
         folder = self.stream.folder
         for line in self.annotations:
             terminalreporter.write_line(line)
+        records = "the records are complete" if self.stream.run["complete"] else "what was recorded before is readable"
         for name, error in self.failed.items():
             reason = f"FAILED to write {name}: {describe_failure(error)}"
-            again = f"the records are complete; try again with: python -m reports page {folder}"
+            again = f"{records}; try again with: python -m reports page {folder}"
             terminalreporter.write_line(f"{reason}\n  {again}", red=True, bold=True)
         if (folder / "index.html").exists() and terminalreporter.config.get_verbosity() >= -1:
             terminalreporter.write_line(f"page: {folder / 'index.html'}")

@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from runner.program import PROJECT, SETTINGS
+from specs.console import exit_with
 
 # What `conftest.py` opens in the project
 PLUGINS = (
     *("fuzzing.session", "runner.options", "runner.item", "runner.steps", "runner.collection", "runner.extent"),
     *("runner.hosts", "runner.session", "runner.leftovers"),
     "runner.crash",
+    "runner.losses",
     "runner.watchdog",
 )
 
@@ -45,4 +47,4 @@ def root(here: Path, arguments: Sequence[str]) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_with(lambda: main(sys.argv[1:]))

@@ -84,9 +84,13 @@ def asks_for_cases(config: pytest.Config) -> bool:
     )
 
 
-def refuse_unreadable_names(config: pytest.Config) -> None:
-    """Raise UsageError for a case file whose name is not UTF-8: no id could be printed, sent or written."""
+def refuse_unreadable_files(config: pytest.Config) -> None:
+    """Raise UsageError for a case file that pytest would overlook, such as a pipe, or whose name is not UTF-8: no id
+    could be printed, sent or written.
+    """
     for file in discover([path for path in _paths(config) if path.exists()], config.rootpath):
+        if file.exists() and not file.is_file():
+            raise pytest.UsageError(f"{file}: this is not a regular file")
         if (name := str(file)) != make_encodable(name):
             raise pytest.UsageError(f"{make_encodable(name)}: the name of this file is not printable UTF-8: rename it")
 

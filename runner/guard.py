@@ -1,7 +1,7 @@
 """What an adapter may do to a session: at most, make an error of the check in which it does it.
 
 A framework may refuse a computation by an exception; that is a result.  To leave the program, to skip, or to return
-something that is no array is not.  Whatever it changes for the whole process is put back.
+something that is no array is not.  Whatever it changes for the whole process is put back (`runner.restoring`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import os
 import re
 import signal
 import traceback
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from runner.program import PROJECT
+from runner.restoring import restored, restored_streams, restored_wholly
 from specs.arithmetic.precision import Precision
 from specs.verdict.direction import MisbehaviourError
 
@@ -37,7 +38,6 @@ PYTESTS_OWN = (pytest.skip.Exception, pytest.fail.Exception, pytest.exit.Excepti
 MISCALLED = re.compile(r"positional argument|required keyword-only argument|unexpected keyword argument")
 FRAMES = 3
 LONGEST = 300  # characters of a message
-SIGNALS = [number for name in ("SIGINT", "SIGALRM", "SIGTERM") if (number := getattr(signal, name, None))]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def guarded(call: Callable[[], Any], name: str, file: Path, is_added: bool) -> A
     """
     process = os.getpid()
     try:
-        with _restored(environment=is_added) if name in COMPUTING else nullcontext():
+        with _restored(name, is_added):
             result = call()
     except BaseException as error:
         if _is_not_its_own(error) or (name in COMPUTING and _is_an_answer(error)):
@@ -78,6 +78,14 @@ def guarded(call: Callable[[], Any], name: str, file: Path, is_added: bool) -> A
     if flaw := _flaw(result, name):
         raise MisbehaviourError(f"{_blame(file)} returned {flaw}, from `{name}`")
     return result
+
+
+def _restored(name: str, is_added: bool) -> AbstractContextManager[object]:
+    """A context that puts back what a method may not change; an adapter of the user's has less to change."""
+    if name in COMPUTING:
+        return restored_wholly() if is_added else restored()
+    # A framework that is imported sets variables for itself
+    return restored_streams() if name == "__init__" and is_added else nullcontext()
 
 
 def _is_not_its_own(error: BaseException) -> bool:
@@ -165,7 +173,7 @@ def _short(file: str) -> str:
     return Path(file).name
 
 
-# What belongs to the whole process ------------------------------------------------------------------------------------
+# The user's Ctrl-C ----------------------------------------------------------------------------------------------------
 
 
 class Interrupt:
@@ -188,34 +196,3 @@ class Interrupt:
 
 
 INTERRUPT = Interrupt()
-
-
-@contextmanager
-def _restored(environment: bool) -> Generator[None, None, None]:
-    """Put back the working folder, the handlers of signals, NumPy's error state and, if asked, the environment.
-
-    Only what has changed is touched.  A framework may set variables for itself; an adapter of the user's may not.
-    """
-    folder = _folder()
-    variables = dict(os.environ) if environment else {}
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    try:
-        with np.errstate():
-            yield
-    finally:
-        if folder and _folder() != folder:
-            with suppress(OSError):
-                os.chdir(folder)
-        if environment and dict(os.environ) != variables:
-            os.environ.clear()
-            os.environ.update(variables)
-        for number, handler in handlers.items():
-            if handler is not None and signal.getsignal(number) is not handler:
-                with suppress(ValueError):
-                    signal.signal(number, handler)
-
-
-def _folder() -> str | None:
-    with suppress(OSError):
-        return os.getcwd()
-    return None

@@ -1,4 +1,4 @@
-"""What an adapter may leave behind does not outlive the session: a thread that does not end."""
+"""What an adapter may leave behind does not delay the end of a session: a thread or a process that does not end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import pytest
+
+try:
+    from execnet.gateway_base import Channel
+except ImportError:  # then there are no workers
+
+    class Channel: ...  # type: ignore[no-redef]
+
 
 GRACE = 2.0  # seconds that threads have once the program itself has ended
 SESSION = pytest.StashKey[pytest.Session]()
@@ -15,6 +25,16 @@ SESSION = pytest.StashKey[pytest.Session]()
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[SESSION] = session
+    for plugin in session.config.pluginmanager.get_plugins():
+        if isinstance(channel := getattr(plugin, "channel", None), Channel):  # of a worker, to the controller
+            os.register_at_fork(after_in_child=partial(_let_go, channel.gateway._io))
+
+
+def _let_go(connection: Any) -> None:
+    """The controller waits until nobody has the worker's end of their connection."""
+    with suppress(AttributeError, OSError, ValueError), open(os.devnull, "r+b") as nothing:
+        for file in (connection.infile, connection.outfile):
+            os.dup2(nothing.fileno(), file.fileno())
 
 
 @pytest.hookimpl(trylast=True)

@@ -9,7 +9,9 @@ import difflib
 import importlib.util
 import math
 import os
+from argparse import ArgumentTypeError
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -51,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     support = "design the tier for what is supported elsewhere too, as written by backends.discovery.support"
     group.addoption("--support", action="append", default=[], metavar="FILE", help=support)
     memory = f"GiB that a check may need, as estimated from its shapes; more is unsupported (default: {MAX_MEMORY:g})"
-    group.addoption("--max-memory", type=_positive, default=MAX_MEMORY, metavar="GIB", help=memory)
+    group.addoption("--max-memory", type=_gibibytes, default=MAX_MEMORY, metavar="GIB", help=memory)
     group.addoption("--shard", metavar="I/N", help="run only this share of the checks, e.g. 2/3")
 
 
@@ -70,10 +72,11 @@ def _stand_in_for_workers(parser: pytest.Parser) -> None:
     group.addoption("--max-worker-restart", default=None)
 
 
-def _positive(text: str) -> float:
-    if not 0 < (number := float(text)) < math.inf:
-        raise ValueError(text)
-    return number
+def _gibibytes(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    raise ArgumentTypeError(f"{text!r} is not a number of GiB greater than 0")
 
 
 def pytest_configure(config: pytest.Config) -> None:

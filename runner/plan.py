@@ -188,8 +188,7 @@ def _backends(config: pytest.Config) -> Callable[[str], BackendProtocol]:
     @cache
     def backend(name: str) -> BackendProtocol:
         file, is_added = registry.source(name), registry.is_added(name)
-        # A framework that is imported sets variables for itself
-        instance = Guarded(guarded(lambda: registry.get(name), "__init__", file, is_added=False), file, is_added)
+        instance = Guarded(guarded(lambda: registry.get(name), "__init__", file, is_added), file, is_added)
         if folder:
             instance.keep_compiled(folder / name)
         gc.freeze()  # modules and checks live to the end: no garbage collection need look at them again

@@ -28,7 +28,7 @@ from reports.suite import digests
 from reports.terminal import Summary
 from reports.views import Views
 from runner import extent
-from runner.collection import asks_for_cases, refuse_unreadable_names, relative, selected_files
+from runner.collection import asks_for_cases, refuse_unreadable_files, relative, selected_files
 from runner.cores import share_cores
 from runner.emptiness import Emptiness
 from runner.hosts import HERE, HOSTS, host_name, meet
@@ -59,7 +59,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         selection = Selection.from_json(stated["selection"])
         config.stash[FOLDER] = config.rootpath / config.workerinput[STARTED]["folder"]  # type: ignore[attr-defined]
     elif option.fuzz or asks_for_cases(config):
-        refuse_unreadable_names(config)
+        refuse_unreadable_files(config)
         place = None if option.collectonly else _place(config, home_folder)
         config.stash[FOLDER] = place.path if place else home_folder
         names = [name for name in known if not option.backend or name in option.backend]

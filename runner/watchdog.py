@@ -1,4 +1,4 @@
-"""Ends a process in which a test never returns to Python, so that no signal and no timeout reaches it.
+"""Ends a process in which a test goes on in spite of pytest-timeout: it never returns to Python, or ignores the signal.
 
 The timer of `faulthandler` needs nothing of Python.  pytest's own `faulthandler_timeout` starts and ends a thread of it
 for each test, which takes a quarter of a millisecond.  Here it is set now and then, by one thread that looks how long
@@ -73,11 +73,19 @@ class Watchdog:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addini(
-        "hang_timeout", "seconds after which a test that never returns to Python ends its process", default=""
-    )
+    about = "multiple of the timeout after which a test that goes on in spite of it ends its process"
+    parser.addini("hang_factor", about, default="")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if limit := float(config.getini("hang_timeout") or 0):
+    if limit := float(config.getini("hang_factor") or 0) * _timeout(config):
         config.pluginmanager.register(Watchdog(limit, os.dup(2)), "watchdog")
+
+
+def _timeout(config: pytest.Config) -> float:
+    """Seconds that a test may take: by the command line, the environment or the settings; 0 for any."""
+    if not config.pluginmanager.has_plugin("timeout"):
+        return 0.0
+    from pytest_timeout import get_env_settings
+
+    return float(get_env_settings(config).timeout or 0)

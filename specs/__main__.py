@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from specs.case import schema
 from specs.case.loading import discover, load
 from specs.case.problems import CaseFileError, Problem
+from specs.console import exit_with
 from specs.reach import reach, text
 from specs.verdict import deviation
 
@@ -167,4 +167,4 @@ def _format_count(number: int, noun: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from glob import glob
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal
 
 from backends import base
@@ -153,24 +154,22 @@ def _probe_in_process(name: str, case_files: list[str], timeout: float) -> Findi
         return _broken_finding(name, reason)
     options = ["--adapter", str(registry.source(name))] if registry.is_added(name) else []
     command = [sys.executable, "-m", "backends.discovery.inventory", name, *options, *case_files]
-    try:
-        process = subprocess.run(
-            command,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return _broken_finding(name, f"it did not answer within {timeout:g} s")
-    printed = process.stdout.splitlines() if process.returncode == 0 else []
+    # A pipe would be waited for as long as any process has it that an adapter leaves behind
+    with TemporaryFile("w+", errors="replace") as out, TemporaryFile("w+", errors="replace") as err:
+        try:
+            process = subprocess.run(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=timeout
+            )
+        except subprocess.TimeoutExpired:
+            return _broken_finding(name, f"it did not answer within {timeout:g} s")
+        for file in (out, err):
+            file.seek(0)
+        printed = out.read().splitlines() if process.returncode == 0 else []
+        message = _last_line(err.read())
     for line in reversed(printed):  # an adapter may print, also after the finding
         with suppress(ValueError, TypeError):
             if line.startswith("{"):
                 return Finding(**json.loads(line))
-    message = _last_line(process.stderr)
     if process.returncode < 0:
         reason = f"importing it ended the process with {signal.Signals(-process.returncode).name}"
         return _broken_finding(name, f"{reason}: {message}" if message else reason)
@@ -255,8 +254,10 @@ def _cache_key(name: str) -> str:
 
 def _digest(file: Path) -> str:
     """Of a case file and of the sources that decide what a backend supports."""
-    sources = "".join(source_digest(ROOT / room) for room in ("specs/case", "backends"))
-    return hashlib.sha256(sources.encode() + file.read_bytes()).hexdigest()[:16]
+    content = "".join(source_digest(ROOT / room) for room in ("specs/case", "backends")).encode()
+    with suppress(OSError):  # it is told where the file is collected
+        content += file.read_bytes() if file.is_file() else b""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _installed_versions(backend: type[Backend]) -> dict[str, str]:
@@ -306,7 +307,8 @@ def main(arguments: list[str] | None = None) -> None:
     except registry.AdapterError as error:
         parser.error(str(error))
     Backend.quiet = False  # if it crashes, what it wrote last becomes the reason
-    print("\n" + json.dumps(asdict(examine(options.name, options.case_files))), flush=True)
+    with open(os.dup(sys.stdout.fileno()), "w") as answer:  # an adapter may close what it finds
+        print("\n" + json.dumps(asdict(examine(options.name, options.case_files))), file=answer)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,40 @@ import numpy as np
 
 from backends.parts.dialect import NUMPY, Dialect
 from specs.arithmetic.formats import Array, dtype_name
+from specs.case.common import Memory
 
 INLINE = 64  # the largest size of an array that is written as numbers; larger ones are written as bytes
 
 
-def operand_line(name: str, array: Array, dialect: Dialect) -> str:
-    """A line that makes the operand, bit for bit, with its strides where tensors have them."""
-    has_strides = dialect.tensor == "{array}" and not array.flags.c_contiguous and array.size
+# Functions of a program that has an operand with this memory layout, by the library of its arrays
+UNALIGNED = {
+    "np": """\
+def unaligned(array):
+    \"\"\"The array, one element beyond a multiple of 64 bytes.\"\"\"
+    room = np.zeros(array.size + 1 + 64 // array.itemsize, array.dtype)
+    start = -room.ctypes.data % 64 // array.itemsize + 1
+    copy = room[start : start + array.size].reshape(array.shape)
+    copy[...] = array
+    return copy""",
+    "torch": """\
+def unaligned(tensor):
+    \"\"\"The tensor, one element beyond a multiple of 64 bytes.\"\"\"
+    room = torch.zeros(tensor.numel() + 1 + 64 // tensor.element_size(), dtype=tensor.dtype)
+    start = -room.data_ptr() % 64 // tensor.element_size() + 1
+    return room[start : start + tensor.numel()].reshape(tensor.shape).copy_(tensor)""",
+}
+
+
+def operand_line(name: str, array: Array, dialect: Dialect, memory: Memory = "contiguous") -> str:
+    """A line that makes the operand, bit for bit, with its memory layout where tensors have one."""
+    has_layout = dialect.tensor == "{array}" and array.size and array.ndim
+    is_strided = has_layout and not array.flags.c_contiguous
     negative = any(stride < 0 for stride in array.strides)
-    expression = array_expression if not has_strides or (negative and dialect.library == "torch") else _strided
-    return f"{name} = {dialect.tensor.format(array=expression(array, dialect))}"
+    expression = array_expression if not is_strided or (negative and dialect.library == "torch") else _strided
+    text = expression(array, dialect)
+    if has_layout and memory == "unaligned":
+        text = f"unaligned({text})"
+    return f"{name} = {dialect.tensor.format(array=text)}"
 
 
 def _strided(array: Array, dialect: Dialect) -> str:

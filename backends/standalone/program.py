@@ -14,7 +14,7 @@ from backends.attention.keras import VARIABLE, host
 from backends.base import Backend
 from backends.discovery import registry
 from backends.parts.dialect import Dialect
-from backends.standalone.arrays import operand_line
+from backends.standalone.arrays import UNALIGNED, operand_line
 from backends.standalone.calls import Trace, trace_check
 from backends.standalone.comparison import comparison_lines
 from backends.standalone.expectation import expected_result
@@ -39,9 +39,11 @@ def script(check: Check, title: str) -> str:
         trace = trace_check(check)
     except TracingError as error:
         raise ScriptError(f"{check.name} cannot be written as a program: {error}") from error
+    layout = check.case.config.memory_of
+    operands = "\n".join(operand_line(name, x, dialect, layout(name)) for name, x in trace.operands.items())
     parts = [
         "\n".join(trace.setup),
-        "\n".join(operand_line(name, array, dialect) for name, array in trace.operands.items()),
+        f"{UNALIGNED[dialect.library]}\n\n" * ("= unaligned(" in operands) + operands,
         *_body(check, backend, trace, dialect),
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"

@@ -83,10 +83,14 @@ class Problem:
     @cached_property
     def lone_labels(self) -> list[set[str]]:
         """For each operand, the summed labels that vary in no other operand, over which it may be summed first."""
-        sizes = self.contraction.sizes
-        varying = [{label for label, size in own.items() if size == sizes[label]} for own in self._own_sizes]
-        summed = set(self.contraction.summed_labels)
+        varying, summed = self.varying_labels, set(self.contraction.summed_labels)
         return [(summed & labels).difference(*varying[:i], *varying[i + 1 :]) for i, labels in enumerate(varying)]
+
+    @cached_property
+    def varying_labels(self) -> list[set[str]]:
+        """For each operand, the labels that it does not broadcast."""
+        sizes = self.contraction.sizes
+        return [{label for label, size in own.items() if size == sizes[label]} for own in self._own_sizes]
 
     @cached_property
     def additions(self) -> int:

@@ -6,6 +6,7 @@ Symbols as in `specs.bound.einsum`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,11 +66,16 @@ class Limits(Problem):
         overflows = (largest_sum >= p.accumulate.max) | self._overflows_on_entry()
         ceiling = self.terms * math.prod(max(1.0, float(np.max(m, initial=0.0))) for m in self.magnitudes)
         if self.stages and not ceiling < p.intermediate.max:
-            for group, part in self.intermediates():
-                stored = contract(part, [self.magnitudes[i] for i in group])
-                if np.max(stored, initial=0.0) >= p.intermediate.max:
-                    return True
+            return overflows | any(self._largest(*stored) >= p.intermediate.max for stored in self.intermediates())
         return overflows
+
+    def _largest(self, group: Sequence[int], part: Contraction) -> float:
+        """The largest element of a group's contraction; of factors that share no label it is their outer product."""
+        largest = 1.0
+        for component in part.components():
+            factor = part.factor(component)
+            largest *= float(np.max(contract(factor, [self.magnitudes[group[i]] for i in component]), initial=0.0))
+        return largest
 
     def _overflows_on_entry(self) -> Bools | bool:
         """Elements that use a value which overflows when it is converted to the result's dtype."""
@@ -134,11 +140,13 @@ class Limits(Problem):
             return 0.0
         total: Float64 | float = 0.0
         for group, part in self.intermediates():
+            # Each of its elements is lost alike, so it is a number: how often the others are repeated in one sum
             others = [i for i in range(self.n) if i not in group]
-            terms = (part.output, *(self.contraction.operands[i] for i in others))
-            sizes = self.contraction.sizes
-            rest = Contraction(terms, self.contraction.output, sizes)
-            total = total + contract(rest, [np.ones(part.output_shape), *(self.magnitudes[i] for i in others)])
+            varying = set(self.contraction.output).union(*(self.varying_labels[i] for i in others))
+            count = math.prod(part.sizes[label] for label in part.output if label not in varying)
+            terms = ((), *(self.contraction.operands[i] for i in others))
+            rest = Contraction(terms, self.contraction.output, self.contraction.sizes)
+            total = total + contract(rest, [np.full((), float(count)), *(self.magnitudes[i] for i in others)])
         total = loss * total
         return total[..., None] if self.complex and isinstance(total, np.ndarray) else total
 

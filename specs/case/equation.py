@@ -83,6 +83,23 @@ class Contraction:
         """Number of terms in the sum of each output element (K in the bound's derivation); 1 if nothing is summed."""
         return math.prod(self.sizes[label] for label in self.summed_labels)
 
+    def components(self) -> list[list[int]]:
+        """Indices of the operands, those together that labels connect: their contraction is a factor of the whole."""
+        components: list[list[int]] = []
+        for index, term in enumerate(self.operands):
+            labels = set(term)
+            joined = [group for group in components if any(labels & {*self.operands[i]} for i in group)]
+            components = [group for group in components if group not in joined]
+            components.append(sorted([*(i for group in joined for i in group), index]))
+        return components
+
+    def factor(self, component: Sequence[int]) -> Contraction:
+        """The contraction of some operands, of which labels connect none to another."""
+        terms = tuple(self.operands[i] for i in component)
+        labels = {label for term in terms for label in term}
+        sizes = {label: size for label, size in self.sizes.items() if label in labels}
+        return Contraction(terms, tuple(label for label in self.output if label in labels), sizes)
+
 
 @lru_cache(maxsize=256)  # an equation is read again for its shapes, its inputs, its reference
 def parse(equation: str) -> tuple[tuple[Term, ...], Term | None]:

@@ -31,7 +31,8 @@ def find_misstatements(config: Config) -> Iterator[Misstatement]:
     """What cannot be computed as it is written; of each literal array the first number that is wrong."""
     if not isinstance(config, AttentionConfig):
         if config.operand_count > MAX_OPERANDS:
-            yield ("equation",), f"equation has {config.operand_count} operands (expected at most {MAX_OPERANDS})"
+            reason = f"expected at most {MAX_OPERANDS}, because the bound looks at every group of them"
+            yield ("equation",), f"equation has {config.operand_count} operands ({reason})"
         if (rank := _highest_rank(config.equation)) > MAX_RANK:
             yield ("equation",), f"a term of the equation has {rank} axes (expected at most {MAX_RANK})"
     own = getattr(config, "operand_dtypes", None)

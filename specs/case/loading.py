@@ -91,7 +91,7 @@ def discover(paths: Iterable[Path], root: Path) -> list[Path]:
     for path in list(paths) or [root / "cases"]:
         if not path.exists():
             raise FileNotFoundError(path)
-        files.update(path.rglob("*.yaml") if path.is_dir() else [path])
+        files.update((file for file in path.rglob("*.yaml") if not file.is_dir()) if path.is_dir() else [path])
     return sorted(files)
 
 
@@ -115,7 +115,7 @@ def load(path: Path, root: Path, declared: Mapping[str, Collection[str]] | None 
     cases: list[Case] = []
     document: Document | None
     try:
-        document = yaml12.parse(path.read_bytes())
+        document = yaml12.read(path)
     except OSError as error:
         raise CaseFileError([Problem(path, 1, 1, f"the file cannot be read: {error.strerror}")]) from error
     except yaml12.YamlError as error:

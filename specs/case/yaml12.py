@@ -11,7 +11,9 @@ refused: case files share fields by `defaults`, and a reader should never have t
 
 from __future__ import annotations
 
+import errno
 import math
+import pathlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -82,6 +84,13 @@ class YamlError(Exception):
         super().__init__("\n".join(f"{at.line}:{at.column}: {message}" for at, message in flaws))
         self.flaws = flaws
         self.document = document
+
+
+def read(file: pathlib.Path) -> Document:
+    """Parse a file; raises YamlError, and OSError if it cannot be read or is a pipe, which would be waited for."""
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise OSError(errno.EINVAL, "Not a regular file")
+    return parse(file.read_bytes())
 
 
 def parse(content: bytes) -> Document:

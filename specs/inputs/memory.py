@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -84,6 +84,25 @@ def unaligned(array: Array) -> Array:
     own: Array = np.ndarray(array.shape, array.dtype, buffer, offset)
     own[...] = array
     return own
+
+
+def exchange(arrays: Iterable[Array]) -> None:
+    """Let elements of each array change places; the first and the last of more than three stay where they are.
+
+    Each array is rolled by another distance, so that pairs of elements do not stay together.  What has one element in
+    several places is left alone.
+    """
+    distinct = {id(array): array for array in arrays if not any(_repeats(array))}
+    for distance, array in enumerate(distinct.values()):
+        values = array.flatten()
+        inner = values[1:-1] if values.size > 3 else values
+        if inner.size > 1:
+            inner[...] = np.roll(inner, 1 + distance % (inner.size - 1))
+            array[...] = values.reshape(array.shape)
+
+
+def _repeats(array: Array) -> Iterator[bool]:
+    return (stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True))
 
 
 def spoil_free_memory(size: int, pattern: int) -> None:

@@ -248,7 +248,9 @@ def load(path: Path) -> list[DeviationEntry]:
     if not path.exists():
         return []
     try:
-        document = yaml12.parse(path.read_bytes())
+        document = yaml12.read(path)
+    except OSError as error:
+        raise CaseFileError([Problem(path, 1, 1, f"the file cannot be read: {error.strerror}")]) from error
     except yaml12.YamlError as error:
         raise CaseFileError([Problem(path, *flaw.position, flaw.message) for flaw in error.flaws]) from error
     if not isinstance(document.data, list):

@@ -25,7 +25,7 @@ from specs.verdict.check import Check
 EXACT_BYTES = 16  # of an element of integers or booleans
 INEXACT_BYTES = 160
 DOUBLE_ATTENTION_BYTES = 640  # its elementary functions have many steps in double-double
-GROUP_BYTES = 24  # of an element of an intermediate that only its underflow is looked at
+GROUP_BYTES = 24  # of an element of an intermediate of which only the largest is looked for
 GIB = 2.0**30
 
 
@@ -44,7 +44,7 @@ def estimate(check: Check) -> int:
         return EXACT_BYTES * elements
     if isinstance(config, AttentionConfig):
         return elements * (DOUBLE_ATTENTION_BYTES if check.dtype == "float64" else INEXACT_BYTES)
-    # Where intermediates can underflow, the bound looks at the product of each group of operands
+    # Where intermediates can overflow, the bound looks at the product of each group of operands that labels connect
     groups = _largest_group(check.case) if check.dtype == "float16" or config.operand_count > 4 else 0
     return INEXACT_BYTES * elements + GROUP_BYTES * groups
 
@@ -67,7 +67,7 @@ def _count_elements(case: Case) -> int:
 
 @lru_cache(maxsize=256)
 def _largest_group(case: Case) -> int:
-    """Elements of the largest product of some operands of an einsum, less the labels that nothing else has."""
+    """Elements of the largest product of operands that labels connect, less the labels that nothing else has."""
     assert isinstance(case.config, EinsumConfig)
     contraction = _contraction(case.config)
     if contraction is None:
@@ -75,6 +75,8 @@ def _largest_group(case: Case) -> int:
     terms, largest = contraction.operands, 0
     for size in range(2, len(terms)):
         for group in combinations(range(len(terms)), size):
+            if len(Contraction(tuple(terms[i] for i in group), (), {}).components()) > 1:
+                continue
             rest = {label for i, term in enumerate(terms) if i not in group for label in term}
             kept = {label for i in group for label in terms[i] if label in rest or label in contraction.output}
             largest = max(largest, math.prod(contraction.sizes[label] for label in kept))

@@ -20,7 +20,7 @@ from specs.verdict.check import Check
 from specs.verdict.comparison import Comparison, compare
 from specs.verdict.diagnosis import diagnose
 from specs.verdict.direction import DIRECTIONS, BackendProtocol, Direction, Output
-from specs.verdict.execution import execute
+from specs.verdict.execution import Execution, execute
 from specs.verdict.record import Measurement, Weakness
 from specs.verdict.weakness import find_weakness
 
@@ -91,7 +91,22 @@ class Trial:
             done = execute(self.backend, self.check, self.outputs, again)
         except Exception as error:
             return Raised(error), time.perf_counter() - started
-        return Returned(done.results, done.side_effects, done.repeatable), done.seconds
+        return Returned(done.results, (*done.side_effects, *self._kept(done)), done.repeatable), done.seconds
+
+    def _kept(self, done: Execution) -> Iterator[str]:
+        """The right results of a first call that another returned, wrongly, for other operands; each as a reason."""
+        if not done.unmoved or done.others is None:
+            return
+        config = self.check.case.config
+        case = replace(self.check.case, config=config.model_copy(update={"expect": None}))  # of its own operands
+        references = self.direction.references(case, self.check.dtype, *done.others, self.precision)
+        for output in done.unmoved:
+            first, now = (
+                compare(done.results[output], of) for of in (self.reference(output), references[output.label])
+            )
+            if now.problem and not first.problem:
+                prefix = f"{output.description}: " if output.description else ""
+                yield f"{prefix}a call on other operands returns the result of the first"
 
     def rerun(self) -> Iterator[Array]:
         """The result of two more runs: on new copies of the operands, and on copies with another alignment."""

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from backends.discovery import registry
-from backends.standalone.arrays import operand_line
+from backends.standalone.arrays import UNALIGNED, operand_line
 from backends.standalone.program import ScriptError, script
 from reports.__main__ import main
 from reports.script import find_check
@@ -117,19 +117,38 @@ def test_a_program_reports_one_wrong_number_among_many(id: str, run_program: Run
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
-@pytest.mark.parametrize("layout", ["transposed", "strided", "broadcast"])
-def test_a_program_gives_operands_their_strides(library: str, layout: Memory) -> None:
-    array = memory.lay_out(np.arange(12, dtype=np.float32).reshape(3, 4), layout)
+@pytest.mark.parametrize("layout", ["transposed", "strided", "broadcast", "unaligned"])
+@pytest.mark.parametrize("size", [4, 40])
+def test_a_program_gives_operands_their_memory_layout(library: str, layout: Memory, size: int) -> None:
+    array = memory.lay_out(np.arange(3 * size, dtype=np.float32).reshape(3, size), layout)
     dialect = registry.get(library).dialect
     assert dialect is not None
     variables: dict[str, Any] = {"np": np, "torch": framework("torch").torch} if library == "torch" else {"np": np}
-    exec(operand_line("x", array, dialect), variables)
+    exec("import base64\n" + UNALIGNED[dialect.library], variables)
+    exec(operand_line("x", array, dialect, layout), variables)
     x = variables["x"]
     assert x.shape == array.shape
     assert (x.stride() if library == "torch" else x.strides) == tuple(
         stride // (4 if library == "torch" else 1) for stride in array.strides
     )
     np.testing.assert_array_equal(np.asarray(x), array)
+    if layout == "unaligned":
+        assert (x.data_ptr() if library == "torch" else x.ctypes.data) % 64 == 4
+
+
+@pytest.mark.parametrize(("backend", "address"), [("numpy", "ctypes.data"), ("torch", "data_ptr()")])
+def test_a_program_has_the_memory_layout_of_its_case(backend: str, address: str, run_program: Run) -> None:
+    id = f"cases/einsum/memory.yaml::product/unaligned[{backend}-cpu-einsum-eager-float32]"
+    printed = f"print(operand_0.{address} % 64, operand_1.{address} % 64)\n"
+    process = run_program(id, script(find_check(id, ROOT), id).replace("results = {", f"{printed}results = {{", 1))
+    assert process.stdout.startswith("4 4\n"), process.stderr
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax", "tensorflow"])
+def test_a_tensor_under_two_names_is_one_in_a_program(backend: str) -> None:
+    id = f"cases/einsum/memory.yaml::one_tensor[{backend}-cpu-einsum-eager-float32]"
+    framework(backend)
+    assert "operand_0, operand_0)" in script(find_check(id, ROOT), id)
 
 
 def test_nothing_of_python_is_replaced_while_a_program_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,7 @@ class Finding(StrEnum):
     CHANGED = "was changed in place"
     BUFFER = "returns its result in the memory of an earlier one"
     BITS = "not the same bits twice"
+    KEPT = "a call on other operands returns the result of the first"
     IN_FLOAT32 = "consistent with arithmetic in float32"
     IN_TF32 = "consistent with operands rounded to TF32"
     IN_BFLOAT16 = "consistent with operands rounded to bfloat16"

@@ -69,7 +69,7 @@ class OneBufferForAllResults(Numpy):
         return buffer
 
 
-@fault("order_by_number_of_call", bits=PRODUCTS)
+@fault("order_by_number_of_call", bits=["einsum/products::matrix_product[einsum-float32]"])
 class OrderByNumberOfCall(CustomEinsum):
     """Every second call sums backwards, as a scheduler of threads may."""
 
@@ -94,3 +94,18 @@ class RemainderOfEarlierCall(CustomEinsum):
         rest = self.last.get(result.shape, np.zeros((), result.dtype))
         self.last[result.shape] = result
         return result + np.finfo(result.dtype).eps * rest
+
+
+@fault("kept_by_first_elements", kept=[*PRODUCTS, *ATTENTION])
+class KeptByFirstElements(Numpy):
+    """Results are kept for later calls, by a key in which each operand is only its shape and its first element."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.results: dict[Any, dict[str, Array]] = {}
+
+    def outputs(self, check: Check, operands: Mapping[str, Array]) -> dict[str, Array]:
+        key = (check, *((array.shape, array.flat[0].tobytes()) for array in operands.values()))
+        if key not in self.results:
+            self.results[key] = super().outputs(check, operands)
+        return {label: array.copy() for label, array in self.results[key].items()}

@@ -101,6 +101,13 @@ def test_a_file_that_cannot_be_used_is_told_with_its_place(folder: Path, run: Ru
     assert "elsewhere.yaml:3:13: " in ended.stdout
 
 
+def test_a_pipe_is_refused(folder: Path, run: Run) -> None:
+    os.mkfifo(folder / "pipe.yaml")
+    ended = run(folder, "pipe.yaml", *MINE)
+    assert ended.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "pipe.yaml: this is not a regular file" in ended.stderr
+
+
 def test_below_the_project_it_is_the_projects_own_session(run: Run) -> None:
     check = "einsum/products.yaml::matrix_product"
     options = ("--backend=numpy", "--dtype=float32", "--collect-only", "-q", "-p", "no:cacheprovider")

@@ -45,7 +45,7 @@ def test_a_framework_that_aborts_every_time_costs_each_check_its_own_verdict_and
 
 
 def test_a_hang_that_hears_no_signal_ends_its_worker(project: Project) -> None:
-    result = project.run("stuck", "-n", "2", "--timeout=1", "-o", "hang_timeout=2")
+    result = project.run("stuck", "-n", "2", "--timeout=1", "-o", "hang_factor=2")
     assert result.parseoutcomes()["passed"] == 3
     assert project.records()[ids("transpose", backend="stuck")[0]]["verdict"] == "error"
     assert project.facts()["complete"]

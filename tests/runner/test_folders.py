@@ -226,6 +226,7 @@ def test_a_disk_that_fills_stops_the_session_and_what_is_recorded_is_readable(pr
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
     run = read(project.folder)
     assert (len(list(run.records())), run.truncated, run.facts["complete"]) == (2, True, False)
+    assert "its process died" not in project.run("right").stdout.str()
 
 
 def test_a_file_system_that_really_fills(project: Project, small: Path) -> None:
@@ -234,6 +235,8 @@ def test_a_file_system_that_really_fills(project: Project, small: Path) -> None:
     result = project.run("right", "--report=small/run", "-n", "0", "cases/more.yaml")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["FAILED: *small/run cannot be written: No space left on device; what *"])
+    result.stdout.fnmatch_lines(["FAILED to write index.html: No space left on device", "  what was recorded before *"])
+    assert "complete" not in result.stdout.str()
     assert len(list(read(small / "run").records())) > 50
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import NAMES, Project, ids
+from tests.support.project import ADAPTER, NAMES, Project, ids
 
 SSH = """\
 #!/bin/sh
 for command; do host=$before; before=$command; done
-[ "$host" = unreachable ] && exit 255
+[ "$host" = unreachable -o -e {hosts}/$host.lost ] && exit 255
 mkdir -p {hosts}/$host && cd {hosts}/$host && PYTHONPATH={hosts}/$host:$PYTHONPATH exec sh -c "$command"
 """
 PYTHON = f"python={sys.executable}"
@@ -67,6 +67,40 @@ def test_a_worker_that_dies_elsewhere_costs_one_check_and_names_its_host(project
     (transpose,) = ids("transpose", backend="aborting")
     assert verdicts == dict.fromkeys(ids(*NAMES, backend="aborting"), "pass") | {transpose: "error"}
     assert "worker process on alpha died" in project.records()[transpose]["reason"]
+
+
+LOSING = """
+if 'alpha' in os.getcwd():
+                open({lost!r}, 'w').close()
+                os._exit(1)
+            time.sleep(0.5)
+"""
+
+
+@pytest.mark.parametrize("others", [[], ["--tx", "popen"], ["--tx", f"ssh=beta//{PYTHON}"]], ids=str)
+def test_a_host_that_is_lost_costs_one_check_or_the_session_says_that_none_is_left(
+    project: Project, hosts: Path, others: list[str]
+) -> None:
+    body = LOSING.format(lost=str(hosts / "alpha.lost")).strip()
+    text = ADAPTER.format(name="right", distribution="numpy", start="pass", body=body, devices=["cpu"])
+    project.write("right.py", text)
+    copied = (f"--rsyncdir={project.path}", str(project.path / "cases"))
+    result = session(project, "--tx", f"ssh=alpha//{PYTHON}", *others, *copied, "--mode=eager")
+    reasons = [record["reason"] for record in project.records().values() if record["verdict"] == "error"]
+    assert reasons == ["its worker process on alpha died while running it (how is not known)"]
+    printed = result.stdout.str() + result.stderr.str()
+    assert "alpha is lost: no worker can be started there any more" in printed
+    assert "INTERNALERROR" not in printed
+    assert (result.ret, len(project.records()), project.facts()["complete"]) == (
+        (pytest.ExitCode.TESTS_FAILED, 4, True) if others else (pytest.ExitCode.INTERRUPTED, 1, False)
+    )
+
+
+def test_ssh_ends_where_its_host_falls_silent(project: Project, hosts: Path) -> None:
+    (hosts / "ssh").write_text((hosts / "ssh").read_text().replace("mkdir", f'echo "$*" >> {hosts}/calls; mkdir'))
+    copied = (f"--rsyncdir={project.path}", str(project.path / "cases"))
+    session(project, "--tx", f"ssh=alpha//{PYTHON}", *copied, "--mode=eager")
+    assert "-o ServerAliveInterval=15 alpha" in (hosts / "calls").read_text().splitlines()[-1]
 
 
 def test_a_copy_that_is_there_already_computes_too(project: Project, hosts: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tests.support.prepared import Prepared
 from tests.support.project import ADAPTER, NAMES, Project, environment, examine, ids, last_run
 
 HEADER = """
-import asyncio, multiprocessing, sys, threading, unittest, warnings
+import asyncio, json, multiprocessing, sys, threading, unittest, warnings
 import pytest
 
 FORKS = multiprocessing.get_context("fork")
@@ -63,13 +64,23 @@ SURVIVED = {
     "moves": ("os.chdir('/')", "pass", ""),
     "empties_the_environment": ("os.environ.clear()", "pass", ""),
     "handles_signals": ("[signal.signal(n, signal.SIG_IGN) for n in (2, signal.SIGALRM, 15)]", "pass", ""),
+    "closes_its_output": ("[os.close(n) for n in (0, 1, 2)]", "pass", ""),
+    "closes_its_streams": ("sys.stdout.close(); sys.stderr.close()", "pass", ""),
+    "has_no_streams": ("sys.stdout = sys.stderr = None", "pass", ""),
+    "forgets_all_modules": ("sys.modules.clear()", "pass", ""),
+    "replaces_a_module": ("sys.modules['json'] = sys.modules['runner.item'] = None", "pass", ""),
+    "replaces_functions": ("np.any = len = lambda *a, **k: False; json.dumps = lambda *a, **k: '{{}}'", "pass", ""),
+    "stops_the_clock": ("time.time = time.perf_counter = lambda: float('nan')", "pass", ""),
+    "removes_functions": ("del json.dumps, os.getpid", "pass", ""),
+    "traces": ("sys.settrace(lambda *a: 1 / 0)", "fail", r"raised ZeroDivisionError: .*"),
+    "lowers_the_recursion_limit": ("sys.setrecursionlimit(200)", "pass", ""),
     "is_strict": ("np.seterr(all='raise'); warnings.simplefilter('error')", "pass", ""),
     "has_a_thread_that_raises": ("t = threading.Thread(target=sys.exit, args='x'); t.start(); t.join()", "pass", ""),
     "forks_and_waits": ("os.waitpid(os.fork(), 0)", "pass", ""),
     "forks_and_goes_on_twice": ("os.fork()", "pass", ""),
     "forks_and_raises_twice": ("os.fork(); raise ValueError('twice')", "fail", r"raised ValueError: twice"),
     "has_a_process": ("p = FORKS.Process(target=id, args='x'); p.start(); p.join()", "pass", ""),
-    "leaves_a_process": ("os.fork() or (time.sleep(1), os._exit(0))", "pass", ""),
+    "leaves_a_process": ("os.fork() or (time.sleep(60), os._exit(0))", "pass", ""),
     "recurs": ("misbehave(right)", "fail", r"raised RecursionError: maximum recursion depth exceeded.*"),
     "is_wordy": ("raise RuntimeError('x' * 10**7)", "fail", r"raised RuntimeError: x{400,600}"),
     "commands_a_terminal": (r"raise OSError('\0 \x1b[2J \x9b \u202e')", "fail", r"raised .*\\x1b\[2J \\x9b \\u202e"),
@@ -101,6 +112,10 @@ KILLED = {
     "aborts": ("os.abort()", "SIGABRT", -6),
     "is_killed": ("os.kill(os.getpid(), 9)", "SIGKILL", -9),
     "has_a_bad_pointer": ("import ctypes; ctypes.string_at(0)", "SIGSEGV", -11),
+    "hangs_and_hears_nothing": (
+        "signal.signal(signal.SIGALRM, signal.SIG_IGN); [time.sleep(0.1) for _ in itertools.repeat(0)]",
+        *("exit status 1", 1),
+    ),
     "hangs_in_c": ("sum(itertools.repeat(0))", "exit status 1", 1),
 }
 
@@ -176,6 +191,28 @@ def test_no_report_commands_a_terminal(session: tuple[pytest.RunResult, Run]) ->
     result, run = session
     for text in (result.stdout.str(), *((run.folder / name).read_text() for name in ("summary.md", "index.html"))):
         assert not set("\0\x1b\x9b\u202e") & set(text)
+
+
+# Created ------------------------------------------------------------------------------------------------------------
+
+STARTS = {
+    "starts_without_output": "os.close(1); sys.stdout.close()",
+    "starts_a_process": "os.fork() or (time.sleep(60), os._exit(0))",
+    "starts_a_process_that_comes_back": "os.fork()",
+}
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("name", STARTS)
+def test_an_adapter_may_change_its_process_where_it_is_created(project: Project, name: str, workers: str) -> None:
+    text = ADAPTER.format(name=name, distribution="numpy", start=STARTS[name], body="", devices=["cpu"])
+    project.write(f"{name}.py", "import sys\n" + text)
+    started = time.monotonic()
+    arguments = (f"--adapter={name}.py", f"--backend={name}", "--mode=eager", "-n", workers)
+    result = project.prepared.pytest(project.path, "-o", f"cache_dir={project.fakes / 'cache'}", *arguments)
+    assert result.ret == pytest.ExitCode.OK
+    assert [record["verdict"] for record in project.records().values()] == ["pass"] * len(NAMES)
+    assert time.monotonic() - started < 20
 
 
 # Threads that do not end ----------------------------------------------------------------------------------------------
@@ -254,9 +291,19 @@ def test_an_adapter_that_takes_the_process_that_imports_it_is_a_broken_backend_a
     assert project.facts()["unmet"] == {"mine": f"{project.path / 'mine.py'}: {message}"}
 
 
+def test_a_session_whose_last_worker_is_broken_ends_with_a_sentence(project: Project) -> None:
+    text = ADAPTER.format(name="breaking", distribution="numpy", start="pass", body=BODY, devices=["cpu"])
+    project.write("breaking.py", HEADER.format(action="pytest.CallInfo.from_call = None", text="pass") + text)
+    arguments = ("--adapter=breaking.py", "--backend=breaking", "--mode=eager", "-n", "1")
+    result = project.prepared.pytest(project.path, "-o", f"cache_dir={project.fakes / 'cache'}", *arguments)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*no worker is left; what was recorded before is readable*"])
+    assert {record["verdict"] for record in project.records().values()} == {"pass"}
+
+
 # Killed ---------------------------------------------------------------------------------------------------------------
 
-QUICKLY = ("--timeout=1", "-o", "hang_timeout=2", "--mode=eager")
+QUICKLY = ("--timeout=1", "-o", "hang_factor=2", "--mode=eager")
 
 
 @pytest.mark.parametrize("name", KILLED)

@@ -21,6 +21,11 @@ from tests.support.project import Project
         ("--mode=lazy", "*--mode lazy: unknown*eager, jit*"),
         ("--implementation=einsun", "*--implementation einsun: unknown (did you mean einsum?)*"),
         ("--direction=back", "*--direction back: unknown; known: forward, grad"),
+        ("--max-memory=lots", "*argument --max-memory: 'lots' is not a number of GiB greater than 0"),
+        ("--max-memory=nan", "*argument --max-memory: 'nan' is not a number of GiB greater than 0"),
+        ("--fuzz=0", "*argument --fuzz: '0' is not a whole number greater than 0"),
+        ("--fuzz=few", "*argument --fuzz: 'few' is not a whole number greater than 0"),
+        ("--fuzz-seed=x", "*argument --fuzz-seed: 'x' is not a whole number"),
         ("--adapter=nowhere.py", "*--adapter *nowhere.py: there is no such file"),
     ],
 )

@@ -17,5 +17,5 @@ HOLD = "sum(itertools.repeat(0, 5 * 10**7))"  # no thread runs meanwhile, and so
 def test_a_test_has_the_whole_time_whatever_was_before_it(project: Project, tests: list[str]) -> None:
     lines = (f"def test_{index}():\n    {test}\n" for index, test in enumerate(tests))
     project.write("test_some.py", "import itertools, time\n" + "".join(lines))
-    result = project.prepared.pytest(project.path, "test_some.py", "-o", "hang_timeout=2")
+    result = project.prepared.pytest(project.path, "test_some.py", "--timeout=4", "-o", "hang_factor=0.5")
     result.assert_outcomes(passed=len(tests))

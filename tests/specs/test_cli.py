@@ -1,5 +1,6 @@
 """`python -m specs`: its output, and the exit codes that scripts rely on."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -203,6 +204,17 @@ def test_it_runs_as_a_module(file):
     assert result.returncode == 1
     assert result.stdout.endswith("3 problems in 1 file\n")
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["specs reach", "backends", "reports --help", "runner --help"])
+def test_a_command_ends_quietly_where_nobody_reads_its_output(command):
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", *command.split()]
+    result = subprocess.run(words, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert result.stderr == ""
+    assert result.returncode == 141 or "--help" in command  # of which argparse says that it was printed
 
 
 def test_a_wrong_item_of_a_list_is_reported_with_the_description_of_its_field(file, capsys):

@@ -1,5 +1,6 @@
 """Correct arithmetic in any order is within the error bound of einsum; faulty or less precise arithmetic is not."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -217,12 +218,25 @@ def test_a_result_beyond_float16_must_be_infinite() -> None:
     assert compare(np.array([65504], np.float16), expected).problem
 
 
-def test_a_stored_intermediate_beyond_float16_leaves_no_bound() -> None:
+@pytest.mark.parametrize("equation", ["i,i,i->i", "i,j,k->ijk", "i,j,k->"])
+def test_a_stored_intermediate_beyond_float16_leaves_no_bound(equation: str) -> None:
     operands = [np.array([300.0], np.float16), np.array([300.0], np.float16), np.array([0.001], np.float16)]
     p = declared_precision(DTYPES["float16"])
-    assert np.isinf(reference("i,i,i->i", operands, p, "float16", random=False).error).all()
+    assert np.isinf(reference(equation, operands, p, "float16", random=False).error).all()
     wide = p.replace(intermediate="float32")
-    assert np.isfinite(reference("i,i,i->i", operands, wide, "float16", random=False).error).all()
+    assert np.isfinite(reference(equation, operands, wide, "float16", random=False).error).all()
+
+
+def test_factors_that_share_no_label_are_not_multiplied_out() -> None:
+    """The product of the first two would have 400 million elements."""
+    shapes: list[tuple[int, ...]] = [(20_000,), (20_000,), (20_000, 2), (20_000, 2)]
+    for value in (6e-5, 300.0):  # intermediates may be lost, or overflow
+        operands = [np.full(shape, value, np.float16) for shape in shapes]
+        tracemalloc.start()
+        reference("i,j,ik,jl->", operands, declared_precision(DTYPES["float16"]), "float16", random=False)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**24
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])

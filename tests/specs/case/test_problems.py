@@ -1,11 +1,14 @@
 """All problems of a case file are reported at once: where, what, and what was expected instead."""
 
+import os
 import pickle
+from functools import partial
 
 import pytest
 
-from specs.case.loading import load
+from specs.case.loading import discover, load
 from specs.case.problems import CaseFileError, Problem
+from specs.verdict import deviation
 from tests.support.case_texts import attention_file, einsum_file
 
 
@@ -178,6 +181,15 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path):
         load(tmp_path / "nowhere.yaml", tmp_path)
 
 
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    (file,) = discover([tmp_path], tmp_path)
+    for loader in (partial(load, root=tmp_path), deviation.load):
+        with pytest.raises(CaseFileError, match=r"pipe.yaml:1:1: the file cannot be read: Not a regular file"):
+            loader(file)
+
+
 # Contradictions in a case
 
 
@@ -236,7 +248,10 @@ def test_a_value_that_no_array_can_have_is_refused_where_it_is_written(problems_
 @pytest.mark.parametrize(
     ("equation", "message"),
     [
-        (",".join(["i"] * 999) + "->", "equation has 999 operands (expected at most 12)"),
+        (
+            ",".join(["i"] * 999) + "->",
+            "equation has 999 operands (expected at most 12, because the bound looks at every group of them)",
+        ),
         ("i" * 100 + "->", "a term of the equation has 100 axes (expected at most 32)"),
     ],
 )

@@ -62,3 +62,34 @@ def test_a_copy_has_the_strides_of_its_array(layout: Memory) -> None:
     copy = memory.copy(array)
     assert copy.strides == array.strides
     np.testing.assert_array_equal(copy, array)
+
+
+# Exchanged values -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "transposed", "strided", "reversed", "unaligned"])
+def test_exchanged_values_are_the_same_ones_in_other_places(layout: Memory) -> None:
+    values = np.arange(24.0).reshape(2, 3, 4)
+    array, other = (memory.copy(memory.lay_out(values, layout)) for _ in range(2))
+    memory.exchange([array, other])
+    assert not np.array_equal(array, values)
+    assert not np.array_equal(array, other)
+    np.testing.assert_array_equal(np.sort(array, axis=None), values.ravel())
+    assert (array.flat[0], array.flat[-1]) == (0, 23)
+
+
+@pytest.mark.parametrize(
+    ("values", "exchanged"),
+    [([1, 2], [2, 1]), ([1, 2, 3], [3, 1, 2]), ([1, 2, 3, 4], [1, 3, 2, 4]), ([1], [1]), ([], [])],
+)
+def test_a_few_values_are_exchanged_too(values: list[float], exchanged: list[float]) -> None:
+    array = np.array(values)
+    memory.exchange([array])
+    assert array.tolist() == exchanged
+
+
+def test_an_array_under_two_names_is_exchanged_once_and_one_that_is_broadcast_not_at_all() -> None:
+    shared, repeated = np.arange(5), memory.copy(np.broadcast_to(np.arange(4), (3, 4)))
+    memory.exchange([shared, shared, repeated])
+    assert shared.tolist() == [0, 3, 1, 2, 4]
+    assert repeated.tolist() == [[0, 1, 2, 3]] * 3

@@ -148,6 +148,11 @@ def test_right_gradients_pass(dtype: str) -> None:
     assert record.measurement.bound["gradient_of"] in ("operand_0", "operand_1")
 
 
+def test_a_gradient_for_which_nothing_asked_fails() -> None:
+    record = judge_gradient(Fake(lambda c, a, b: right_gradients(c, a, b) | {"operand_2": c.copy()}))
+    assert (record.verdict, record.reason) == ("fail", "'operand_2' was returned, for which nothing asked")
+
+
 def test_the_reason_names_the_operand_and_the_measurement_is_that_of_the_worst() -> None:
     record = judge_gradient(altered("operand_1", lambda g: np.where(np.arange(g.size).reshape(g.shape) < 3, 2 * g, g)))
     assert record.verdict == "fail"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +13,14 @@ import pytest
 from specs.arithmetic.formats import Array
 from specs.inputs import memory
 from specs.reference import cache
+from specs.verdict import execution
 from specs.verdict.check import Check
 from tests.support.fake_backend import Fake, make_entry
 from tests.support.small_product import RIGHT, judge_product, make_config, product
 
 pytestmark = pytest.mark.usefixtures("nothing_in_memory")
+
+KEPT = "a call on other operands returns the result of the first"
 
 
 def doubling(a: Array, b: Array) -> Array:
@@ -52,17 +56,33 @@ def not_all_written(a: Array, b: Array) -> Array:
     return result
 
 
-def raising_later() -> Callable[..., Array]:
+def raising_later(calls_before: int) -> Callable[..., Array]:
     calls = count()
 
     def compute(a: Array, b: Array) -> Array:
-        if next(calls):
+        if next(calls) >= calls_before:
             raise RuntimeError("handle is closed")
         return product(a, b)
 
     return compute
 
 
+def right_until(last: int) -> Callable[..., Array]:
+    calls = count(1)
+    return lambda a, b: product(a, b) if next(calls) <= last else product(a, b) * np.float32(1.5)
+
+
+def kept_by(key: Callable[[Array], object]) -> Callable[..., Array]:
+    kept: dict[object, Array] = {}
+    return lambda a, b: kept.setdefault((key(a), key(b)), product(a, b)).copy()
+
+
+@pytest.fixture
+def all_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "CHEAP_SECONDS", 1.0)
+
+
+@pytest.mark.usefixtures("all_are_cheap")
 @pytest.mark.parametrize(
     ("compute", "reason"),
     [
@@ -70,14 +90,48 @@ def raising_later() -> Callable[..., Array]:
         (changing_afterwards, "operand_1 was changed in place"),
         (one_buffer(), "a later call returns its result in the memory of an earlier one"),
         (by_number_of_call(), "not the same bits twice: 9 of 9 values differ"),
-        (raising_later(), "a second call on equal operands raised RuntimeError: handle is closed"),
+        (right_until(2), "not the same bits twice: 9 of 9 values differ"),
+        (right_until(3), "not the same bits twice: 9 of 9 values differ"),
+        (raising_later(1), "a further call on equal operands raised RuntimeError: handle is closed"),
+        (
+            raising_later(2),
+            "a further call on other operands raised RuntimeError: handle is closed; "
+            "a further call on equal operands raised RuntimeError: handle is closed",
+        ),
+        (kept_by(lambda x: x.shape), KEPT),
+        (kept_by(lambda x: x.ctypes.data), KEPT),
+        (kept_by(lambda x: x.flat[0]), KEPT),
+        (kept_by(lambda x: (x.flat[0], x.flat[-1])), KEPT),
+        (kept_by(lambda x: x.sum(dtype=np.float64).round(6)), KEPT),
     ],
-    ids=["doubling", "changing afterwards", "one buffer", "number of call", "raising later"],
+    ids=[
+        *("doubling", "changing afterwards", "one buffer", "number of call", "twice right", "three times right"),
+        *("raising the second time", "raising the third time"),
+        *("kept by shape", "kept by address", "kept by first element", "kept by first and last", "kept by sum"),
+    ],
 )
 def test_a_call_that_does_more_than_return_its_result_fails(compute: Callable[..., Array], reason: str) -> None:
     record = judge_product(Fake(compute))
     assert record.verdict == "fail"
     assert record.reason.endswith(reason)
+
+
+@pytest.mark.usefixtures("all_are_cheap")
+@pytest.mark.parametrize(
+    ("fields", "compute"),
+    [
+        ({"equation": "ij->", "shapes": [[3, 3]], "data": "integers"}, lambda a: a.sum(dtype=a.dtype)),
+        ({"shapes": None, "operands": [[[0, 0], [0, 1]], [[0, 0], [0, 1]]]}, product),
+        ({"shapes": None, "operands": [[[2.0]], [[3.0]]], "expect": {"value": [[6.0]]}}, product),
+        ({"shapes": [[3, 0], [0, 3]]}, product),
+    ],
+    ids=["a sum", "zeros", "scalars", "nothing"],
+)
+def test_a_result_may_stay_where_other_values_give_the_same(
+    fields: dict[str, Any], compute: Callable[..., Array]
+) -> None:
+    record = judge_product(Fake(compute), make_config(**fields))
+    assert (record.verdict, record.reason) == ("pass", "")
 
 
 def test_memory_that_was_not_written_is_seen() -> None:

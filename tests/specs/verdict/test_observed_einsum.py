@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from specs.arithmetic.formats import Array
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
+from specs.verdict import execution
 from specs.verdict.check import Check
 from specs.verdict.record import Record
 from specs.verdict.verdict import judge
@@ -37,7 +38,8 @@ def judge_integers(numbers: list[int], observed: dict[str, Any]) -> str:
         ([16777217, -2, 15], "pass"),  # right, which does not contradict rounding
     ],
 )
-def test_integers_computed_in_float32(numbers: list[int], expected: str) -> None:
+def test_integers_computed_in_float32(numbers: list[int], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "CHEAP_SECONDS", 0.0)  # what is returned is the same for all operands
     assert judge_integers(numbers, {"computed_in": "float32"}) == expected
 
 

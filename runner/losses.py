@@ -1,0 +1,55 @@
+"""A host or a worker that is lost in the middle of a session: the others go on, or the session ends with a sentence.
+
+pytest-xdist starts another worker for each that ends, and gives up with a traceback where it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from runner.hosts import HERE, host_name
+
+ALIVE = "-o ServerAliveInterval=15"  # ssh ends when it has heard nothing of its host for three times as many seconds
+NONE_LEFT = "Unexpectedly no active workers available"  # the words of pytest-xdist
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    for spec in specs:
+        if spec.ssh:
+            spec.ssh = f"{ALIVE} {spec.ssh}"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    distributed = session.config.pluginmanager.getplugin("dsession")
+    if distributed:
+        replace = distributed._clone_node
+        distributed._clone_node = lambda node: _replaced(distributed, replace, node)
+    try:
+        return (yield)
+    except RuntimeError as error:
+        if str(error) != NONE_LEFT:
+            raise
+        raise session.Interrupted("no worker is left; what was recorded before is readable") from None
+
+
+def _replaced(distributed: Any, replace: Any, node: Any) -> Any:
+    """What pytest-xdist has in place of a worker that ended; None where its host cannot be reached any more.
+
+    Then the other workers get its checks; without any the session stops, and also if it had not begun for this one.
+    """
+    host = host_name(node.gateway.spec)
+    try:
+        return replace(node)
+    except Exception as error:
+        if host == HERE:
+            raise
+        lost = f"{host} is lost: no worker can be started there any more ({type(error).__name__})"
+    distributed.report_line(f"\n{lost}")
+    if distributed._active_nodes == {node} or not distributed.sched.collection_is_completed:
+        distributed.shouldstop = f"{lost}; what was recorded before is readable"
+    return None

@@ -1,0 +1,117 @@
+"""What belongs to the whole process, and is put back after a call of an adapter that changed it.
+
+Only what has changed is touched.  A project's own backend may set variables for its framework and replace functions;
+an adapter of the user's may not, once it has been created.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+SIGNALS = [number for name in ("SIGINT", "SIGALRM", "SIGTERM") if (number := getattr(signal, name, None))]
+STREAMS = ("stdin", "stdout", "stderr")  # by their descriptors
+MODULES = (builtins, json, np, os, time)  # whose functions the suite itself calls until a record is written
+
+
+class Lent:
+    """A stream that is flushed where it would be closed."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def close(self) -> None:
+        self.stream.flush()
+
+
+@contextmanager
+def restored_wholly() -> Generator[None, None, None]:
+    """Put back all that is listed here."""
+    with ExitStack() as stack:
+        for context in (restored_streams, restored, _restored_environment, _restored_modules):
+            stack.enter_context(context())
+        yield
+
+
+@contextmanager
+def restored() -> Generator[None, None, None]:
+    """Put back the working folder, the handlers of signals and NumPy's error state."""
+    folder = _folder()
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        with np.errstate():
+            yield
+    finally:
+        if folder and _folder() != folder:
+            with suppress(OSError):
+                os.chdir(folder)
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                with suppress(ValueError):
+                    signal.signal(number, handler)
+
+
+@contextmanager
+def restored_streams() -> Generator[None, None, None]:
+    """Put back the standard streams and their descriptors."""
+    streams = {name: getattr(sys, name) for name in STREAMS}
+    kept = {}
+    for number in range(len(STREAMS)):
+        with suppress(OSError):  # of one that is closed
+            kept[number] = os.dup(number)
+    try:
+        for name, stream in streams.items():
+            setattr(sys, name, stream and Lent(stream))
+        yield
+    finally:
+        vars(sys).update(streams)
+        for number, copy in kept.items():
+            with suppress(OSError):
+                os.dup2(copy, number)
+                os.close(copy)
+
+
+@contextmanager
+def _restored_modules() -> Generator[None, None, None]:
+    """Put back modules that were forgotten, and what was replaced in some."""
+    modules, contents = dict(sys.modules), [(vars(module), dict(vars(module))) for module in MODULES]
+    trace, depth = sys.gettrace(), sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        sys.settrace(trace)
+        sys.setrecursionlimit(depth)
+        sys.modules.update(modules)
+        for now, before in contents:
+            if len(now) < len(before) or not all(map(is_, before.values(), now.values())):
+                now.update(before)
+
+
+@contextmanager
+def _restored_environment() -> Generator[None, None, None]:
+    variables = dict(os.environ)
+    try:
+        yield
+    finally:
+        if dict(os.environ) != variables:
+            os.environ.clear()
+            os.environ.update(variables)
+
+
+def _folder() -> str | None:
+    with suppress(OSError):
+        return os.getcwd()
+    return None
