@@ -59,6 +59,11 @@ def features_in_modes(check: Check) -> frozenset[Item]:
     return frozenset(("feature", name, *axes) for name in features_of(check.case))
 
 
+def features_in_dtypes(check: Check) -> frozenset[Item]:
+    """What the suite shows of checks that cost little: the same in each dtype."""
+    return frozenset((*item, check.dtype) for item in features_in_modes(check))
+
+
 @lru_cache(maxsize=1)  # the checks of a case are looked at in a row
 def features_of(case: Case) -> frozenset[str]:
     """The features of an attention; none of an einsum."""

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
-from runner.covering import Item, Items, cover, features_in_modes, kinds, pairs, values
+from runner.covering import Item, Items, cover, features_in_dtypes, features_in_modes, kinds, pairs, values
 from specs.case.case import Case
 from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry, describe, matches
@@ -29,6 +29,7 @@ TIERS: tuple[Tier, ...] = get_args(Tier)
 DEFAULT: Tier = "standard"
 
 DEAR = 250.0  # CPU milliseconds: too much to show every feature in every mode
+CHEAP = 20.0  # CPU milliseconds: little enough to show every feature in every mode and dtype
 DEAR_ONCE = 2.0  # times the cost of a forward check in the usual mode: too much for each case
 SMOKE_CASES = 3  # of each implementation, each from another file
 
@@ -48,6 +49,7 @@ def standard(
             able = [check for check in candidates if supported(check)]
             chosen = [check for check in candidates if always(check, place)]
             not_dear = [check for check in able if place.cost(check) < DEAR]
+            cheap = [check for check in able if place.cost(check) < CHEAP]
             for items, of, above in (
                 (recorded(case, specific), cheap_enough(able, place), frozenset()),
                 (recorded(case, deviations), able, met),
@@ -55,10 +57,11 @@ def standard(
                 (pairs, able, met),
                 (kinds, able, possible),
                 (features_in_modes, not_dear, possible),
+                (features_in_dtypes, cheap, possible),
             ):
                 chosen += cover(of, items, above | _all(items, filter(supported, chosen)), place.cost)
             met |= _all(pairs, filter(supported, chosen)) | _all(recorded(case, deviations), chosen)
-            possible |= _all(kinds, able) | _all(features_in_modes, not_dear)
+            possible |= _all(kinds, able) | _all(features_in_modes, not_dear) | _all(features_in_dtypes, cheap)
             yield from chosen
 
 
