@@ -81,7 +81,7 @@ class Torch(KerasHost):
     modes = ("eager", "jit")
     modes_of = dict.fromkeys(WAYS, ("jit",))
     shares = {
-        "jit": Share({"standard": 120.0, "full": 1800.0}, {"standard": 0.1, "full": 1.5}, inductor.seconds),
+        "jit": Share({"standard": 120.0, "full": 900.0}, {"standard": 0.1, "full": 0.75}, inductor.seconds),
     }
     declarations = (
         *(

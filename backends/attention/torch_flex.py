@@ -70,8 +70,10 @@ class FlexAttention(Attention):
         return super().unsupported(config, check) or first_reason(
             {
                 "flex_attention has no gradient on the CPU": check.direction == "grad" and check.device == "cpu",
-                "flex_attention compiled for the CPU divides by a number of keys, and ends the process where there is "
-                "none (docs/findings/torch_compile_flex.py)": compiled and config.kv_len == 0,
+                "flex_attention compiled for the CPU divides by numbers of queries and keys, and ends the process "
+                "where there are none (docs/findings/torch_compile_flex.py)": (
+                    compiled and 0 in (config.q_len, config.kv_len)
+                ),
                 "flex_attention compiled for the CPU has no float64": compiled and check.dtype == "float64",
                 "flex_attention compiled for the CPU returns no sum for a sink": compiled and bool(logits_of(config)),
             }

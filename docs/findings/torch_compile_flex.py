@@ -1,4 +1,4 @@
-"""PyTorch: flex_attention compiled for the CPU ends the process where there is no key.
+"""PyTorch: flex_attention compiled for the CPU ends the process where there is no query or no key.
 
 The kernel that torch.compile makes (torch/_inductor/kernel/flex/flex_cpu.py) divides integers by a number that is then
 0: SIGFPE.  Eager, it raises an exception.  Seen with torch 2.13.0 on x86.
@@ -7,8 +7,10 @@ The kernel that torch.compile makes (torch/_inductor/kernel/flex/flex_cpu.py) di
 import torch
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-query, key, value = (torch.ones(2, 2, length, 8) for length in (3, 0, 0))
-mask = create_block_mask(lambda b, h, i, j: j <= i, 2, 2, 3, 0, device="cpu")
+QUERIES, KEYS = 3, 0  # or the other way round
+
+query, key, value = (torch.ones(2, 2, length, 8) for length in (QUERIES, KEYS, KEYS))
+mask = create_block_mask(lambda b, h, i, j: j <= i, 2, 2, QUERIES, KEYS, device="cpu")
 
 print("torch", torch.__version__)
 print("expected a tensor of shape", tuple(query.shape), "or an exception", flush=True)
