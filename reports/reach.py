@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 from specs.case.error import CaseError
-from specs.reach.reach import FEATURES, SIZES, VIEWS, Reach, view_of, why_impossible
+from specs.reach.fields import FEATURES
+from specs.reach.reach import SIZES, VIEWS, Reach, view_of, why_impossible
 from specs.verdict.statement import read_config
 
 COMPUTED = ("pass", "deviation", "fail")

@@ -15,7 +15,7 @@ from specs.case import schema
 from specs.case.loading import discover, load
 from specs.case.problems import CaseFileError, Problem
 from specs.console import exit_with
-from specs.reach import reach, text
+from specs.reach import fields, reach, text
 from specs.verdict import deviation
 
 Names = Mapping[str, Collection[str]]
@@ -134,7 +134,11 @@ def _reach(features: Sequence[str]) -> int:
     if not (ROOT / "cases").is_dir():
         print("this installation of the suite has no cases")
         return 2
-    table = reach.reach_of(case for file in discover([], ROOT) for case in load(file, ROOT))
+    try:
+        table = reach.reach_of(case for file in discover([], ROOT) for case in load(file, ROOT))
+    except CaseFileError as error:  # what such a file has is not known
+        print(*error.problems, sep="\n")
+        return 1
     try:
         for feature in features:
             print(*text.describe_feature(table, feature), sep="\n")
@@ -143,8 +147,9 @@ def _reach(features: Sequence[str]) -> int:
         return 2
     if features:
         return 0
-    print(*text.summarize(table), sep="\n")
-    return 1 if reach.gaps(table) else 0
+    missing = list(fields.missing_rows())
+    print(*text.summarize(table), *missing, sep="\n")
+    return 1 if missing or reach.gaps(table) else 0
 
 
 def _schema(*, only_check: bool) -> int:

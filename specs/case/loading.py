@@ -19,9 +19,10 @@ from pydantic_core import PydanticCustomError
 
 from specs.case import yaml12
 from specs.case.attention import AttentionConfig
-from specs.case.case import Case
+from specs.case.case import Case, Config
 from specs.case.einsum import EinsumConfig
 from specs.case.literals import find_misstatements
+from specs.case.memory import idle_layouts
 from specs.case.model import Model
 from specs.case.problems import CaseFileError, FieldProblem, Problem, field_problems
 from specs.case.semantics import find_contradiction
@@ -170,8 +171,15 @@ class _Reader:
         self.declared = declared
         self.cases: list[Case] = []
         self.flaws: list[Flaw] = []
+        self.idle_layouts: list[Flaw] = []  # memory layouts that change nothing in some case
+        self.used_layouts: set[Position] = set()
 
     def read(self) -> None:
+        self.read_content()
+        # A sweep, or the defaults, may state a layout that only some of their cases can have
+        self.flaws += [flaw for flaw in self.idle_layouts if flaw.position not in self.used_layouts]
+
+    def read_content(self) -> None:
         content = self.document.data
         self.flaws += self.check(CaseFile, CaseFile, _Fields((), content, {}))[1]
         if not isinstance(content, dict):
@@ -201,6 +209,8 @@ class _Reader:
                 case = Case(f"{self.identifier}::{member_name}", member_name, self.path, start.line, config)
                 self.cases.append(case)
                 flaws = self.meaning(case, member) or flaws
+                if not flaws and config.expected_error is None:
+                    self.note_layouts(case.config, member)
             for flaw in flaws:
                 names_by_flaw.setdefault(flaw, []).append(member_name)
         for flaw, names in names_by_flaw.items():
@@ -214,6 +224,17 @@ class _Reader:
             return [Flaw(self.position(member, path, at_key=False), message) for path, message in misstated]
         message = find_contradiction(case) or self.nowhere(case)
         return [Flaw(self.document.key_positions[member.path], message)] if message else []
+
+    def note_layouts(self, config: Config, member: _Fields) -> None:
+        """Note where the memory layouts of a valid case are written, and which of them change nothing."""
+
+        def position(name: str | None) -> Position:
+            return self.position(member, ("memory",) if name is None else ("memory", name), at_key=False)
+
+        idle = [Flaw(position(name), message) for name, message in idle_layouts(config)]
+        stated = config.memory if isinstance(config.memory, dict) else (None,)
+        self.idle_layouts += idle
+        self.used_layouts |= {position(name) for name in stated} - {flaw.position for flaw in idle}
 
     def nowhere(self, case: Case) -> str | None:
         """Why no backend would compute a case that names both modes and implementations."""

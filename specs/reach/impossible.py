@@ -36,7 +36,10 @@ def _einsum(some: set[str], others: set[str], reason: str, *views: str) -> Impos
 
 
 GRADIENTS = ("float32 grad", "16 bits grad")
-HEADS = {"batch", "heads", "grouped heads", "one key/value head", "mask by batch item", "mask by head"}
+HEADS = {
+    "batch", "heads", "grouped heads", "one key/value head", "mask by batch item", "mask by head",
+    "one projection for all heads",
+}  # fmt: skip
 
 IMPOSSIBLE = (
     _attention({"layout ds"}, HEADS, "tokens as columns have neither batch nor heads"),
@@ -49,7 +52,11 @@ IMPOSSIBLE = (
         {"self_attention"}, {"more queries than keys"}, "every query of a self-attention is the position of a key"
     ),
     _attention({"self_attention"}, {"unseen keys"}, "a key that no query sees is a query too"),
-    _attention({"one query"}, {"query without keys"}, "the only query would see nothing, and nothing be computed"),
+    _attention(
+        {"bias at products"}, {"scale at weights"}, "the products are not scaled, so that it is added to scores"
+    ),
+    _attention({"linear projections"}, {"one projection for all heads"}, "a linear projection has one matrix anyway"),
+    _attention({"one query"}, {"causal bottom_right"}, "the only query is the last one, and sees every key"),
     _attention({"memory shared"}, {"*"}, "one tensor has one gradient", *GRADIENTS),
     _attention(
         {LONG},
@@ -60,7 +67,14 @@ IMPOSSIBLE = (
     ),
     _einsum(
         {"one operand"},
-        {"sum over a shared axis", "batch axis", "axis of three operands", "broadcast axis", "mixed dtypes"},
+        {
+            "sum over a shared axis",
+            "batch axis",
+            "axis of three operands",
+            "broadcast axis",
+            "mixed dtypes",
+            "memory shared",
+        },
         "it takes two operands",
     ),
     _einsum({"two operands"}, {"axis of three operands"}, "it takes three operands"),
@@ -69,7 +83,7 @@ IMPOSSIBLE = (
         {"sum over an axis of one operand", "sum over a shared axis", "ellipsis summed"},
         "something is summed",
     ),
-    _einsum({"scalar result"}, {"batch axis", "permuted result"}, "the result has no axes"),
+    _einsum({"scalar result"}, {"batch axis", "permuted result", "memory of the cotangent"}, "the result has no axes"),
     _einsum({"implicit result"}, {"ellipsis summed"}, "an implicit result has the axes of the ellipsis"),
     _einsum({"memory shared"}, {"*"}, "one tensor has one gradient", "float32 grad", "16 bits grad"),
 )

@@ -17,13 +17,12 @@ from itertools import combinations_with_replacement
 from specs.arithmetic.formats import DTYPES
 from specs.case.case import Case, Config
 from specs.case.einsum import EinsumConfig
-from specs.reach.attention import ATTENTION
-from specs.reach.einsum import EINSUM, axis_sizes
+from specs.reach.einsum import axis_sizes
 from specs.reach.feature import Feature
+from specs.reach.fields import FEATURES
 from specs.reach.impossible import IMPOSSIBLE
 from specs.verdict.direction import DIRECTIONS
 
-FEATURES: Mapping[str, tuple[Feature, ...]] = {"attention": ATTENTION, "einsum": EINSUM}
 Pair = frozenset[str]  # two features, or one for a feature by itself
 VIEWS: Mapping[str, tuple[str, ...]] = {
     "attention": ("float32 forward", "16 bits forward", "float32 grad", "16 bits grad"),
@@ -44,9 +43,10 @@ def view_of(dtype: str, direction: str) -> str:
     return f"{name} {direction}"
 
 
-def features_of(config: Config) -> frozenset[str]:
-    """Names of the features that a valid config has."""
-    return frozenset(feature.name for feature in FEATURES[config.kind] if feature.has(config))
+def features_of(config: Config, direction: str = "forward") -> frozenset[str]:
+    """Names of the features that a valid config has in a direction."""
+    possible = (feature for feature in FEATURES[config.kind] if feature.direction in ("", direction))
+    return frozenset(feature.name for feature in possible if feature.has(config))
 
 
 def size_of(config: Config) -> int:
@@ -64,11 +64,14 @@ class Reach:
 
     def add(self, config: Config, views: Iterable[str]) -> None:
         """Count a valid case that is computed in these views."""
-        size, views = size_of(config), list(views)
-        for pair in combinations_with_replacement(sorted(features_of(config)), 2):
-            meeting = self.sizes[config.kind][frozenset(pair)]
-            for view in views:
-                meeting[view] = max(size, meeting.get(view, 0))
+        size, by_direction = size_of(config), defaultdict(list)
+        for view in views:
+            by_direction[view.split()[-1]].append(view)
+        for direction, directed in by_direction.items():
+            for pair in combinations_with_replacement(sorted(features_of(config, direction)), 2):
+                meeting = self.sizes[config.kind][frozenset(pair)]
+                for view in directed:
+                    meeting[view] = max(size, meeting.get(view, 0))
 
     def size(self, kind: str, pair: Pair, view: str) -> int | None:
         """The largest size at which two features meet in a view; None where they do not."""
@@ -126,5 +129,7 @@ def why_impossible(kind: str, one: Feature, other: Feature, view: str) -> str | 
     """Why two features cannot meet in a view; None where they can."""
     if one != other and one.group and one.group == other.group:
         return "one or the other"
+    if only := [feature for feature in (one, other) if feature.direction and not view.endswith(feature.direction)]:
+        return f"{only[0].name}: {only[0].direction} only"
     pair = frozenset({one.name, other.name})
     return next((entry.reason for entry in IMPOSSIBLE if entry.covers(kind, pair, view)), None)

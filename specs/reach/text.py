@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from specs.case.problems import suggest
 from specs.reach.feature import Feature
-from specs.reach.reach import FEATURES, SIZES, VIEWS, Reach, gaps, why_impossible
+from specs.reach.fields import FEATURES
+from specs.reach.reach import SIZES, VIEWS, Reach, gaps, why_impossible
 
 GAP, IMPOSSIBLE = "gap", "-"
 

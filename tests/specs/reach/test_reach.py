@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
+from pydantic import Field
 
 from specs.__main__ import main
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
 from specs.case.einsum import EinsumConfig
-from specs.case.loading import discover, load
+from specs.case.loading import CONFIGS, discover, load
+from specs.case.problems import CaseFileError, Problem
 from specs.reach import text
+from specs.reach.fields import FEATURES, REASONS, missing_rows, names_of_fields
 from specs.reach.impossible import ANY, IMPOSSIBLE
-from specs.reach.reach import FEATURES, VIEWS, Reach, features_of, gaps, reach_of, view_of, why_impossible
+from specs.reach.reach import VIEWS, Reach, features_of, gaps, reach_of, view_of, why_impossible
+from specs.verdict.properties import PROPERTIES
 from tests.support import ROOT
 from tests.support.checks import case_of
 
@@ -97,7 +102,7 @@ def test_invalid_cases_and_probes_count_for_nothing() -> None:
         (attention(q_len=70, kv_len=130, batch=2, num_heads=2), {"beyond the first block"}),
         (attention(q_len=70, kv_len=128, batch=2, num_heads=2), {"fewer queries than keys"}),
         (attention(num_heads=4, num_kv_heads=1), {"one key/value head", "heads"}),
-        (attention(memory={"query": "strided", "cotangent": "broadcast"}), {"memory strided", "memory broadcast"}),
+        (attention(memory={"query": "strided", "key": "broadcast"}), {"memory strided", "memory broadcast"}),
         (attention(mask={"type": "additive", "fill": -1e9}), {"additive mask that hides"}),
         (einsum("ij,jk->ki", [2, 3], [3, 4]), {"two operands", "sum over a shared axis", "permuted result"}),
         (einsum("i...->...", [2, 3]), {"one operand", "ellipsis", "sum over an axis of one operand"}),
@@ -108,6 +113,93 @@ def test_invalid_cases_and_probes_count_for_nothing() -> None:
 )
 def test_features_of_a_config(config: AttentionConfig | EinsumConfig, features: set[str]) -> None:
     assert features <= features_of(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "absent"),
+    [
+        (attention(q_len=1, kv_len=9, causal="bottom_right"), "causal bottom_right"),  # sees every key
+        (attention(kv_len=5, causal="bottom_right"), "causal bottom_right"),  # as aligned at the top left
+        (attention(causal="top_left", window={"right": 0}), "causal top_left"),  # the window hides as much
+        (attention(window={"left": 4, "right": 4}), "window"),
+        (attention(batch=2, kv_lengths=[5, 5]), "kv_lengths"),
+        (attention(mask={"type": "bool", "shape": "q1"}), "bool mask"),  # the only key of the mask is never hidden
+        (attention(mask={"type": "additive", "fill": -1.0}), "additive mask that hides"),
+        (attention(batch=2, mask={"type": "bool", "shape": "b11k", "pattern": "padding"}), "mask by batch item"),
+        (
+            attention(batch=2, mask={"type": "bool", "shape": "bhqk"}, memory={"mask": "broadcast"}),
+            "mask by batch item",
+        ),
+        (attention(mask={"type": "additive", "pattern": "masked_row"}), "query without keys"),
+        (attention(mask={"type": "additive", "fill": -1e4, "pattern": "masked_row"}), "query without keys"),
+        (attention(scale=0.5), "scale"),  # the default of four features
+        (attention(scale=1.0, scale_at="weights"), "scale at weights"),
+        (attention(scale=0.5, scale_at="weights", bias="random", bias_at="products"), "bias at products"),
+        (attention(q_len=3, kv_len=1, softcap=2.0), "softcap"),  # one key has all weight
+        (attention(past=0), "cache"),
+        (attention(rotary={"dims": 2}), "rotary by halves"),  # one pair
+        (attention(q_len=1, kv_len=9, past=9, rotary={}), "rotary by halves"),  # the first position is not rotated
+        (attention(batch=2, memory="broadcast"), "batch"),
+        (attention(batch=0, bias="random"), "bias random"),
+        (attention(q_len=5, layout="sbhd", memory={"value": "broadcast"}, bias="random"), "bias random"),
+        (attention(memory={"cotangent": "strided"}), "memory strided"),
+        (attention(memory={"query": "strided"}, gradient=False), "memory of the cotangent"),
+        (einsum(",i", [], [3], memory="transposed"), "memory transposed"),
+        (einsum("ii,ij->ji", [1, 1], [1, 3]), "diagonal"),
+        (einsum("ij->ji", [1, 3]), "permuted result"),
+        (einsum("ij->j", [1, 3]), "sum over an axis of one operand"),
+        (einsum("i...->i", [2]), "ellipsis"),  # of no axis
+        (einsum("i", [2], dtypes=["float32"], asks_for_dtype=True), "dtype asked for"),
+    ],
+)
+def test_what_has_no_effect_is_not_counted(config: AttentionConfig | EinsumConfig, absent: str) -> None:
+    assert absent in {feature.name for feature in FEATURES[config.kind]}
+    assert absent not in features_of(config) | features_of(config, "grad")
+
+
+def test_only_a_gradient_has_a_cotangent() -> None:
+    reach = reach_of([case_of(attention(kv_len=9, sink=True, memory={"cotangent": "strided"}))])
+    sizes = {
+        view: reach.size("attention", frozenset({"sink", "memory of the cotangent"}), view)
+        for view in VIEWS["attention"]
+    }
+    assert sizes == {"float32 forward": None, "16 bits forward": None, "float32 grad": 9, "16 bits grad": 9}
+
+
+def test_a_field_without_a_row_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class WithSegments(AttentionConfig):
+        segments: int | None = Field(default=None)
+        causal: Literal["none", "top_left", "bottom_right", "at_lengths"] = "none"
+
+    monkeypatch.setitem(CONFIGS, "attention", WithSegments)
+    monkeypatch.setitem(PROPERTIES, "transposed_twice", lambda config: False)
+    add = "add a Feature to specs/reach/{0}.py that names it in `fields`, or a reason to specs/reach/fields.py"
+    assert list(missing_rows()) == [
+        f"attention: the field causal=at_lengths has no row: {add.format('attention')}",
+        f"attention: the field segments has no row: {add.format('attention')}",
+        f"the property transposed_twice has no row: {add.format('einsum')}",
+    ]
+    assert main(["reach"]) == 1
+    assert "the field segments has no row" in capsys.readouterr().out
+
+
+def test_rows_and_reasons_name_fields_and_properties() -> None:
+    known = {*PROPERTIES, *(name for config in CONFIGS.values() for name in names_of_fields(config))}
+    known |= {name.partition("=")[0] for name in known}
+    rows = {name for features in FEATURES.values() for feature in features for name in feature.fields}
+    assert (rows | REASONS.keys()) - known == set()
+    assert rows & REASONS.keys() == set()
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(path: Path, root: Path) -> list[Case]:
+        raise CaseFileError([Problem(path, 3, 1, "a mistake")])
+
+    monkeypatch.setattr("specs.__main__.load", load)
+    assert main(["reach"]) == 1
+    assert capsys.readouterr().out.endswith(".yaml:3:1: a mistake\n")
 
 
 def test_views() -> None:
