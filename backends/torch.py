@@ -122,6 +122,19 @@ class Torch(KerasHost):
         ),
         *(
             Declaration(
+                {"partial": dtype},
+                kind="attention",
+                device="cpu",
+                implementation="matmul-divided",
+                mode="jit",
+                dtype=dtype,
+                direction="grad",
+                reason="torch.compile makes scaled_dot_product_attention of this formula, and so its flash kernel",
+            )
+            for dtype in ("float16", "bfloat16")
+        ),
+        *(
+            Declaration(
                 {"scaled": dtype},
                 kind="attention",
                 implementation="multihead-weights",
