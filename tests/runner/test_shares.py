@@ -118,7 +118,7 @@ def test_smoke_has_none() -> None:
     assert not shared(CASES, tier="smoke")
 
 
-@pytest.mark.parametrize("name", ["torch", "tensorflow"])
+@pytest.mark.parametrize("name", ["torch", "tensorflow", "jax"])
 def test_a_mode_that_runs_as_a_share_runs_by_default_in_no_other_way(name: str) -> None:
     backend = registry.load_class(name)
     assert backend.shares
