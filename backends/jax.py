@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
 from specs.case.features import features
-from specs.verdict import processor
+from specs.verdict import memory, processor
 from specs.verdict.check import Check
+from specs.verdict.place import Share
 
 EINSUMS: dict[str, dict[str, Any]] = {
     "einsum": {},
@@ -45,11 +47,17 @@ class NamedContraction(Contraction):
 
 
 MANY_FEATURES = 8  # of one attention
+BYTES_FOLDED_EACH_SECOND = 1e8  # as `memory.estimate` counts them
 EINSUM_COSTS = {("jit", "forward"): 45.0, ("jit", "grad"): 90.0, ("eager", "forward"): 10.0, ("eager", "grad"): 300.0}
 
 
+def constant_seconds(check: Check) -> float:
+    """CPU seconds of a check whose operands are constants: XLA evaluates what it folds element by element."""
+    return Jax.cost(check) / 1000.0 + memory.estimate(check) / BYTES_FOLDED_EACH_SECOND
+
+
 class Jax(KerasHost):
-    """JAX with 64-bit types enabled; `jit` is jax.jit."""
+    """JAX with 64-bit types enabled; `jit` is jax.jit, and `constant` the same of operands that the program holds."""
 
     name = "jax"
     distribution = "jax"
@@ -61,11 +69,12 @@ class Jax(KerasHost):
         "dot-product-attention-cudnn": CudnnAttention,
     }
     implementations = {"einsum": tuple(EINSUMS), "attention": tuple(formulations)}
-    modes = ("eager", "jit")
+    modes = ("eager", "jit", "constant")
     default_modes = ("eager", "jit")
     usual_mode = "jit"
     cheap_modes = frozenset()
     costs = {("jit", "forward"): 170.0, ("jit", "grad"): 400.0, ("eager", "forward"): 425.0, ("eager", "grad"): 1300.0}
+    shares = {"constant": Share({"standard": 8.0, "full": 60.0}, {"standard": 0.01, "full": 0.05}, constant_seconds)}
     conjugates = (
         False  # https://docs.jax.dev/en/latest/notebooks/autodiff_cookbook.html#complex-numbers-and-differentiation
     )
@@ -148,6 +157,8 @@ class Jax(KerasHost):
     def cost(cls, check: Check) -> float:
         """An einsum has few operations, and eager it is the program of its jit; many features are many operations."""
         config = check.case.config
+        if check.mode == "constant":  # each call compiles a program of its own
+            return 2.0 * cls.cost(replace(check, mode="jit"))
         if isinstance(config, EinsumConfig):
             return EINSUM_COSTS[check.mode, check.direction]
         return super().cost(check) * (1.0 if len(features(config)) <= MANY_FEATURES else 3.0)
@@ -211,8 +222,10 @@ class Jax(KerasHost):
         return NamedContraction(self.jax.numpy.einsum, config.equation, tuple(options.items()))
 
     def compile(self, computation: AnyComputation, check: Check) -> AnyComputation:
-        if check.mode != "jit":
+        if check.mode == "eager":
             return super().compile(computation, check)
+        if check.mode == "constant":  # XLA may compute with the operands when it compiles
+            return lambda *arguments: self.jax.jit(lambda: computation(*arguments))()
         return self.jax.jit(computation)
 
     def pullback(self, computation: Computation, variables: Sequence[str], check: Check) -> Pullback:

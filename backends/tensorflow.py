@@ -40,7 +40,7 @@ EIGEN_BFLOAT16 = tuple(
         dtype="bfloat16",
         reason="Eigen's CPU kernels sum in bfloat16 (Einsum), or in float32 and truncate the sum (MatMul)",
     )
-    for mode in ("eager", "jit")
+    for mode in ("eager", "jit", "dynamic")
     for implementation in ("einsum", *TRUNCATING)
 )
 
@@ -50,15 +50,20 @@ def xla_seconds(check: Check) -> float:
     return {"einsum": 0.15, "attention": 0.3}[check.case.kind] * (1.0 if check.direction == "forward" else 2.0)
 
 
+def dynamic_seconds(check: Check) -> float:
+    """CPU seconds of an einsum as a graph for any sizes."""
+    return 0.03 if check.direction == "forward" else 0.05
+
+
 class TensorFlow(KerasHost):
-    """TensorFlow; `jit` is tf.function and `xla` is tf.function compiled by XLA."""
+    """TensorFlow; `jit` is tf.function, `xla` tf.function compiled by XLA, and `dynamic` tf.function for any sizes."""
 
     name = "tensorflow"
     distribution = "tensorflow"
     related = ("ml_dtypes",)
     formulations = {"einsum": Einsum, "matmul": Matmul}
     implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
-    modes = ("eager", "jit", "xla")
+    modes = ("eager", "jit", "xla", "dynamic")
     default_modes = ("eager", "jit")
     usual_mode = "jit"
     cheap_modes = frozenset()
@@ -70,7 +75,10 @@ class TensorFlow(KerasHost):
         ("xla", "forward"): 90.0,
         ("xla", "grad"): 150.0,
     }
-    shares = {"xla": Share({"standard": 20.0, "full": 300.0}, {"standard": 0.025, "full": 0.25}, xla_seconds)}
+    shares = {
+        "xla": Share({"standard": 20.0, "full": 300.0}, {"standard": 0.025, "full": 0.25}, xla_seconds),
+        "dynamic": Share({"standard": 8.0, "full": 60.0}, {"standard": 0.01, "full": 0.05}, dynamic_seconds),
+    }
     conjugates = True  # https://github.com/tensorflow/tensorflow/issues/3348
     declarations = (
         Declaration(
@@ -164,6 +172,8 @@ class TensorFlow(KerasHost):
                 return f"TensorFlow has no Einsum kernel for {check.dtype}"
             if check.implementation == "keras" and check.dtype == "bool":
                 return "TensorFlow has neither an Einsum nor a MatMul kernel for bool, which Keras would need"
+        elif check.mode == "dynamic":
+            return "attention, by hand and in Keras, is written with sizes, which a graph for any sizes does not have"
         elif check.implementation == "matmul" and self._reads_beyond_a_weight(config, check.dtype):
             return "oneDNN's matmul of (batch, 1, n, d) and (1, d, d) reads and writes beyond them (tensorflow#123109)"
         return super().unsupported(check)
@@ -206,11 +216,28 @@ class TensorFlow(KerasHost):
         return self.tf.device(self.device_names[device])
 
     def compile(self, computation: AnyComputation, check: Check) -> AnyComputation:
-        if check.mode not in ("jit", "xla"):
+        if check.mode == "eager":
             return super().compile(computation, check)
         # A new object each time: TensorFlow warns of retracing when functions made at one line are traced often
         fresh = partial(computation)
+        if check.mode == "dynamic":
+            return self._of_unknown_sizes(fresh)
         return self.tf.function(fresh, autograph=False, jit_compile=check.mode == "xla")
+
+    def _of_unknown_sizes(self, computation: AnyComputation) -> AnyComputation:
+        """The computation as graphs that hold for tensors of any sizes, one for each set of dtypes."""
+        graphs: dict[object, AnyComputation] = {}
+
+        def run(*arguments: Any) -> Any:
+            tensors = self.tf.nest.flatten(arguments)
+            key = tuple((x.dtype, len(x.shape)) for x in tensors)
+            if key not in graphs:
+                specs = [self.tf.TensorSpec([None] * len(x.shape), x.dtype) for x in tensors]
+                signature = self.tf.nest.pack_sequence_as(arguments, specs)
+                graphs[key] = self.tf.function(computation, autograph=False, input_signature=signature)
+            return graphs[key](*arguments)
+
+        return run
 
     def pullback(self, computation: Computation, variables: Sequence[str], check: Check) -> Pullback:
         def pull_back(operands: Operands, cotangent: Tensor) -> Mapping[str, Tensor | None]:

@@ -41,6 +41,7 @@ from specs.verdict import processor
 from specs.verdict.check import Check
 from specs.verdict.place import Share
 
+COMPILED = ("jit", "dynamic")  # the modes in which torch.compile compiles
 # On processors with such instructions: VDPBF16PS and TDPBF16PS read subnormal numbers as 0 and return none
 BFLOAT16_PRODUCTS = (
     Declaration(
@@ -53,7 +54,9 @@ BFLOAT16_PRODUCTS = (
 
 
 class Torch(KerasHost):
-    """PyTorch; `jit` is torch.compile with its default compiler."""
+    """PyTorch; `jit` is torch.compile with its default compiler, `dynamic` the same for any sizes, `export` a graph
+    made by torch.export.
+    """
 
     name = "torch"
     distribution = "torch"
@@ -78,10 +81,12 @@ class Torch(KerasHost):
         "attention": tuple(formulations),
     }
     on_request = frozenset({"einsum-sublists"})
-    modes = ("eager", "jit")
-    modes_of = dict.fromkeys(WAYS, ("jit",))
+    modes = ("eager", "jit", "dynamic", "export")
+    modes_of = dict.fromkeys(WAYS, COMPILED)
     shares = {
         "jit": Share({"standard": 120.0, "full": 900.0}, {"standard": 0.1, "full": 0.75}, inductor.seconds),
+        "dynamic": Share({"standard": 10.0, "full": 120.0}, {"standard": 0.01, "full": 0.1}, inductor.seconds),
+        "export": Share({"standard": 8.0, "full": 60.0}, {"standard": 0.01, "full": 0.05}, lambda check: 0.15),
     }
     declarations = (
         *(
@@ -215,12 +220,12 @@ class Torch(KerasHost):
 
     def unsupported(self, check: Check) -> str | None:
         config = check.case.config
-        if check.mode == "jit" and check.device == "cpu" and (reason := inductor.missing()):
+        if check.mode in COMPILED and check.device == "cpu" and (reason := inductor.missing()):
             return reason
         if isinstance(config, EinsumConfig):
             if check.implementation != "keras" and config.asks_for_dtype:
                 return "torch.einsum has no argument for the result's dtype"
-            if check.implementation == "einsum-unoptimized" and check.mode == "jit":
+            if check.implementation == "einsum-unoptimized" and check.mode in COMPILED:
                 return "torch.compile does not trace the switch that turns opt_einsum off"
         return super().unsupported(check)
 
@@ -278,11 +283,38 @@ class Torch(KerasHost):
         return Contraction(functions[implementation], config.equation)
 
     def compile(self, computation: AnyComputation, check: Check) -> AnyComputation:
-        if check.mode != "jit":
+        if check.mode == "eager":
             return super().compile(computation, check)
+        if check.mode == "export":
+            return self._exported(computation)
         # All cases share the code of a formulation, and after 8 compilations of one function torch runs it eagerly
         self.torch.compiler.reset()
-        return self.torch.compile(computation, fullgraph=True, dynamic=False)
+        compiled = self.torch.compile(computation, fullgraph=True, dynamic=check.mode == "dynamic")
+        reused = check.mode == "dynamic" and check.case.kind == "einsum" and check.direction == "forward"
+        return self._reused(compiled) if reused else compiled
+
+    def _exported(self, computation: Computation) -> Computation:
+        """The computation as a graph that torch.export makes of it, for each set of dtypes."""
+        graphs: dict[object, Computation] = {}
+
+        def run(operands: Operands) -> Any:
+            key = tuple(x.dtype for x in operands.values())
+            if key not in graphs:
+                module = self.torch.nn.Module()
+                module.forward = lambda operands: computation(operands)  # a function: its code is looked at
+                graphs[key] = self.torch.export.export(module, (operands,)).module()
+            return graphs[key](operands)
+
+        return run
+
+    def _reused(self, compiled: Computation) -> Computation:
+        """A compiled einsum that computes something else before: ones whose axes of more than two are one longer."""
+
+        def run(operands: Operands) -> Tensor:
+            compiled({name: x.new_ones([size + (size > 2) for size in x.shape]) for name, x in operands.items()})
+            return compiled(operands)
+
+        return run
 
     def pullback(self, computation: Computation, variables: Sequence[str], check: Check) -> Pullback:
         forward = self.compile(computation, check)  # this compiles its gradient too

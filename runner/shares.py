@@ -10,7 +10,8 @@ the suite and not of each case or file (`Share`).  In standard that is, in this 
     every implementation on each of these properties         of what is different at once under a compiler: values that
                                                              are not finite, axes of size 0
 
-and in full every feature by every implementation, in every dtype.  What is recorded for the mode alone always runs.
+and in full every feature by every implementation, in every dtype.  What is recorded for a mode, and for none that runs
+by default or comes before it in `shares`, always runs.
 
 The choice is that of `covering.cover`, until the budget is spent.  It depends on the set of cases, and neither on their
 order nor on who runs them.
@@ -36,12 +37,13 @@ def choose(
     tier: str, cases: Sequence[Case], place: Place, supported: Supported, deviations: Sequence[DeviationEntry]
 ) -> Iterator[Check]:
     """The checks of a tier at one place in the modes of which it runs a share."""
-    for mode, share in place.shares.items():
+    for position, (mode, share) in enumerate(place.shares.items()):
         if tier not in share.budgets:
             continue
+        others = (*place.modes, *list(place.shares)[:position])
         of_mode = replace(place, modes=(mode,))
         able = {case: list(filter(supported, iter_checks(case, [of_mode]))) for case in cases}
-        own = [entry for entry in deviations if _is_of(mode, place.modes, entry)]
+        own = [entry for entry in deviations if _is_of(mode, others, entry)]
         chosen = [check for case, checks in able.items() for check in _showing(case, checks, own, share)]
         budget = min(share.budgets[tier], share.per_case[tier] * len(cases))
         candidates = {check for checks in able.values() for check in checks}.difference(chosen)

@@ -61,7 +61,10 @@ class ScaledDotProductAttention(Attention):
         empty = 0 in (config.batch, config.q_len, config.kv_len)
         reason = super().unsupported(config, check) or cls.version_limitation(config)
         return reason or first_reason(
-            {EMPTY_MASK_GRADIENT: check.direction == "grad" and adds_to_scores(config) and empty}
+            {
+                EMPTY_MASK_GRADIENT: check.direction == "grad" and adds_to_scores(config) and empty,
+                NO_KERNEL_IN_A_GRAPH: check.mode == "export" and cls.kernel is not None,
+            }
         )
 
     @classmethod
@@ -185,6 +188,7 @@ class CudnnAttention(ScaledDotProductAttention):
 GROUPED_SINCE = Version("2.5")
 SIXTEEN_BITS = ("float16", "bfloat16")
 UNIT_STRIDE = "fused kernels need the features of a token side by side in memory"
+NO_KERNEL_IN_A_GRAPH = "a graph of torch.export calls scaled_dot_product_attention, and not the kernel that was chosen"
 EMPTY_MASK_GRADIENT = "where there is nothing to attend to, no mask is connected to the zeros that are returned"
 NO_MASK_GRADIENT = "the kernel has no gradient of an additive mask"
 

@@ -66,7 +66,7 @@ class FlexAttention(Attention):
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         if reason := missing_feature():
             return reason
-        compiled = check.mode == "jit" and check.device == "cpu"
+        compiled = check.mode in ("jit", "dynamic") and check.device == "cpu"
         return super().unsupported(config, check) or first_reason(
             {
                 "flex_attention has no gradient on the CPU": check.direction == "grad" and check.device == "cpu",

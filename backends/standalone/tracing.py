@@ -14,7 +14,7 @@ import inspect
 import keyword
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from types import ModuleType, TracebackType
+from types import ModuleType, SimpleNamespace, TracebackType
 from typing import Any
 
 from backends.parts.framework import Framework
@@ -26,6 +26,7 @@ from backends.standalone.operators import BINARY, COMPARISON, UNARY
 NOT_COMPILED: dict[str, Callable[..., Any]] = {
     "torch.compile": lambda function, **_: function,
     "torch.compiler.reset": lambda: None,
+    "torch.export.export": lambda module, _: SimpleNamespace(module=lambda: module),
 }
 
 
@@ -150,6 +151,7 @@ class Traced(Named):
         return self._recorder.wrap(value, expression, self._root)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        value = _to_argument(self._recorder, value)
         setattr(self._real, name, unwrap(value))
         text = f"{self._expression}.{name} = {source(value)}"
         self._recorder.write(Line(text, reads=names_in(value) | names_in(self), needed=True))

@@ -97,7 +97,7 @@ def test_gradients_of_attention_by_hand_are_those_of_the_reference(name: str, co
 
 
 @every_backend
-@pytest.mark.parametrize("mode", ["jit", "xla"])
+@pytest.mark.parametrize("mode", ["jit", "xla", "dynamic", "export", "constant"])
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 def test_gradients_are_right_compiled(name: str, mode: str, dtype: str) -> None:
     backend = framework(name)

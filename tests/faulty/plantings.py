@@ -79,6 +79,17 @@ output_labels_overlooked              jax         einsum                 jit    
 repeated_label_summed                 tensorflow  einsum                 jit    *         grad
 term_dropped_from_sum                 tensorflow  keras                  eager  float16   forward
 scalar_with_an_axis                   tensorflow  einsum                 eager  float16   forward
+
+softmax_over_queries                  torch       matmul                 export *         grad
+causal_hides_own_key                  torch       sdpa                   export *         forward
+term_dropped_from_sum                 torch       einsum                 export *         grad
+scale_missing                         torch       matmul                 dynamic *        forward
+output_transposed                     torch       einsum                 dynamic *        forward
+term_dropped_from_sum                 tensorflow  einsum                 dynamic *        grad
+repeated_label_summed                 tensorflow  einsum                 dynamic *        forward
+scale_missing                         jax         dot-product-attention  constant *       forward
+masked_after_softmax                  jax         einsum                 constant *       forward
+diagonal_as_outer_product             jax         einsum                 constant *       forward
 """
 
 

@@ -23,6 +23,9 @@ FEW = [
     ("window_one_too_wide", "torch flex eager * forward"),
     ("softmax_over_queries", "torch matmul jit * grad"),
     ("scale_missing", "torch matmul-tensor-scale jit * forward"),
+    ("softmax_over_queries", "torch matmul export * grad"),
+    ("term_dropped_from_sum", "tensorflow einsum dynamic * grad"),
+    ("scale_missing", "jax dot-product-attention constant * forward"),
     ("scale_missing", "numpy * * * *"),
 ]
 
@@ -48,7 +51,7 @@ def test_faults_of_every_kind_are_planted_behind_every_framework() -> None:
     assert {planting.backend for planting in PLANTINGS} == {"torch", "jax", "tensorflow"}
     for backend in ("jax", "tensorflow"):
         modes = {planting.place.mode for planting in PLANTINGS if planting.backend == backend}
-        assert modes == {"eager", "jit"}
+        assert modes > {"eager", "jit"}
     assert {planting.place.direction for planting in PLANTINGS} == {"forward", "grad"}
 
 

@@ -76,22 +76,31 @@ def test_a_session_of_few_cases_spends_little() -> None:
     assert len(shared(CASES[:1])) < len(possible(CASES[:1]))
 
 
+def entry(**match: str | list[str]) -> DeviationEntry:
+    """Something that is recorded for one case."""
+    facts = {
+        "match": {"case": "*case_3", **match},
+        "observed": {"value": "nan"},
+        "grade": "bug",
+        "reason": "It returns NaN there.",
+    }
+    return DeviationEntry(Deviation.model_validate(facts), Path("fake.yaml"), 1)
+
+
 def test_what_is_recorded_for_the_mode_alone_runs_whatever_the_budget_is() -> None:
     nothing = replace(PLACE, shares={"jit": replace(SHARE, budgets={"standard": 0.0})})
-
-    def entry(**match: str) -> DeviationEntry:
-        facts = {
-            "match": {"case": "*case_3", **match},
-            "observed": {"value": "nan"},
-            "grade": "bug",
-            "reason": "It returns NaN there.",
-        }
-        return DeviationEntry(Deviation.model_validate(facts), Path("fake.yaml"), 1)
-
     chosen = list(choose("standard", CASES, nothing, supported, [entry(mode="jit")]))
     assert {check.implementation for check in chosen} == {"matmul", "fused"}
     assert {check.case.name for check in chosen} == {"case_3"}
     assert not list(choose("standard", CASES, nothing, supported, [entry()]))
+
+
+def test_what_is_recorded_for_two_modes_is_shown_in_the_first() -> None:
+    nothing = replace(SHARE, budgets={"standard": 0.0})
+    place = replace(PLACE, shares={"jit": nothing, "dynamic": nothing})
+    both, second = entry(mode=["jit", "dynamic"]), entry(mode="dynamic")
+    for entries, modes in (([both], {"jit"}), ([second], {"dynamic"}), ([both, second], {"jit", "dynamic"})):
+        assert {check.mode for check in choose("standard", CASES, place, supported, entries)} == modes
 
 
 def test_full_has_all_of_the_other_modes_and_a_share_of_this_one() -> None:
@@ -109,7 +118,7 @@ def test_smoke_has_none() -> None:
     assert not shared(CASES, tier="smoke")
 
 
-@pytest.mark.parametrize("name", ["torch", "tensorflow"])
+@pytest.mark.parametrize("name", ["torch", "tensorflow", "jax"])
 def test_a_mode_that_runs_as_a_share_runs_by_default_in_no_other_way(name: str) -> None:
     backend = registry.load_class(name)
     assert backend.shares
