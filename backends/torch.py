@@ -84,7 +84,7 @@ class Torch(KerasHost):
     modes = ("eager", "jit", "dynamic", "export")
     modes_of = dict.fromkeys(WAYS, COMPILED)
     shares = {
-        "jit": Share({"standard": 120.0, "full": 900.0}, {"standard": 0.1, "full": 0.75}, inductor.seconds),
+        "jit": Share({"standard": 100.0, "full": 900.0}, {"standard": 0.08, "full": 0.75}, inductor.seconds),
         "dynamic": Share({"standard": 10.0, "full": 120.0}, {"standard": 0.01, "full": 0.1}, inductor.seconds),
         "export": Share({"standard": 8.0, "full": 60.0}, {"standard": 0.01, "full": 0.05}, lambda check: 0.15),
     }

@@ -34,14 +34,11 @@ def values(check: Check, handwritten: bool = False) -> frozenset[Item]:
     return frozenset([("implementation", implementation), ("mode", check.mode), ("direction", check.direction)])
 
 
-def pairs(check: Check) -> frozenset[Item]:
-    """What a file of cases shows at a place: which values of the four axes meet."""
-    axes = [
-        ("implementation", check.implementation),
-        ("mode", check.mode),
-        ("dtype", check.dtype),
-        ("direction", check.direction),
-    ]
+def pairs(check: Check, dtypes: bool = True) -> frozenset[Item]:
+    """What a file of cases shows at a place: which values of the four axes meet, or of three, without `dtypes`."""
+    axes = [("implementation", check.implementation), ("mode", check.mode), ("direction", check.direction)]
+    if dtypes:
+        axes.append(("dtype", check.dtype))
     return frozenset((*first, *second) for first, second in itertools.combinations(axes, 2))
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from runner.covering import Item, Items, cover, features_of, shuffled
 from runner.tiers import Supported, recorded
@@ -46,7 +47,8 @@ def choose(
         own = [entry for entry in deviations if _is_of(mode, others, entry)]
         chosen = [check for case, checks in able.items() for check in _showing(case, checks, own, share)]
         budget = min(share.budgets[tier], share.per_case[tier] * len(cases))
-        candidates = {check for checks in able.values() for check in checks}.difference(chosen)
+        already = set(chosen)
+        candidates = [check for checks in able.values() for check in checks if check not in already]
         for items in ORDER[tier]:
             left = budget - sum(map(share.seconds, chosen))
             chosen += cover(candidates, items, set().union(*map(items, chosen)), share.seconds, left)
@@ -76,9 +78,7 @@ def _first(check: Check) -> frozenset[Item]:
 
 def _coarse(check: Check) -> frozenset[Item]:
     """What the suite shows in standard."""
-    config, implementation = check.case.config, check.implementation
-    properties = {name for name, holds in PROPERTIES.items() if holds(config)}
-    special = _specials(check)
+    implementation, properties, special = check.implementation, _properties(check.case), _specials(check)
     return frozenset(
         [
             *([] if special else [(check.case.kind, implementation, check.dtype, check.direction)]),
@@ -95,8 +95,13 @@ def _fine(check: Check) -> frozenset[Item]:
     return _coarse(check) | frozenset(more) | {("file", str(check.case.file), *axes)}
 
 
-def _specials(check: Check) -> set[Property]:
-    return {name for name in SPECIAL if PROPERTIES[name](check.case.config)}
+def _specials(check: Check) -> frozenset[Property]:
+    return _properties(check.case).intersection(SPECIAL)
+
+
+@lru_cache(maxsize=1)  # the checks of a case are looked at in a row
+def _properties(case: Case) -> frozenset[Property]:
+    return frozenset(name for name, holds in PROPERTIES.items() if holds(case.config))
 
 
 ORDER: dict[str, tuple[Items, ...]] = {"standard": (_first, _coarse), "full": (_first, _coarse, _fine)}

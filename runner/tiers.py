@@ -8,8 +8,9 @@
     smoke     of each implementation a handful, to see that it works at all
 
 Which checks of a case are in standard depends on the case, the place and the cases above it: those in its file for the
-pairs of values, and those in all files of the session for what the whole suite must show once (`covering.kinds`).  So
-appending a case to a file changes no other's in that file.  What is unsupported covers nothing.
+pairs of values (of dear checks without dtypes), and those in all files of the session for what the whole suite must
+show once (`covering.kinds`).  So appending a case to a file changes no other's in that file.  What is unsupported
+covers nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Tier = Literal["smoke", "standard", "full"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 DEFAULT: Tier = "standard"
 
-DEAR = 250.0  # CPU milliseconds: too much to show every feature in every mode
+DEAR = 250.0  # CPU milliseconds: too much to show every feature in every mode, and in each file every dtype
 CHEAP = 20.0  # CPU milliseconds: little enough to show every feature in every mode and dtype
 DEAR_ONCE = 2.0  # times the cost of a forward check in the usual mode: too much for each case
 SMOKE_CASES = 3  # of each implementation, each from another file
@@ -41,6 +42,10 @@ def standard(
 ) -> Iterator[Check]:
     """The checks of some files at one place; `deviations` are those of its backend."""
     specific = [entry for entry in deviations if not entry.is_general]
+
+    def pairs_of(check: Check) -> frozenset[Item]:
+        return pairs(check, dtypes=place.cost(check) < DEAR)
+
     possible: set[Item] = set()  # what some case above can show, in whichever file
     for cases in files:
         met: set[Item] = set()  # pairs of values, and deviations, in the cases above, in the same file
@@ -54,13 +59,13 @@ def standard(
                 (recorded(case, specific), cheap_enough(able, place), frozenset()),
                 (recorded(case, deviations), able, met),
                 (lambda check: values(check, place.handwritten(check)), by_case(able, place), frozenset()),
-                (pairs, able, met),
+                (pairs_of, able, met),
                 (kinds, able, possible),
                 (features_in_modes, not_dear, possible),
                 (features_in_dtypes, cheap, possible),
             ):
                 chosen += cover(of, items, above | _all(items, filter(supported, chosen)), place.cost)
-            met |= _all(pairs, filter(supported, chosen)) | _all(recorded(case, deviations), chosen)
+            met |= _all(pairs_of, filter(supported, chosen)) | _all(recorded(case, deviations), chosen)
             possible |= _all(kinds, able) | _all(features_in_modes, not_dear) | _all(features_in_dtypes, cheap)
             yield from chosen
 

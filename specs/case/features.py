@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, get_origin
 
+from cachetools import LRUCache
 from pydantic.fields import FieldInfo
 
 from specs.case.attention import AttentionConfig
@@ -17,6 +18,9 @@ VERDICT_FIELDS = frozenset({"fully_masked", "masked_values"})  # the expected ou
 NEUTRAL_FIELDS = frozenset(Common.model_fields) | SIZE_FIELDS | INPUT_FIELDS | VERDICT_FIELDS
 
 
+_known: LRUCache[int, tuple[AttentionConfig, frozenset[str]]] = LRUCache(4096)  # by identity: hashing takes longer
+
+
 def features(config: AttentionConfig) -> frozenset[str]:
     """Names of the fields that differ from plain attention.
 
@@ -25,7 +29,10 @@ def features(config: AttentionConfig) -> frozenset[str]:
     >>> sorted(features(AttentionConfig(q_len=2, head_dim=4, causal="top_left", softcap=2.0)))
     ['causal=top_left', 'softcap']
     """
-    return frozenset(_non_default(config, ""))
+    known = _known.get(id(config))
+    if known is None or known[0] is not config:
+        known = _known[id(config)] = config, frozenset(_non_default(config, ""))
+    return known[1]
 
 
 def field_of(feature: str) -> str:
