@@ -11,7 +11,7 @@ the suite and not of each case or file (`Share`).  In standard that is, in this 
                                                              are not finite, axes of size 0
 
 and in full every feature by every implementation, in every dtype.  What is recorded for a mode, and for none that runs
-by default or comes before it in `shares`, always runs.
+by default or comes before it in `shares`, always runs: in standard once by an implementation, in full by each case.
 
 The choice is that of `covering.cover`, until the budget is spent.  It depends on the set of cases, and neither on their
 order nor on who runs them.
@@ -19,7 +19,7 @@ order nor on who runs them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -45,7 +45,7 @@ def choose(
         of_mode = replace(place, modes=(mode,))
         able = {case: list(filter(supported, iter_checks(case, [of_mode]))) for case in cases}
         own = [entry for entry in deviations if _is_of(mode, others, entry)]
-        chosen = [check for case, checks in able.items() for check in _showing(case, checks, own, share)]
+        chosen = list(_showing(able, own, share, each_case=tier == "full"))
         budget = min(share.budgets[tier], share.per_case[tier] * len(cases))
         already = set(chosen)
         candidates = [check for checks in able.values() for check in checks if check not in already]
@@ -61,13 +61,18 @@ def _is_of(mode: str, others: Iterable[str], entry: DeviationEntry) -> bool:
     return matches(mode, patterns) and not any(matches(other, patterns) for other in others)
 
 
-def _showing(case: Case, checks: Iterable[Check], entries: Sequence[DeviationEntry], share: Share) -> Iterator[Check]:
-    """Of the checks of a case those that show what is recorded for this mode, each entry once by an implementation."""
-    items, shown = recorded(case, entries), set[Item]()
-    for check in sorted(checks, key=lambda check: (share.seconds(check), shuffled(check))):
-        entry = {(item[0], check.implementation) for item in items(check)}
-        if entry - shown:
-            shown |= entry
+def _showing(
+    able: Mapping[Case, Sequence[Check]], entries: Sequence[DeviationEntry], share: Share, each_case: bool
+) -> Iterator[Check]:
+    """What shows that which is recorded for this mode: each entry once by an implementation, or so by each case."""
+    shows: dict[Check, set[Item]] = {}
+    for case, checks in able.items():
+        items, by = recorded(case, entries), case.id if each_case else ""
+        shows |= {check: {(item[0], check.implementation, by) for item in items(check)} for check in checks}
+    shown = set[Item]()
+    for check in sorted(shows, key=lambda check: (share.seconds(check), shuffled(check))):
+        if shows[check] - shown:
+            shown |= shows[check]
             yield check
 
 
