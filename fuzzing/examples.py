@@ -21,6 +21,7 @@ from fuzzing import attentions, equations
 from fuzzing.writing import format_case
 from specs.arithmetic.formats import DTYPES
 from specs.case.case import Config
+from specs.case.memory import idle_layouts
 
 Dtypes = tuple[str, ...]
 
@@ -81,6 +82,7 @@ def _explore(seed: int, index: int, dtypes: Dtypes, examine: Callable[[Config], 
     )
     @given(configs(index, dtypes))
     def explore(config: Config) -> None:
-        examine(config)
+        idle = not config.expected_error and any(idle_layouts(config))
+        examine(config.model_copy(update={"memory": "contiguous"}) if idle else config)
 
     explore()

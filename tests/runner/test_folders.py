@@ -118,7 +118,7 @@ def test_a_session_that_fails_before_its_first_record_leaves_no_earlier_run_wher
     for arguments, status in (
         (["-k", "nothing"], pytest.ExitCode.NO_TESTS_COLLECTED),
         (["-p", "failing", "-n", "0"], pytest.ExitCode.INTERNAL_ERROR),
-        (["-p", "failing", "-n", "1"], pytest.ExitCode.INTERNAL_ERROR),
+        (["-p", "failing", "-n", "1"], pytest.ExitCode.INTERRUPTED),  # no worker is left
     ):
         assert project.run("right", "--report=mine").ret == pytest.ExitCode.OK
         assert project.run("right", "--report=mine", *arguments).ret == status

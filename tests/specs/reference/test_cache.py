@@ -15,6 +15,7 @@ from specs.directions import forward
 from specs.reference import cache
 from specs.reference.encoding import decode
 from specs.reference.reference import Reference
+from specs.verdict import execution
 from tests.support.fake_backend import Fake
 from tests.support.small_product import RIGHT, judge_product, make_config, product
 
@@ -29,6 +30,7 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     counted: list[str] = []
     evaluate = forward._evaluate
     monkeypatch.setattr(cache, "EXPENSIVE_SECONDS", -1.0)
+    monkeypatch.setattr(execution, "CHEAP_SECONDS", -1.0)  # no call is made on other values
     monkeypatch.setattr(forward, "_evaluate", lambda case, *rest: (counted.append(case.id), evaluate(case, *rest))[1])
     return counted
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from specs.arithmetic.double_double import to_float64
 from specs.arithmetic.formats import DTYPES, Array
 from specs.arithmetic.precision import declared_precision
 from specs.bound.attention import references
@@ -21,6 +22,7 @@ from specs.case.layout import to_heads
 from specs.case.loading import discover, load
 from specs.case.visibility import allowed_keys
 from specs.inputs import inputs
+from specs.reference.attention import attention
 from specs.verdict.comparison import compare
 from tests.support import ROOT
 from tests.support.onnx_attention import ELEMENTS, evaluate, explain_inexpressible, make_call, to_layout, to_tensor
@@ -62,7 +64,23 @@ def mask_beside_causal(config: AttentionConfig, axes: str) -> bool:
     )
 
 
+def a_row_is_minus_infinity(config: AttentionConfig, operands: Operands) -> bool:
+    """Whether all scores of a query, before any mask, are -inf."""
+    if all(np.isfinite(operands[name]).all() for name in ("query", "key")) or not config.kv_len:
+        return False
+    with np.errstate(all="ignore"):
+        exact = attention(config, operands, DTYPES["float64"])
+    return bool(np.isneginf(to_float64(exact.raw)).all(axis=-1).any())
+
+
 DISAGREEMENTS = {
+    # Here the softmax of a row of -inf is NaN, as everywhere else, unless a mask hides all its keys.  The evaluator
+    # does not ask why the scores are -inf.
+    "scores of minus infinity": Disagreement(
+        a_row_is_minus_infinity,
+        "NaN on one side only",
+        {"q_len": 1, "kv_len": 2, "head_dim": 1, "query": [[[[-np.inf]]]], "key": [[[[1.0]], [[2.0]]]]},
+    ),
     # The operator multiplies query and key by sqrt(scale) each, so that a negative scale is NaN.  Here a scale is a
     # factor of the scores, as in every framework's own attention.
     "negative scale": Disagreement(
