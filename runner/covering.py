@@ -12,7 +12,6 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Set
-from functools import lru_cache
 
 from specs.case.attention import AttentionConfig
 from specs.case.case import Case
@@ -61,7 +60,6 @@ def features_in_dtypes(check: Check) -> frozenset[Item]:
     return frozenset((*item, check.dtype) for item in features_in_modes(check))
 
 
-@lru_cache(maxsize=1)  # the checks of a case are looked at in a row
 def features_of(case: Case) -> frozenset[str]:
     """The features of an attention; none of an einsum."""
     return features(case.config) if isinstance(case.config, AttentionConfig) else frozenset()

@@ -45,7 +45,7 @@ def choose(
         of_mode = replace(place, modes=(mode,))
         able = {case: list(filter(supported, iter_checks(case, [of_mode]))) for case in cases}
         own = [entry for entry in deviations if _is_of(mode, others, entry)]
-        chosen = list(_showing(able, own, share, each_case=tier == "full"))
+        chosen = list(_checks_of_entries(able, own, share, by_case=tier == "full"))
         budget = min(share.budgets[tier], share.per_case[tier] * len(cases))
         already = set(chosen)
         candidates = [check for checks in able.values() for check in checks if check not in already]
@@ -61,18 +61,18 @@ def _is_of(mode: str, others: Iterable[str], entry: DeviationEntry) -> bool:
     return matches(mode, patterns) and not any(matches(other, patterns) for other in others)
 
 
-def _showing(
-    able: Mapping[Case, Sequence[Check]], entries: Sequence[DeviationEntry], share: Share, each_case: bool
+def _checks_of_entries(
+    able: Mapping[Case, Sequence[Check]], entries: Sequence[DeviationEntry], share: Share, by_case: bool
 ) -> Iterator[Check]:
-    """What shows that which is recorded for this mode: each entry once by an implementation, or so by each case."""
-    shows: dict[Check, set[Item]] = {}
+    """The checks for which something is recorded in this mode: an entry once by an implementation, or so by case."""
+    having: dict[Check, set[Item]] = {}
     for case, checks in able.items():
-        items, by = recorded(case, entries), case.id if each_case else ""
-        shows |= {check: {(item[0], check.implementation, by) for item in items(check)} for check in checks}
-    shown = set[Item]()
-    for check in sorted(shows, key=lambda check: (share.seconds(check), shuffled(check))):
-        if shows[check] - shown:
-            shown |= shows[check]
+        items, of = recorded(case, entries), case.id if by_case else ""
+        having |= {check: {(item[0], check.implementation, of) for item in items(check)} for check in checks}
+    covered = set[Item]()
+    for check in sorted(having, key=lambda check: (share.seconds(check), shuffled(check))):
+        if having[check] - covered:
+            covered |= having[check]
             yield check
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, get_origin
 
-from cachetools import LRUCache
+from cachetools import LRUCache, cached
 from pydantic.fields import FieldInfo
 
 from specs.case.attention import AttentionConfig
@@ -18,9 +18,6 @@ VERDICT_FIELDS = frozenset({"fully_masked", "masked_values"})  # the expected ou
 NEUTRAL_FIELDS = frozenset(Common.model_fields) | SIZE_FIELDS | INPUT_FIELDS | VERDICT_FIELDS
 
 
-_known: LRUCache[int, tuple[AttentionConfig, frozenset[str]]] = LRUCache(4096)  # by identity: hashing takes longer
-
-
 def features(config: AttentionConfig) -> frozenset[str]:
     """Names of the fields that differ from plain attention.
 
@@ -29,10 +26,13 @@ def features(config: AttentionConfig) -> frozenset[str]:
     >>> sorted(features(AttentionConfig(q_len=2, head_dim=4, causal="top_left", softcap=2.0)))
     ['causal=top_left', 'softcap']
     """
-    known = _known.get(id(config))
-    if known is None or known[0] is not config:
-        known = _known[id(config)] = config, frozenset(_non_default(config, ""))
-    return known[1]
+    return _features(config)[1]
+
+
+@cached(LRUCache(4096), key=id)  # hashing a config takes longer
+def _features(config: AttentionConfig) -> tuple[AttentionConfig, frozenset[str]]:
+    """The config, which must live as long as the entry, and what `features` returns."""
+    return config, frozenset(_non_default(config, ""))
 
 
 def field_of(feature: str) -> str:

@@ -11,6 +11,7 @@ from specs.case.attention import AttentionConfig
 from tests.faulty.backward import Backward
 from tests.faulty.block_faults import BLOCK
 from tests.faulty.fault import fault
+from tests.faulty.narrow_gradient_faults import FACTOR
 
 
 class GrowsBeyond(Backward):
@@ -24,7 +25,7 @@ class GrowsBeyond(Backward):
         d = gradients[self.operand]
         axis = -1 if self.operand in ("bias", "mask") else c.layout.index("s")
         grown = np.moveaxis(np.array(d), axis, 0)
-        grown[BLOCK:] *= d.dtype.type(1.02)
+        grown[BLOCK:] *= d.dtype.type(FACTOR)
         return gradients | {self.operand: np.moveaxis(grown, 0, axis)}
 
 
