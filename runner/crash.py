@@ -19,6 +19,16 @@ from specs.verdict.record import make_encodable
 from specs.verdict.statement import make_statement
 from specs.verdict.verdict import make_error_record
 
+RECORDED = pytest.StashKey[dict[Any, str]]()  # of each worker, the check that was recorded last
+
+
+@pytest.hookimpl
+def pytest_runtest_logreport(report: Any) -> None:
+    """Remember the check: its worker may die before pytest-xdist hears that it is over."""
+    worker = getattr(report, "node", None)
+    if worker and hasattr(report, "conformance"):
+        worker.config.stash.setdefault(RECORDED, {})[worker] = report.nodeid
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
@@ -27,7 +37,11 @@ def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
     plan = config.stash.get(PLAN, None)
     if plan is None or not (check := find(crashitem, config.rootpath, plan)):
         return
-    reason = f"its worker process{_place(report.node)} died while running it ({_end(report.node)})"
+    process, how = f"its worker process{_place(report.node)}", _end(report.node)
+    if config.stash.get(RECORDED, {}).get(report.node) == crashitem:
+        report.when, report.longrepr = "teardown", f"{crashitem}: {process} died after it was recorded ({how})"
+        return
+    reason = f"{process} died while running it ({how})"
     record = make_error_record(check, crashitem, file_of(crashitem), reason)
     record = replace(record, again=plan.command(check, crashitem))
     report.when = "call"

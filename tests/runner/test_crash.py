@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from reports.read import read
 from tests.support.project import NAMES, Project, ids
 
 
@@ -33,6 +34,25 @@ def test_a_worker_can_end_in_other_ways_too(project: Project, name: str, told: s
     assert project.run(name, "-n", "1").parseoutcomes()["passed"] == 3
     crashed = project.records()[ids("transpose", backend=name)[0]]
     assert (crashed["verdict"], crashed["reason"]) == ("error", f"its worker process died while running it ({told})")
+
+
+DYING = """
+import os
+
+def pytest_runtest_logfinish(nodeid):
+    if "transpose" in nodeid and "PYTEST_XDIST_WORKER" in os.environ:
+        os.abort()
+"""
+
+
+def test_a_worker_that_dies_after_its_check_leaves_one_record_and_fails_the_session(project: Project) -> None:
+    project.write("cases/conftest.py", DYING)
+    result = project.run("right", "-n", "1")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert result.parseoutcomes() == {"passed": 4, "errors": 1}
+    result.stdout.fnmatch_lines(["*transpose*: its worker process died after it was recorded (SIGABRT)"])
+    assert [record["verdict"] for record in read(project.folder).records()] == ["pass"] * 4
+    assert project.facts()["complete"]
 
 
 def test_a_framework_that_aborts_every_time_costs_each_check_its_own_verdict_and_no_other(project: Project) -> None:
