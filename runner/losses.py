@@ -12,7 +12,8 @@ import pytest
 
 from runner.hosts import HERE, host_name
 
-ALIVE = "-o ServerAliveInterval=15"  # ssh ends when it has heard nothing of its host for three times as many seconds
+# ssh ends when it has heard nothing of its host for 45 seconds; when it logs in again, all wait for it: for 15 at most
+ALIVE = "-o ConnectTimeout=15 -o ServerAliveInterval=15"
 NONE_LEFT = "Unexpectedly no active workers available"  # the words of pytest-xdist
 
 
@@ -27,8 +28,8 @@ def pytest_xdist_setupnodes(specs: list[Any]) -> None:
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     distributed = session.config.pluginmanager.getplugin("dsession")
     if distributed:
-        replace = distributed._clone_node
-        distributed._clone_node = lambda node: _replaced(distributed, replace, node)
+        replace, lost = distributed._clone_node, set[str]()
+        distributed._clone_node = lambda node: _replaced(distributed, replace, node, lost)
     try:
         return (yield)
     except RuntimeError as error:
@@ -37,19 +38,22 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         raise session.Interrupted("no worker is left; what was recorded before is readable") from None
 
 
-def _replaced(distributed: Any, replace: Any, node: Any) -> Any:
+def _replaced(distributed: Any, replace: Any, node: Any, lost: set[str]) -> Any:
     """What pytest-xdist has in place of a worker that ended; None where its host cannot be reached any more.
 
     Then the other workers get its checks; without any the session stops, and also if it had not begun for this one.
+    A lost host is not tried again for its other workers.
     """
     host = host_name(node.gateway.spec)
-    try:
-        return replace(node)
-    except Exception as error:
-        if host == HERE:
-            raise
-        lost = f"{host} is lost: no worker can be started there any more ({type(error).__name__})"
-    distributed.report_line(f"\n{lost}")
+    message = f"{host} is lost: no worker can be started there any more"
+    if host not in lost:
+        try:
+            return replace(node)
+        except Exception as error:
+            if host == HERE:
+                raise
+            distributed.report_line(f"\n{message} ({type(error).__name__})")
+        lost.add(host)
     if distributed._active_nodes == {node} or not distributed.sched.collection_is_completed:
-        distributed.shouldstop = f"{lost}; what was recorded before is readable"
+        distributed.shouldstop = f"{message}; what was recorded before is readable"
     return None

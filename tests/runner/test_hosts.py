@@ -96,6 +96,21 @@ def test_a_host_that_is_lost_costs_one_check_or_the_session_says_that_none_is_le
     )
 
 
+def test_a_lost_host_is_not_waited_for_again(project: Project, hosts: Path) -> None:
+    body = LOSING.format(lost=str(hosts / "alpha.lost")).strip().replace("0.5", "0.1")
+    text = ADAPTER.format(name="right", distribution="numpy", start="pass", body=body, devices=["cpu"])
+    project.write("right.py", text)
+    sizes = ", ".join(f"{{i: {size}}}" for size in range(1, 13))
+    project.write("cases/sums.yaml", f"kind: einsum\ncases: {{sums: {{equation: 'i->', sweep: {{sizes: [{sizes}]}}}}}}")
+    (hosts / "ssh").write_text((hosts / "ssh").read_text().replace("&& exit", f"&& echo >> {hosts}/failures && exit"))
+    selected = ("--implementation=einsum", "--dtype=float64", "--mode=eager", str(project.path / "cases" / "sums.yaml"))
+    workers = ("--tx", f"2*ssh=alpha//{PYTHON}", "--tx", "popen", f"--rsyncdir={project.path}")
+    session(project, *workers, *selected)
+    assert project.facts()["complete"]
+    assert project.facts()["verdicts"]["error"] == 2
+    assert (hosts / "failures").read_text() == "\n"
+
+
 def test_ssh_ends_where_its_host_falls_silent(project: Project, hosts: Path) -> None:
     (hosts / "ssh").write_text((hosts / "ssh").read_text().replace("mkdir", f'echo "$*" >> {hosts}/calls; mkdir'))
     copied = (f"--rsyncdir={project.path}", str(project.path / "cases"))
