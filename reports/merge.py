@@ -95,6 +95,8 @@ def _differences(one: Any, other: Any, name: str = "") -> Iterator[str]:
     if isinstance(one, dict) and isinstance(other, dict):
         for key in dict.fromkeys([*one, *other]):
             yield from _differences(one.get(key), other.get(key), f"{name}.{key}" if name else key)
+    elif isinstance(one, dict) != isinstance(other, dict) and None in (one, other):
+        yield f"{name} is in one, and not in the other"
     elif one != other:
         yield f"{name} is {one!r} in one and {other!r} in the other"
 

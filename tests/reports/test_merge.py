@@ -122,6 +122,7 @@ def test_a_shard_that_stopped_is_named(tmp_path: Path, capsys: pytest.CaptureFix
         ({"packages": {"jax": "0.8.2"}}, "packages.jax is '0.8.1' in one and '0.8.2' in the other"),
         ({"python": "3.12.0"}, "python is '3.11.7'"),
         ({"suite": {"cases": "b"}}, "suite"),
+        ({"backends": {}}, "backends.jax is in one, and not in the other; a run has one environment"),
         ({"selection": {"paths": ["cases/a.yaml"], "shard": "2/2"}}, "selection.paths"),
         ({"selection": {"paths": ["cases"], "shard": "2/3"}}, "shards of different divisions: 1/2, 2/3"),
     ],
