@@ -80,7 +80,11 @@ def _record(check: Check, id: str, file: str, verdict: Verdict, reason: str, **e
 
 @dataclass(frozen=True)
 class _Finding:
-    """The verdict on an outcome before deviations are applied; `comparison` is None where nothing was compared."""
+    """The verdict on an outcome before deviations are applied.
+
+    `reason` is that of an outcome that was not compared.  The reason of a `comparison` holds a likely cause, and costs
+    more to find than the verdict, so it is asked for only where no recorded deviation gives the reason.
+    """
 
     trial: Trial
     outcome: Outcome
@@ -133,7 +137,7 @@ def _finding(trial: Trial, outcome: Outcome) -> _Finding:
         trial.reference(trial.outputs[0])  # raises for a case that contradicts itself
         return _Finding(trial, outcome, "fail", f"{RAISED}{summarize_exception(outcome.error)}")
     comparison = trial.compare_outputs(outcome)
-    return _Finding(trial, outcome, "fail" if comparison.wrong else "pass", comparison.reason, comparison)
+    return _Finding(trial, outcome, "fail" if comparison.wrong else "pass", comparison=comparison)
 
 
 def _expected(trial: Trial, output: Output) -> Reference | None:
@@ -184,4 +188,6 @@ def _with_deviations(record: Record, finding: _Finding, entries: Sequence[Deviat
             fields: dict[str, Any] = entry.deviation.model_dump(exclude_unset=True) | {"place": entry.place}
             return replace(record, verdict="deviation", reason=entry.deviation.reason, deviation=fields)
     observations = " or ".join(f"`{entry.deviation.observed}` ({entry.place})" for entry in named)
-    return replace(record, reason=f"{record.reason}; recorded is {observations}") if named else record
+    recorded = f"recorded is {observations}" if named else ""
+    wrong = finding.comparison.reason if finding.comparison else ""
+    return replace(record, reason="; ".join(filter(None, [wrong, record.reason, recorded])))
