@@ -47,6 +47,7 @@ class NamedContraction(Contraction):
 
 
 MANY_FEATURES = 8  # of one attention
+SHARED_DTYPE = "float32"  # of eager attention where there is a choice: cases share its compiled operations
 BYTES_FOLDED_EACH_SECOND = 1e8  # as `memory.estimate` counts them
 EINSUM_COSTS = {("jit", "forward"): 45.0, ("jit", "grad"): 90.0, ("eager", "forward"): 10.0, ("eager", "grad"): 300.0}
 
@@ -161,6 +162,8 @@ class Jax(KerasHost):
             return 2.0 * cls.cost(replace(check, mode="jit"))
         if isinstance(config, EinsumConfig):
             return EINSUM_COSTS[check.mode, check.direction]
+        if check.mode == "eager" and check.dtype != SHARED_DTYPE:
+            return 1.5 * cls.cost(replace(check, dtype=SHARED_DTYPE))
         return super().cost(check) * (1.0 if len(features(config)) <= MANY_FEATURES else 3.0)
 
     def devices(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from specs.case.attention import AttentionConfig
 from specs.case.case import Config
@@ -33,11 +34,16 @@ class Declaration:
     reason: str = field(default="", kw_only=True)
 
     def applies(self, check: Check) -> bool:
-        patterns = {name: getattr(self, name) for name in ("kind", *PLACE_FIELDS, "direction")}
-        return self._has_feature(check.case.config) and all(
-            pattern == "*" or fnmatchcase(check.case.kind if name == "kind" else getattr(check, name), pattern)
-            for name, pattern in patterns.items()
-        )
+        return all(
+            fnmatchcase(check.case.kind if name == "kind" else getattr(check, name), pattern)
+            for name, pattern in self._stated
+        ) and self._has_feature(check.case.config)
+
+    @cached_property
+    def _stated(self) -> list[tuple[str, str]]:
+        """Field and pattern of what is not left open: a session asks every row about every check."""
+        patterns = ((name, getattr(self, name)) for name in ("kind", *PLACE_FIELDS, "direction"))
+        return [(name, pattern) for name, pattern in patterns if pattern != "*"]
 
     def _has_feature(self, config: Config) -> bool:
         if self.feature == "*":

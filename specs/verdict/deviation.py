@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import filter as filter_names
 from fnmatch import translate
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -228,6 +228,11 @@ class DeviationEntry:
     column: int = 1
     certain: bool = True
 
+    @cached_property
+    def cases(self) -> re.Pattern[str]:
+        """Of the ids of the cases that it names."""
+        return _one_of(tuple(_as_list(self.deviation.match.case)))
+
     @property
     def is_general(self) -> bool:
         """Whether it is recorded for cases of every topic."""
@@ -272,7 +277,8 @@ def load(path: Path) -> list[DeviationEntry]:
 
 def find_named_entries(entries: Iterable[DeviationEntry], check: Check) -> list[DeviationEntry]:
     """Deviations that name the check: where one of them must be observed, a right result makes it stale."""
-    return [entry for entry in entries if entry.deviation.applies(check)]
+    case = check.case.id
+    return [entry for entry in entries if entry.cases.fullmatch(case) and entry.deviation.applies(check)]
 
 
 def find_possible_entries(entries: Sequence[DeviationEntry], check: Check) -> list[DeviationEntry]:
