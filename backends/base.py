@@ -70,7 +70,9 @@ class Backend(Capabilities, ABC):
         if missing := [name for name in dtypes if name not in self.dtypes(check.device)]:
             return f"{self.name} has no {missing[0]} on {check.device}"
         if isinstance(config, AttentionConfig) and check.implementation in self.formulations:
-            return self.formulations[check.implementation].unsupported(config, check)
+            formulation = self.formulations[check.implementation]
+            reason = formulation.unsupported(config, check)
+            return reason or formulation.mode_limitation(config, check, self.mode_of(check))
         return None
 
     def settings(self) -> dict[str, Any]:
@@ -109,7 +111,7 @@ class Backend(Capabilities, ABC):
 
     def compile(self, computation: AnyComputation, check: Check) -> AnyComputation:
         """The computation as the check's mode executes it."""
-        if check.mode == "eager":
+        if self.mode_of(check).execution == "eager":
             return computation
         raise NotImplementedError(f"{self.name} has no mode {check.mode}")
 

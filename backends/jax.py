@@ -20,6 +20,7 @@ from backends.parts.compiled import seal_programs
 from backends.parts.contraction import Contraction, search_limitation
 from backends.parts.dialect import Dialect
 from backends.parts.framework import INSTALLED, Framework
+from backends.parts.mode import COMPILED, EAGER, Mode
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
@@ -58,7 +59,7 @@ def constant_seconds(check: Check) -> float:
 
 
 class Jax(KerasHost):
-    """JAX with 64-bit types enabled; `jit` is jax.jit, and `constant` the same of operands that the program holds."""
+    """JAX with 64-bit types enabled; its compiled modes are those of jax.jit."""
 
     name = "jax"
     distribution = "jax"
@@ -70,7 +71,7 @@ class Jax(KerasHost):
         "dot-product-attention-cudnn": CudnnAttention,
     }
     implementations = {"einsum": tuple(EINSUMS), "attention": tuple(formulations)}
-    modes = ("eager", "jit", "constant")
+    modes = {"eager": EAGER, "jit": COMPILED, "constant": Mode("compiled", constants=True)}
     default_modes = ("eager", "jit")
     usual_mode = "jit"
     cheap_modes = frozenset()
@@ -158,10 +159,10 @@ class Jax(KerasHost):
     def cost(cls, check: Check) -> float:
         """An einsum has few operations, and eager it is the program of its jit; many features are many operations."""
         config = check.case.config
-        if check.mode == "constant":  # each call compiles a program of its own
+        if cls.mode_of(check).constants:  # each call compiles a program of its own
             return 2.0 * cls.cost(replace(check, mode="jit"))
         if isinstance(config, EinsumConfig):
-            return EINSUM_COSTS[check.mode, check.direction]
+            return EINSUM_COSTS.get((check.mode, check.direction), super().cost(check))
         if check.mode == "eager" and check.dtype != SHARED_DTYPE:
             return 1.5 * cls.cost(replace(check, dtype=SHARED_DTYPE))
         return super().cost(check) * (1.0 if len(features(config)) <= MANY_FEATURES else 3.0)
@@ -225,9 +226,10 @@ class Jax(KerasHost):
         return NamedContraction(self.jax.numpy.einsum, config.equation, tuple(options.items()))
 
     def compile(self, computation: AnyComputation, check: Check) -> AnyComputation:
-        if check.mode == "eager":
+        mode = self.mode_of(check)
+        if mode.execution == "eager":
             return super().compile(computation, check)
-        if check.mode == "constant":  # XLA may compute with the operands when it compiles
+        if mode.constants:  # XLA may compute with the operands when it compiles
             return lambda *arguments: self.jax.jit(lambda: computation(*arguments))()
         return self.jax.jit(computation)
 

@@ -19,6 +19,7 @@ from backends.base import AnyComputation, Computation, Declaration, Pullback
 from backends.hosts.keras import SCALED_QUERIES, KerasHost
 from backends.parts.dialect import Dialect
 from backends.parts.framework import INSTALLED, Framework
+from backends.parts.mode import COMPILED, EAGER, Mode
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.attention import AttentionConfig
@@ -26,6 +27,12 @@ from specs.case.einsum import EinsumConfig
 from specs.verdict.check import Check
 from specs.verdict.place import Share
 
+MODES = {
+    "eager": EAGER,
+    "jit": Mode("graph"),  # tf.function
+    "xla": COMPILED,  # the same with jit_compile
+    "dynamic": Mode("graph", any_sizes=True),
+}
 # For any other type 2.21 answers "No OpKernel was registered to support Op 'Einsum'", XLA too, whatever the equation
 EINSUM_KERNELS = {"bfloat16", "complex128", "complex64", "float16", "float32", "float64", "int32", "int64"}
 # Without AVX-512 a CPU computes bfloat16 with Eigen instead of oneDNN (IsDataTypeSupportedByOneDNNOnThisCPU in
@@ -40,7 +47,8 @@ EIGEN_BFLOAT16 = tuple(
         dtype="bfloat16",
         reason="Eigen's CPU kernels sum in bfloat16 (Einsum), or in float32 and truncate the sum (MatMul)",
     )
-    for mode in ("eager", "jit", "dynamic")
+    for mode in MODES
+    if MODES[mode].execution != "compiled"
     for implementation in ("einsum", *TRUNCATING)
 )
 
@@ -56,14 +64,14 @@ def dynamic_seconds(check: Check) -> float:
 
 
 class TensorFlow(KerasHost):
-    """TensorFlow; `jit` is tf.function, `xla` tf.function compiled by XLA, and `dynamic` tf.function for any sizes."""
+    """TensorFlow; its graphs are those of tf.function, and its compiler is XLA."""
 
     name = "tensorflow"
     distribution = "tensorflow"
     related = ("ml_dtypes",)
     formulations = {"einsum": Einsum, "matmul": Matmul}
     implementations = {"einsum": ("einsum",), "attention": tuple(formulations)}
-    modes = ("eager", "jit", "xla", "dynamic")
+    modes = MODES
     default_modes = ("eager", "jit")
     usual_mode = "jit"
     cheap_modes = frozenset()
@@ -172,7 +180,7 @@ class TensorFlow(KerasHost):
                 return f"TensorFlow has no Einsum kernel for {check.dtype}"
             if check.implementation == "keras" and check.dtype == "bool":
                 return "TensorFlow has neither an Einsum nor a MatMul kernel for bool, which Keras would need"
-        elif check.mode == "dynamic":
+        elif self.mode_of(check).any_sizes:
             return "attention, by hand and in Keras, is written with sizes, which a graph for any sizes does not have"
         elif check.implementation == "matmul" and self._reads_beyond_a_weight(config, check.dtype):
             return "oneDNN's matmul of (batch, 1, n, d) and (1, d, d) reads and writes beyond them (tensorflow#123109)"
@@ -216,13 +224,14 @@ class TensorFlow(KerasHost):
         return self.tf.device(self.device_names[device])
 
     def compile(self, computation: AnyComputation, check: Check) -> AnyComputation:
-        if check.mode == "eager":
+        mode = self.mode_of(check)
+        if mode.execution == "eager":
             return super().compile(computation, check)
         # A new object each time: TensorFlow warns of retracing when functions made at one line are traced often
         fresh = partial(computation)
-        if check.mode == "dynamic":
+        if mode.any_sizes:
             return self._of_unknown_sizes(fresh)
-        return self.tf.function(fresh, autograph=False, jit_compile=check.mode == "xla")
+        return self.tf.function(fresh, autograph=False, jit_compile=mode.execution == "compiled")
 
     def _of_unknown_sizes(self, computation: AnyComputation) -> AnyComputation:
         """The computation as graphs that hold for tensors of any sizes, one for each set of dtypes."""

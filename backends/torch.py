@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -32,6 +33,7 @@ from backends.parts import inductor
 from backends.parts.contraction import Contraction, has_sublists, interleave
 from backends.parts.dialect import Dialect
 from backends.parts.framework import INSTALLED, Framework
+from backends.parts.mode import COMPILED, EAGER, Mode
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.arithmetic.formats import DTYPES, Array
 from specs.case.einsum import EinsumConfig
@@ -41,7 +43,6 @@ from specs.verdict import processor
 from specs.verdict.check import Check
 from specs.verdict.place import Share
 
-COMPILED = ("jit", "dynamic")  # the modes in which torch.compile compiles
 # On processors with such instructions: VDPBF16PS and TDPBF16PS read subnormal numbers as 0 and return none
 BFLOAT16_PRODUCTS = (
     Declaration(
@@ -54,9 +55,7 @@ BFLOAT16_PRODUCTS = (
 
 
 class Torch(KerasHost):
-    """PyTorch; `jit` is torch.compile with its default compiler, `dynamic` the same for any sizes, `export` a graph
-    made by torch.export.
-    """
+    """PyTorch; its compiled modes are those of torch.compile."""
 
     name = "torch"
     distribution = "torch"
@@ -81,8 +80,13 @@ class Torch(KerasHost):
         "attention": tuple(formulations),
     }
     on_request = frozenset({"einsum-sublists"})
-    modes = ("eager", "jit", "dynamic", "export")
-    modes_of = dict.fromkeys(WAYS, COMPILED)
+    modes = {
+        "eager": EAGER,
+        "jit": COMPILED,
+        "dynamic": Mode("compiled", any_sizes=True),
+        "export": Mode("graph"),  # which torch.export makes
+    }
+    modes_of = dict.fromkeys(WAYS, tuple(name for name, mode in modes.items() if mode.execution == "compiled"))
     shares = {
         "jit": Share({"standard": 100.0, "full": 900.0}, {"standard": 0.08, "full": 0.75}, inductor.seconds),
         "dynamic": Share({"standard": 10.0, "full": 120.0}, {"standard": 0.01, "full": 0.1}, inductor.seconds),
@@ -168,6 +172,11 @@ class Torch(KerasHost):
         library="torch",
         widened="result.double()",
         spellings={"torch.dtype": str, "torch.device": lambda device: f'torch.device("{device}")'},
+        substitutes={
+            "torch.compile": lambda function, **_: function,
+            "torch.compiler.reset": lambda: None,
+            "torch.export.export": lambda module, _: SimpleNamespace(module=lambda: module),
+        },
     )
 
     def __init__(self, framework: Framework = INSTALLED) -> None:
@@ -219,13 +228,13 @@ class Torch(KerasHost):
         inductor.keep(folder, torch.__version__, torch.__config__.show(), torch.get_num_threads())
 
     def unsupported(self, check: Check) -> str | None:
-        config = check.case.config
-        if check.mode in COMPILED and check.device == "cpu" and (reason := inductor.missing()):
+        config, compiled = check.case.config, self.mode_of(check).execution == "compiled"
+        if compiled and check.device == "cpu" and (reason := inductor.missing()):
             return reason
         if isinstance(config, EinsumConfig):
             if check.implementation != "keras" and config.asks_for_dtype:
                 return "torch.einsum has no argument for the result's dtype"
-            if check.implementation == "einsum-unoptimized" and check.mode in COMPILED:
+            if check.implementation == "einsum-unoptimized" and compiled:
                 return "torch.compile does not trace the switch that turns opt_einsum off"
         return super().unsupported(check)
 
@@ -283,14 +292,15 @@ class Torch(KerasHost):
         return Contraction(functions[implementation], config.equation)
 
     def compile(self, computation: AnyComputation, check: Check) -> AnyComputation:
-        if check.mode == "eager":
+        mode = self.mode_of(check)
+        if mode.execution == "eager":
             return super().compile(computation, check)
-        if check.mode == "export":
+        if mode.execution == "graph":
             return self._exported(computation)
         # All cases share the code of a formulation, and after 8 compilations of one function torch runs it eagerly
         self.torch.compiler.reset()
-        compiled = self.torch.compile(computation, fullgraph=True, dynamic=check.mode == "dynamic")
-        reused = check.mode == "dynamic" and check.case.kind == "einsum" and check.direction == "forward"
+        compiled = self.torch.compile(computation, fullgraph=True, dynamic=mode.any_sizes)
+        reused = mode.any_sizes and check.case.kind == "einsum" and check.direction == "forward"
         return self._reused(compiled) if reused else compiled
 
     def _exported(self, computation: Computation) -> Computation:

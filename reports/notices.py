@@ -13,8 +13,7 @@ NOTHING_SELECTED = 5  # exit status of pytest
 TIERS_IN_PART = {
     "smoke": "A handful of checks of each implementation, to see that it works at all; --tier full runs everything.",
     "standard": "All checks that are cheap, each framework's own operations, and a design that covers the rest; of "
-    "compiled PyTorch and of XLA in TensorFlow a share, as in full; "
-    "--tier full runs everything.",
+    "costly modes a share, as in full; --tier full runs everything.",
 }
 
 

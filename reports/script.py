@@ -115,7 +115,8 @@ def find_check(id: str, root: Path) -> Check:
     except (OSError, CaseFileError) as error:
         raise ScriptError(f"{id}: its cases cannot be read: {error}") from error
     declared = registry.load_class(place_parts[0])
-    place = Place(place_parts[0], place_parts[1], dict(declared.implementations), declared.modes, declared.directions)
+    implementations, modes = dict(declared.implementations), tuple(declared.modes)
+    place = Place(place_parts[0], place_parts[1], implementations, modes, declared.directions)
     match = next((check for case in cases for check in iter_checks(case, [place]) if check.name == name), None)
     if match is None:
         elsewhere = "-keras" in name and place_parts[0] != host()

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from backends.attention.heads import HEADS, Heads
 from backends.attention.visibility import Visibility
+from backends.parts.mode import Mode
 from backends.parts.primitives import Operands, Tensor
 from specs.case.attention import AttentionConfig
 from specs.case.features import features, field_of
@@ -52,6 +53,11 @@ class Attention(Heads, Visibility):
         fields = set(map(field_of, unknown))
         reason = next((reason for field, reason in cls.limitations.items() if field in fields), None)
         return reason or f"{cls.__name__} does not support {min(unknown)}: it is not listed in `understands`"
+
+    @classmethod
+    def mode_limitation(cls, config: AttentionConfig, check: Check, mode: Mode) -> str | None:
+        """Why `config`, which is otherwise supported, cannot be executed in the check's mode; None if it can."""
+        return None
 
     def __call__(self, operands: Operands) -> Tensor:
         c = self.config

@@ -9,10 +9,13 @@ from backends.attention.base import Attention, first_reason, missing_argument
 from backends.attention.heads import HEADS
 from backends.attention.visibility import VISIBILITY
 from backends.parts.framework import INSTALLED
+from backends.parts.mode import Mode
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.case.operands import terms_of
 from specs.verdict.check import Check
+
+ABORT = "compiled for the CPU, jaxlib aborts the process (ynn_emitter.cc: Check failed: reshape vs. bitcast)"
 
 
 class DotProductAttention(Attention):
@@ -35,18 +38,18 @@ class DotProductAttention(Attention):
 
     @classmethod
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
-        """Excludes what aborts the process: observed for one feature and two heads at 1024 pairs, not at 576."""
-        c, on_cpu = config, check.device == "cpu"
+        return super().unsupported(config, check) or cls.version_limitation(config)
+
+    @classmethod
+    def mode_limitation(cls, config: AttentionConfig, check: Check, mode: Mode) -> str | None:
+        """Excludes what aborts the process: observed for one feature and two heads at 1024 pairs, not at 576, and not
+        of constants.
+        """
+        c, compiled = config, mode.execution == "compiled" and not mode.constants
         narrow = check.dtype == "bfloat16" and c.head_dim == 1 and c.num_heads > 1
-        large = check.mode == "jit" and c.q_len * c.kv_len >= 1024
-        reason = super().unsupported(c, check) or cls.version_limitation(c)
-        return reason or first_reason(
-            {
-                "compiled for the CPU, jaxlib aborts the process (ynn_emitter.cc: Check failed: reshape vs. bitcast)": (
-                    on_cpu and narrow and large and version("jaxlib") in cls.aborts
-                )
-            }
-        )
+        large = c.q_len * c.kv_len >= 1024
+        aborts = compiled and check.device == "cpu" and narrow and large and version("jaxlib") in cls.aborts
+        return ABORT if aborts else None
 
     @classmethod
     def version_limitation(cls, config: AttentionConfig) -> str | None:

@@ -17,6 +17,7 @@ from backends.attention.base import Attention, first_reason
 from backends.attention.by_hand import LinearLayer
 from backends.attention.heads import HEADS
 from backends.attention.visibility import VISIBILITY
+from backends.parts.mode import Mode
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.case.operands import adds_to_scores
@@ -60,12 +61,12 @@ class ScaledDotProductAttention(Attention):
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         empty = 0 in (config.batch, config.q_len, config.kv_len)
         reason = super().unsupported(config, check) or cls.version_limitation(config)
-        return reason or first_reason(
-            {
-                EMPTY_MASK_GRADIENT: check.direction == "grad" and adds_to_scores(config) and empty,
-                NO_KERNEL_IN_A_GRAPH: check.mode == "export" and cls.kernel is not None,
-            }
-        )
+        no_gradient = check.direction == "grad" and adds_to_scores(config) and empty
+        return reason or (EMPTY_MASK_GRADIENT if no_gradient else None)
+
+    @classmethod
+    def mode_limitation(cls, config: AttentionConfig, check: Check, mode: Mode) -> str | None:
+        return NO_KERNEL_IN_A_GRAPH if mode.execution == "graph" and cls.kernel is not None else None
 
     @classmethod
     def version_limitation(cls, config: AttentionConfig) -> str | None:

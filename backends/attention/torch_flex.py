@@ -11,6 +11,7 @@ from backends.attention.base import Attention, first_reason
 from backends.attention.heads import HEADS
 from backends.attention.visibility import VISIBILITY
 from backends.parts.framework import INSTALLED
+from backends.parts.mode import Mode
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.case.operands import LOGITS, logits_of, terms_of
@@ -66,16 +67,21 @@ class FlexAttention(Attention):
     def unsupported(cls, config: AttentionConfig, check: Check) -> str | None:
         if reason := missing_feature():
             return reason
-        compiled = check.mode in ("jit", "dynamic") and check.device == "cpu"
-        return super().unsupported(config, check) or first_reason(
+        no_gradient = check.direction == "grad" and check.device == "cpu"
+        reason = super().unsupported(config, check)
+        return reason or ("flex_attention has no gradient on the CPU" if no_gradient else None)
+
+    @classmethod
+    def mode_limitation(cls, config: AttentionConfig, check: Check, mode: Mode) -> str | None:
+        compiled = mode.execution == "compiled" and check.device == "cpu"
+        return first_reason(
             {
-                "flex_attention has no gradient on the CPU": check.direction == "grad" and check.device == "cpu",
                 "flex_attention compiled for the CPU divides by numbers of queries and keys, and ends the process "
                 "where there are none (docs/findings/torch_compile_flex.py)": (
                     compiled and 0 in (config.q_len, config.kv_len)
                 ),
                 "flex_attention compiled for any sizes refuses functions that hold a number, and makes no valid C++ of "
-                "some masks (cur_qSplitSize2 in cpp_flex_attention_template.py)": compiled and check.mode == "dynamic",
+                "some masks (cur_qSplitSize2 in cpp_flex_attention_template.py)": compiled and mode.any_sizes,
                 "flex_attention compiled for the CPU has no float64": compiled and check.dtype == "float64",
                 "flex_attention compiled for the CPU returns no sum for a sink": compiled and bool(logits_of(config)),
             }

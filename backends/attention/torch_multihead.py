@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from backends.attention.base import first_reason
 from backends.attention.module import Module
 from backends.attention.torch import is_causal_alone
+from backends.parts.mode import Mode
 from backends.parts.primitives import Operands, Primitives, Tensor
 from specs.case.attention import AttentionConfig
 from specs.case.operands import adds_to_scores
@@ -109,6 +110,10 @@ class FastMultiheadAttention(MultiheadAttention):
                 "the fast path of nn.MultiheadAttention needs an even number of heads": c.num_heads % 2 == 1,
                 "the fast path of nn.MultiheadAttention takes no floating-point mask": adds_to_scores(c),
                 "the fast path of nn.MultiheadAttention has no gradient": check.direction == "grad",
-                "no graph can be made of the fast path of nn.MultiheadAttention": check.mode != "eager",
             }
         )
+
+    @classmethod
+    def mode_limitation(cls, config: AttentionConfig, check: Check, mode: Mode) -> str | None:
+        possible = mode.execution == "eager"
+        return None if possible else "no graph can be made of the fast path of nn.MultiheadAttention"

@@ -10,6 +10,7 @@ from typing import ClassVar
 from backends.attention.base import Attention
 from backends.contract.declaration import Declaration
 from backends.parts.dialect import Dialect
+from backends.parts.mode import COMPILED, EAGER, Mode
 from specs.arithmetic.formats import DTYPES
 from specs.arithmetic.precision import Precision, declared_precision
 from specs.case.case import Config
@@ -37,7 +38,8 @@ class Capabilities:
     implementations  for each kind of case the names of its implementations, in order
     on_request       those implementations that run only where a case or the command line names them
     formulations     the class of each attention implementation
-    modes            how a computation can be executed; `default_modes` run unless others are requested
+    modes            how a computation can be executed: what each mode is, by its name, or their names alone
+    default_modes    those that run unless others are requested
     usual_mode       the mode in which people run the framework
     cheap_modes      modes in which a check costs little more than its comparison: standard runs all of them
     modes_of         implementations that exist in these modes only
@@ -61,7 +63,7 @@ class Capabilities:
     implementations: ClassVar[Mapping[str, tuple[str, ...]]]
     on_request: ClassVar[frozenset[str]] = frozenset()
     formulations: ClassVar[Mapping[str, type[Attention]]] = {}
-    modes: ClassVar[tuple[str, ...]] = ("eager",)
+    modes: ClassVar[Mapping[str, Mode] | tuple[str, ...]] = {"eager": EAGER}
     default_modes: ClassVar[tuple[str, ...]] = ("eager",)
     usual_mode: ClassVar[str] = "eager"
     cheap_modes: ClassVar[frozenset[str]] = frozenset({"eager"})
@@ -127,6 +129,16 @@ class Capabilities:
             shares=cls.shares,
             modes_of=cls.modes_of,
         )
+
+    @classmethod
+    def mode_of(cls, check: Check) -> Mode:
+        """What the check's mode is.
+
+        A mode that is only named is what a base class declares of that name, or else compiled.
+        """
+        declarations = (vars(owner).get("modes") for owner in cls.mro())
+        known = (modes[check.mode] for modes in declarations if isinstance(modes, Mapping) and check.mode in modes)
+        return next(known, COMPILED)
 
     @classmethod
     def cost(cls, check: Check) -> float:

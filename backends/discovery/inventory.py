@@ -208,7 +208,7 @@ def examine(name: str, case_files: Sequence[Path] = ()) -> Finding:
 
 def _unsupported(backend: Backend, devices: Iterable[str], file: Path) -> list[str]:
     """The names of the checks of a file that the backend cannot run; none of a file that cannot be used."""
-    places = [replace(backend.place(device), modes=backend.modes, on_request=frozenset()) for device in devices]
+    places = [replace(backend.place(device), modes=tuple(backend.modes), on_request=frozenset()) for device in devices]
     return [
         check.name
         for _, cases in load_usable([file], file.parent)

@@ -19,6 +19,7 @@ from types import ModuleType
 
 from backends.base import Backend
 from backends.discovery.importing import find_end
+from backends.parts.mode import Mode
 from specs.case.problems import join_or, suggest
 from specs.verdict.deviation import DeviationEntry, load
 from specs.verdict.direction import DIRECTIONS
@@ -150,6 +151,8 @@ def _wrong_statement(backend: type[Backend]) -> str | None:
     kinds = backend.implementations
     if not isinstance(kinds, Mapping) or not all(map(_is_names, kinds.values())):
         return f"implementations = {kinds!r:.80}, where the names of each kind of case are required, by kind"
+    if isinstance(modes := backend.modes, Mapping) and not all(isinstance(mode, Mode) for mode in modes.values()):
+        return f"modes = {modes!r:.80}, where a `Mode` of each name is required, or names alone"
     return next(
         (
             f"{attribute} = {value!r:.80}, where a tuple of names is required"
@@ -161,7 +164,7 @@ def _wrong_statement(backend: type[Backend]) -> str | None:
 
 
 def _is_names(value: object) -> bool:
-    return isinstance(value, tuple | list) and all(isinstance(name, str) for name in value)
+    return isinstance(value, tuple | list | Mapping) and all(isinstance(name, str) for name in value)
 
 
 def _misstatements(backend: type[Backend]) -> Iterator[tuple[str, str]]:

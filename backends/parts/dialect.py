@@ -11,14 +11,15 @@ from typing import Any
 class Dialect:
     """Expressions unless stated otherwise.
 
-    imports    modules, with their usual abbreviation (`numpy as np`); a program imports those that it uses
-    tensor     a tensor made from `{array}`, an array of `library`
-    dtype      the name of the dtype of `result`
-    array      `result` as a NumPy array
-    bfloat16   the dtype; "" without it
-    library    name of the module that has `array` (torch: `tensor`), `frombuffer` and `zeros`: np or torch
-    widened    a `result` of bfloat16 in a dtype that NumPy has, where `array` needs one; else empty
-    spellings  for types of the framework (`torch.dtype`: package and type): how a value is written
+    imports      modules, with their usual abbreviation (`numpy as np`); a program imports those that it uses
+    tensor       a tensor made from `{array}`, an array of `library`
+    dtype        the name of the dtype of `result`
+    array        `result` as a NumPy array
+    bfloat16     the dtype; "" without it
+    library      name of the module that has `array` (torch: `tensor`), `frombuffer` and `zeros`: np or torch
+    widened      a `result` of bfloat16 in a dtype that NumPy has, where `array` needs one; else empty
+    spellings    for types of the framework (`torch.dtype`: package and type): how a value is written
+    substitutes  by full name, what is called instead of functions that read code: they cannot read stand-ins
     """
 
     imports: tuple[str, ...]
@@ -29,6 +30,7 @@ class Dialect:
     library: str = "np"
     widened: str = ""
     spellings: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
+    substitutes: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def aliases(self) -> dict[str, str]:

@@ -101,16 +101,25 @@ def _spelling(value: Any) -> Callable[[Any], str] | None:
     return _dialect().spellings.get(f"{package}.{name}")
 
 
+def substitute(path: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """What is called instead of the framework's function of this full name, as its backend states."""
+    return _dialect().substitutes.get(path, function)
+
+
 def _dialect() -> Dialect:
-    """The imports and spellings of all backends: a backend may call another framework, as Keras does."""
+    """The imports, spellings and substitutes of all backends: a backend may call another framework, as Keras does."""
     return _join_dialects(tuple(registry.names()))
 
 
 @cache
 def _join_dialects(names: tuple[str, ...]) -> Dialect:
     dialects = [backend.dialect for backend in map(registry.load_class, names) if backend.dialect is not None]
-    spellings = {kind: spelling for dialect in dialects for kind, spelling in dialect.spellings.items()}
-    return replace(NUMPY, imports=tuple(name for dialect in dialects for name in dialect.imports), spellings=spellings)
+    return replace(
+        NUMPY,
+        imports=tuple(name for dialect in dialects for name in dialect.imports),
+        spellings={kind: spelling for dialect in dialects for kind, spelling in dialect.spellings.items()},
+        substitutes={path: function for dialect in dialects for path, function in dialect.substitutes.items()},
+    )
 
 
 def shorten(path: str) -> str:

@@ -14,20 +14,13 @@ import inspect
 import keyword
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from types import ModuleType, SimpleNamespace, TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from backends.parts.framework import Framework
-from backends.standalone.expressions import Named, index_source, is_plain, names_in, shorten, source, unwrap
+from backends.standalone.expressions import Named, index_source, is_plain, names_in, shorten, source, substitute, unwrap
 from backends.standalone.lines import Block, Line
 from backends.standalone.operators import BINARY, COMPARISON, UNARY
-
-# A compiler traces code itself, and cannot trace stand-ins
-NOT_COMPILED: dict[str, Callable[..., Any]] = {
-    "torch.compile": lambda function, **_: function,
-    "torch.compiler.reset": lambda: None,
-    "torch.export.export": lambda module, _: SimpleNamespace(module=lambda: module),
-}
 
 
 class Recorder:
@@ -130,8 +123,7 @@ class StandIn(Named):
         self._recorder.write(Line(f"{self._expression}.{name} = {source(value)}", reads=names_in(value), needed=True))
 
     def __call__(self, *positional: Any, **named: Any) -> Any:
-        function = NOT_COMPILED.get(self._path, self._real)
-        return _call(self._recorder, self._expression, function, (), positional, named)
+        return _call(self._recorder, self._expression, substitute(self._path, self._real), (), positional, named)
 
     def __instancecheck__(self, instance: Any) -> bool:
         return isinstance(unwrap(instance), self._real)

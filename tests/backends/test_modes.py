@@ -1,4 +1,4 @@
-"""What the compiled modes of frameworks are: which code runs when, on what, and what is compiled once only."""
+"""What modes are: how a backend declares them, which code runs when, on what, and what is compiled once only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends.base import Backend
+from backends.discovery import registry
+from backends.numpy import Numpy
+from backends.parts.mode import COMPILED, EAGER, Mode
 from specs.arithmetic.formats import Array
+from specs.case.attention import AttentionConfig
 from specs.case.einsum import EinsumConfig
 from specs.verdict.verdict import judge
 from tests.support.checks import case_of, check_of, framework
@@ -37,6 +42,46 @@ def call(name: str, function: Function, *shape: int) -> None:
     backend = framework(name)
     tensors = {key: backend.from_numpy(array, "cpu") for key, array in operands(*shape).items()}
     np.testing.assert_array_equal(backend.to_numpy(function(tensors)), 2 * operands(*shape)["x"])
+
+
+class Named(registry.load_class("torch")):  # type: ignore[misc]
+    """As a user's adapter may declare its modes."""
+
+    modes = ("eager", "dynamic", "fast")
+
+
+class Lazy(Numpy):
+    """A mode of its own beside the inherited one, of a nature that is known."""
+
+    modes = {**Numpy.modes, "lazy": Mode("graph")}
+
+
+@pytest.mark.parametrize(
+    ("backend", "natures"),
+    [
+        (Named, {"eager": EAGER, "dynamic": Mode("compiled", any_sizes=True), "fast": COMPILED}),
+        (Lazy, {"eager": EAGER, "lazy": Mode("graph")}),
+    ],
+)
+def test_a_mode_that_is_only_named_is_what_its_base_class_declares_or_compiled(
+    backend: type[Backend], natures: dict[str, Mode]
+) -> None:
+    assert {mode: backend.mode_of(check_of(PRODUCT, mode=mode)) for mode in backend.modes} == natures
+
+
+def test_what_a_formulation_cannot_do_follows_from_what_a_mode_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further modes of a backend, whatever they are called, have the limits of those of their nature."""
+    backend: Any = framework("torch")
+    further = {"further-graph": Mode("graph"), "further-program": COMPILED}
+    monkeypatch.setattr(type(backend), "modes", {**backend.modes, **further})
+    case = case_of(AttentionConfig(q_len=2, head_dim=4, dtypes=["float64"]))
+    refused = {
+        mode: {name for name in ("sdpa", "sdpa-math", "flex") if backend.unsupported(check_of(case, name, mode))}
+        for mode in backend.modes
+    }
+    assert refused["further-graph"] == refused["export"] == {"sdpa-math"}
+    assert refused["further-program"] == refused["jit"] == {"flex"}
+    assert refused["eager"] == set()
 
 
 @pytest.mark.parametrize(("name", "mode"), [("torch", "export"), ("tensorflow", "dynamic"), ("jax", "jit")])

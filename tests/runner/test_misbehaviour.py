@@ -252,6 +252,10 @@ def test_a_thread_that_never_ends_does_not_keep_the_session_from_ending(project:
             "A states modes = 'eager', where a tuple of names is required",
         ),
         (
+            "from backends.numpy import Numpy\nclass A(Numpy):\n  name = 'a'\n  modes = {'eager': 'eager'}",
+            "A states modes = {'eager': 'eager'}, where a `Mode` of each name is required, or names alone",
+        ),
+        (
             "from backends.numpy import Numpy\nclass A(Numpy):\n  name = 'a'\n  implementations = None",
             "A states implementations = None, where the names of each kind of case are required, by kind",
         ),

@@ -53,9 +53,7 @@ def check_of(
 def unsupported(
     formulation: type[Attention],
     config: AttentionConfig,
-    mode: str = "eager",
-    dtype: str = "float32",
     direction: str = "forward",
 ) -> str | None:
-    """Why a formulation does not support such attention on a CPU, or None."""
-    return formulation.unsupported(config, check_of(case_of(config), "any", mode, dtype, direction))
+    """Why a formulation does not support such attention on a CPU in float32, or None."""
+    return formulation.unsupported(config, check_of(case_of(config), "any", dtype="float32", direction=direction))
