@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from specs.case.attention import AttentionConfig
+from specs.case.features import features, field_of
+from specs.case.operands import OPERANDS
+from specs.case.score_functions import FUNCTIONS
+from specs.case.visibility import RULES
 from specs.reach.effect import (
     has_effects,
     has_query_without_keys,
@@ -34,6 +39,10 @@ def _of_scores(name: str, has: Has, *fields: str, group: str = "") -> Feature:
 
 def _layout(layout: str) -> Feature:
     return _of_result(f"layout {layout}", lambda c: c.layout == layout, f"layout={layout}", group="layout")
+
+
+def _has(c: AttentionConfig, field: str) -> bool:
+    return any(field_of(feature) == field for feature in features(c))
 
 
 def _is_beyond_first_block(c: AttentionConfig) -> bool:
@@ -79,6 +88,18 @@ def _rotates(c: AttentionConfig, pairing: str) -> bool:
     return c.rotary is not None and c.rotary.pairing == pairing and c.rotary_dims > 2 and moves(c)
 
 
+# Fields with rows of their own below, one for each value or part; any other rule, function, term or logit has one row
+FINER = ("causal", "window", "mask", "bias")
+MASKS = tuple(Feature(field, partial(hides, field=field), (field,)) for field in RULES if field not in FINER)
+SCORES = tuple(
+    _of_scores(field, partial(_has, field=field), field)
+    for field in (
+        *(function.field for function in FUNCTIONS),
+        *(operand.name for operand in OPERANDS if operand.term or operand.logit),
+    )
+    if field not in FINER
+)
+
 ATTENTION = (
     Feature(BEYOND, _is_beyond_first_block, ("q_len", "kv_len")),
     Feature(LONG, lambda c: c.kv_len >= 513, ("kv_len",)),
@@ -104,7 +125,7 @@ ATTENTION = (
         "causal",
     ),
     Feature("window", lambda c: hides(c, "window"), ("window.left", "window.right")),
-    Feature("kv_lengths", lambda c: hides(c, "kv_lengths"), ("kv_lengths",)),
+    *MASKS,
     Feature("bool mask", lambda c: _hides_by_mask(c, "bool"), ("mask.type=bool",), "mask"),
     Feature(
         "additive mask that hides",
@@ -124,8 +145,7 @@ ATTENTION = (
         "bias_at=products",
         "bias_of_products",
     ),
-    _of_scores("softcap", lambda c: c.softcap is not None, "softcap"),
-    _of_scores("sink", lambda c: c.sink, "sink"),
+    *SCORES,
     _of_result("cache", lambda c: bool(c.past), "past"),
     Feature("rotary by halves", lambda c: _rotates(c, "half"), group="rotary"),
     Feature("rotary interleaved", lambda c: _rotates(c, "interleaved"), ("rotary.pairing=interleaved",), "rotary"),

@@ -13,7 +13,7 @@ from specs.arithmetic.formats import Bools
 from specs.case.attention import AttentionConfig
 from specs.case.attention_fields import Mask
 from specs.case.memory import effective_layouts
-from specs.case.operands import operands_of
+from specs.case.operands import logits_of, operands_of
 from specs.case.visibility import RULES, AllPairs
 
 NEGLIGIBLE = -100.0  # exp of it is negligible beside 1
@@ -26,13 +26,14 @@ def has_effects(c: AttentionConfig) -> bool:
 
 
 def weighs_keys(c: AttentionConfig) -> bool:
-    """Whether the result depends on scores: a query sees two keys, or one beside a sink, and their values differ.
+    """Whether the result depends on scores: a query sees two keys, or one beside a logit, and their values differ.
 
     Data whose scores are so far apart that one key has all weight hide small changes of them.
     """
     counts = _visible(c).sum(axis=-1)
-    several = (counts >= (1 if c.sink else 2)).any()
-    same = is_one_item(c, "value", "s") and not c.past and not c.sink and (c.relative is None or not c.relative.values)
+    several = (counts >= (1 if logits_of(c) else 2)).any()
+    differ = c.past or logits_of(c) or (c.relative is not None and c.relative.values)
+    same = is_one_item(c, "value", "s") and not differ
     return bool(has_effects(c) and several and not same and c.data not in ("ramp", "large"))
 
 

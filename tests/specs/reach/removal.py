@@ -18,6 +18,7 @@ from specs.case.case import Case
 from specs.case.common import RESULT
 from specs.case.visibility import allowed_keys
 from specs.inputs import designed, inputs
+from specs.reach.attention import MASKS, SCORES
 from specs.reference.attention import attention
 
 Operands = Mapping[str, Array]
@@ -25,6 +26,10 @@ Operands = Mapping[str, Array]
 
 def _nested(field: str, **values: Any) -> Callable[[AttentionConfig], dict[str, Any]]:
     return lambda c: {field: getattr(c, field).model_copy(update=values)}
+
+
+def _set_default(field: str) -> Callable[[AttentionConfig], dict[str, Any]]:
+    return lambda c: {field: AttentionConfig.model_fields[field].default}
 
 
 # The fields to change, so that the feature is not there, or is another of its group
@@ -35,15 +40,12 @@ REMOVALS: Mapping[str, Callable[[AttentionConfig], dict[str, Any]]] = {
     "causal top_left": lambda c: {"causal": "none"},
     "causal bottom_right": lambda c: {"causal": "none"},
     "window": lambda c: {"window": None},
-    "kv_lengths": lambda c: {"kv_lengths": None},
     "bool mask": lambda c: {"mask": None},
     "additive mask that hides": lambda c: {"mask": None},
     "additive mask of numbers": lambda c: {"mask": None},
     "bias random": lambda c: {"bias": None, "bias_at": "scores"},
     "bias alibi": lambda c: {"bias": None, "bias_at": "scores"},
     "bias at products": lambda c: {"bias_at": "scores"},
-    "softcap": lambda c: {"softcap": None},
-    "sink": lambda c: {"sink": False},
     "rotary by halves": _nested("rotary", pairing="interleaved"),
     "rotary interleaved": _nested("rotary", pairing="half"),
     "rotary of some features": _nested("rotary", dims=None),
@@ -51,6 +53,7 @@ REMOVALS: Mapping[str, Callable[[AttentionConfig], dict[str, Any]]] = {
     "relative values": _nested("relative", values=False),
     "projection bias": _nested("projections", bias=False),
     "output projection": _nested("projections", output=False),
+    **{feature.name: _set_default(feature.name) for feature in (*MASKS, *SCORES)},
 }
 MASK_AXES = {"mask by batch item": -4, "mask by head": -3}
 AXES = {"batch": 0, "heads": 1}  # of results, bhqd
