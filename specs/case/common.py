@@ -7,7 +7,7 @@ only narrow what is run.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticKnownError
@@ -78,8 +78,12 @@ class Expect(Model):
 
 
 class Common(Model):
-    """Fields of every case of any kind."""
+    """Fields of every case of any kind.
 
+    output_fields  those whose values are the labels of outputs that a case asks for besides the result
+    """
+
+    output_fields: ClassVar[tuple[str, ...]] = ()
     about: str | None = Field(default=None, max_length=300, description="What the case tests, in one sentence.")
     source: str | None = Field(default=None, max_length=200, description="Where the computation comes from.")
     dtypes: list[DTypeName] = Field(
@@ -156,7 +160,7 @@ class Common(Model):
     @property
     def output_labels(self) -> tuple[str, ...]:
         """Names of all outputs of the computation."""
-        return (RESULT,)
+        return (RESULT, *(label for field in self.output_fields for label in getattr(self, field)))
 
     @property
     def expected_error(self) -> ErrorClass | None:

@@ -99,6 +99,9 @@ SCORES = tuple(
     )
     if field not in FINER
 )
+OUTPUTS = tuple(
+    Feature(field, partial(_has, field=field), (field,), direction="forward") for field in AttentionConfig.output_fields
+)
 
 ATTENTION = (
     Feature(BEYOND, _is_beyond_first_block, ("q_len", "kv_len")),
@@ -162,5 +165,6 @@ ATTENTION = (
     _of_result("output projection", lambda c: c.projections is not None and c.projections.output, "projections.output"),
     _of_result("self_attention", lambda c: c.self_attention, "self_attention"),
     _of_result("unseen keys", lambda c: c.unseen is not None, "unseen"),
+    *OUTPUTS,
     *MEMORY,
 )
