@@ -8,7 +8,6 @@ with those of its framework, and with the operators of tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import version
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -16,6 +15,7 @@ from backends.attention.heads import HEADS, Heads
 from backends.attention.visibility import Visibility
 from backends.parts.mode import Mode
 from backends.parts.primitives import Operands, Tensor
+from backends.parts.versions import version
 from specs.case.attention import AttentionConfig
 from specs.case.features import features, field_of
 from specs.verdict.check import Check

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import ClassVar, Literal
 
 from backends.attention.base import Attention, first_reason, missing_argument
@@ -11,6 +10,7 @@ from backends.attention.visibility import VISIBILITY
 from backends.parts.framework import INSTALLED
 from backends.parts.mode import Mode
 from backends.parts.primitives import Operands, Primitives, Tensor
+from backends.parts.versions import version
 from specs.case.attention import AttentionConfig
 from specs.case.operands import terms_of
 from specs.verdict.check import Check

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any, ClassVar
 
 from backends.attention.base import Attention, missing_argument
@@ -17,6 +16,7 @@ from backends.attention.heads import HEADS
 from backends.attention.visibility import VISIBILITY
 from backends.parts.framework import INSTALLED, Framework
 from backends.parts.primitives import Operands, Primitives, Tensor
+from backends.parts.versions import version
 from specs.case.attention import AttentionConfig
 from specs.verdict.check import Check
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from importlib.metadata import version
 from typing import Any, ClassVar
 
 from packaging.version import Version
@@ -19,6 +18,7 @@ from backends.attention.heads import HEADS
 from backends.attention.visibility import VISIBILITY
 from backends.parts.mode import Mode
 from backends.parts.primitives import Operands, Primitives, Tensor
+from backends.parts.versions import version
 from specs.case.attention import AttentionConfig
 from specs.case.operands import adds_to_scores
 from specs.case.visibility import hiding_fields

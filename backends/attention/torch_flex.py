@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, reduce
-from importlib.metadata import version
 
 from backends.attention.base import Attention, first_reason
 from backends.attention.heads import HEADS
@@ -13,6 +12,7 @@ from backends.attention.visibility import VISIBILITY
 from backends.parts.framework import INSTALLED
 from backends.parts.mode import Mode
 from backends.parts.primitives import Operands, Primitives, Tensor
+from backends.parts.versions import version
 from specs.case.attention import AttentionConfig
 from specs.case.operands import LOGITS, logits_of, terms_of
 from specs.case.score_functions import FUNCTION_FIELDS, functions_of
