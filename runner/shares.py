@@ -104,7 +104,7 @@ def _specials(check: Check) -> frozenset[Property]:
     return _properties(check.case).intersection(SPECIAL)
 
 
-@lru_cache(maxsize=1)  # the checks of a case are looked at in a row
+@lru_cache(maxsize=4096)  # every mode that runs as a share asks again
 def _properties(case: Case) -> frozenset[Property]:
     return frozenset(name for name, holds in PROPERTIES.items() if holds(case.config))
 

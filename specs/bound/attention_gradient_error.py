@@ -38,7 +38,8 @@ and s_X^2 the variance of its error on random data, parts of one `specs.bound.un
                  e_dQ    = |scale| [e_dB' (|K| + e_K) + |dB| e_K
                            + gamma((N + 4) u_a, 2 u_m, u_scale, N/512 u_b) |dB||K|]
                  s_dQ^2  = scale^2 [s_dB'^2 K^2 + (4 u_a^2 + 2 u_m^2) T / 4 + u_a^2 walk(N) / 4 + u_b^2 walk(N/512) / 4]
-                 and likewise dK, summed over M queries, with blocks of 32, and dV from P and dO, without the scale.
+                 and likewise dK, summed over M queries, with blocks of 32, and dV from P and dO, without the scale;
+                 + u_s P |dO| where values are masked for each query by itself, because masked ones are not finite.
                  Where operands are declared to be scaled beforehand, + store(scale K) |dB| + |scale| store(dQ / scale).
                  dK and dV of heads that share keys: + store(dK), as they may be stored before they are summed
     operands     these errors propagate as the gradients do, linearly, and each sum on the way adds
@@ -184,11 +185,17 @@ class Errors(ScoreErrors):
 
     @cached_property
     def e_dV(self) -> Uncertainty:
-        n, w, dO, dV = self.config.q_len, self.weights, self.d.heads, self.d.values
+        c, n, w, dO, dV = self.config, self.config.q_len, self.weights, self.d.heads, self.d.values
         sum_rows = partial(sum_over_queries, ndim=self.values.ndim)
         e_P = self.e_P.enlarge(np.where(self.differentiable, 0.0, np.inf))
-        e = propagate_product(sum_rows, w, e_P, dO, self.e_dO, self._sum_growth(n, QUERY_BLOCK, scaled=False))
-        e = e.enlarge(n * self.product_underflow, self._sum_variance(n, QUERY_BLOCK, dV, sum_rows(w**2, dO**2)))
+        # Values that are not finite are masked for each query by itself, so each of their products may be stored
+        stored = 0 if c.has_finite_values or c.masked_values == "spread" else 1
+        growth = self._sum_growth(n, QUERY_BLOCK, (stored, self.precision.u_s), scaled=False)
+        e = propagate_product(sum_rows, w, e_P, dO, self.e_dO, growth)
+        squares = sum_rows(w**2, dO**2)
+        variance_of_sum = self._sum_variance(n, QUERY_BLOCK, dV, squares)
+        variance_of_sum = variance_of_sum + relative_variance((stored, self.precision.u_s)) * squares
+        e = e.enlarge(n * self.product_underflow, variance_of_sum)
         e = self._store_heads(e, dV)
         return replace(e, shared=self.u_scale * np.abs(sum_rows(self.scale_derivative, dO)))
 
@@ -224,11 +231,13 @@ class Errors(ScoreErrors):
         """The uncertainty of gradients that query heads share, which may be stored before they are summed."""
         return self.store_tensor(e, value) if self.config.num_heads > self.config.num_kv_heads else e
 
-    def _sum_growth(self, terms: int, block: int, scaled: bool = True) -> float:
-        """Relative error of a sum over keys or queries: of its scale, and of parts that are stored apart."""
+    def _sum_growth(self, terms: int, block: int, *roundings: tuple[float, float], scaled: bool = True) -> float:
+        """Relative error of a sum over keys or queries: of its scale, of parts that are stored apart, and further
+        `roundings` of each term.
+        """
         p, positions = self.precision, 2 * (self.config.relative is not None)
         scaling = (4, p.u_a), (1, self.u_scale if scaled else 0.0)
-        growth = gamma((positions, self.u_stored), (2, p.u_m), *scaling)
+        growth = gamma((positions, self.u_stored), (2, p.u_m), *scaling, *roundings)
         return growth + gamma((terms, p.u_a), ((terms - 1) // block, p.u_b))
 
     def _sum_variance(self, terms: int, block: int, total: Float64, squares: Float64) -> Float64:
