@@ -1,7 +1,9 @@
 """What an adapter may do to a session: at most, make an error of the check in which it does it.
 
 A framework may refuse a computation by an exception; that is a result.  To leave the program, to skip, or to return
-something that is no array is not.  Whatever it changes for the whole process is put back (`runner.restoring`).
+something that is no array is not.  Whatever it changes for the whole process is put back
+(`backends.discovery.restoring`), and so is how the processor computes; that is an error, because nobody knows what was
+computed meanwhile.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends.discovery.restoring import restored, restored_at_start, restored_wholly
 from runner.program import PROJECT
-from runner.restoring import restored, restored_streams, restored_wholly
+from specs.arithmetic import environment
 from specs.arithmetic.precision import Precision
 from specs.verdict.direction import MisbehaviourError
 
@@ -33,6 +36,7 @@ except ImportError:  # then nothing ends a check that hangs, either
 BACKENDS = PROJECT / "backends"
 # What calls the methods that an adapter defines
 CALLERS = (__file__, str(BACKENDS / "base.py"), str(BACKENDS / "contract" / "capabilities.py"))
+STARTING = ("__init__", "keep_compiled")
 COMPUTING = ("run", "outputs", "gradient", "evaluate")  # methods whose exceptions are an answer of the framework
 PYTESTS_OWN = (pytest.skip.Exception, pytest.fail.Exception, pytest.exit.Exception)
 MISCALLED = re.compile(r"positional argument|required keyword-only argument|unexpected keyword argument")
@@ -73,8 +77,11 @@ def guarded(call: Callable[[], Any], name: str, file: Path, is_added: bool) -> A
             raise
         raise MisbehaviourError(f"{_blame(file)} {_describe(error, name)}{_frames(error)}") from None
     finally:
+        change = environment.restore()
         if os.getpid() != process:  # a fork that came back: it would go on with the session a second time
             os._exit(0)
+    if change:
+        raise MisbehaviourError(f"{_blame(file)} left the processor in a state in which {change}, from `{name}`")
     if flaw := _flaw(result, name):
         raise MisbehaviourError(f"{_blame(file)} returned {flaw}, from `{name}`")
     return result
@@ -84,8 +91,7 @@ def _restored(name: str, is_added: bool) -> AbstractContextManager[object]:
     """A context that puts back what a method may not change; an adapter of the user's has less to change."""
     if name in COMPUTING:
         return restored_wholly() if is_added else restored()
-    # A framework that is imported sets variables for itself
-    return restored_streams() if name == "__init__" and is_added else nullcontext()
+    return restored_at_start() if name in STARTING and is_added else nullcontext()
 
 
 def _is_not_its_own(error: BaseException) -> bool:

@@ -30,7 +30,7 @@ from specs.case.case import Case
 from specs.case.problems import CaseFileError
 from specs.verdict.check import Check
 from specs.verdict.deviation import DeviationEntry
-from specs.verdict.direction import BackendProtocol
+from specs.verdict.direction import BackendProtocol, MisbehaviourError
 from specs.verdict.place import Place
 
 Name = TypeVar("Name", bound=str)
@@ -188,7 +188,11 @@ def _backends(config: pytest.Config) -> Callable[[str], BackendProtocol]:
     @cache
     def backend(name: str) -> BackendProtocol:
         file, is_added = registry.source(name), registry.is_added(name)
-        instance = Guarded(guarded(lambda: registry.get(name), "__init__", file, is_added), file, is_added)
+        try:
+            instance = Guarded(guarded(lambda: registry.get(name), "__init__", file, is_added), file, is_added)
+        except MisbehaviourError:  # also of an instance that was made: it is refused at each check
+            registry.get.cache_clear()
+            raise
         if folder:
             instance.keep_compiled(folder / name)
         gc.freeze()  # modules and checks live to the end: no garbage collection need look at them again

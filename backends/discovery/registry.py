@@ -19,7 +19,9 @@ from types import ModuleType
 
 from backends.base import Backend
 from backends.discovery.importing import find_end
+from backends.discovery.restoring import restored_at_start
 from backends.parts.mode import Mode
+from specs.arithmetic import environment
 from specs.case.problems import join_or, suggest
 from specs.verdict.deviation import DeviationEntry, load
 from specs.verdict.direction import DIRECTIONS
@@ -202,10 +204,13 @@ def _load_module(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickle look up a class's module by name
     try:
-        spec.loader.exec_module(module)
+        with restored_at_start():
+            spec.loader.exec_module(module)
     except BaseException as error:  # whatever it is, it must not look like an end that the user asked for
         del sys.modules[spec.name]
         raise AdapterError(f"{file}: importing it failed: {_describe(error)}") from error
+    if change := environment.restore():
+        raise AdapterError(f"{file}: importing it left the processor in a state in which {change}")
     return module
 
 

@@ -19,10 +19,15 @@ from tests.support.prepared import Prepared
 from tests.support.project import ADAPTER, NAMES, Project, environment, examine, ids, last_run
 
 HEADER = """
-import asyncio, json, multiprocessing, sys, threading, unittest, warnings
+import asyncio, ctypes, dataclasses, hashlib, json, math, multiprocessing, pathlib, platform, resource, sys, threading
+import unittest, warnings
 import pytest
 
 FORKS = multiprocessing.get_context("fork")
+UPWARDS = 0x800 if platform.machine() == "x86_64" else 0x400000
+
+def limit(number, soft):
+    resource.setrlimit(number, (soft, resource.getrlimit(number)[1]))
 
 class Panic(BaseException): ...
 
@@ -71,6 +76,15 @@ SURVIVED = {
     "replaces_a_module": ("sys.modules['json'] = sys.modules['runner.item'] = None", "pass", ""),
     "replaces_functions": ("np.any = len = lambda *a, **k: False; json.dumps = lambda *a, **k: '{{}}'", "pass", ""),
     "stops_the_clock": ("time.time = time.perf_counter = lambda: float('nan')", "pass", ""),
+    "replaces_functions_elsewhere": (
+        "math.isfinite = hashlib.sha256 = dataclasses.replace = lambda *a: 1 / 0", "pass", ""
+    ),
+    "replaces_methods": ("pathlib.Path.open = json.JSONEncoder.encode = lambda *a, **k: '{{}}'", "pass", ""),
+    "lowers_limits": ("limit(resource.RLIMIT_NOFILE, 5); limit(resource.RLIMIT_FSIZE, 0)", "pass", ""),
+    "rounds_upwards": (
+        *("ctypes.CDLL(None).fesetround(UPWARDS)", "error"),
+        "left the processor in a state in which it does not round to nearest, from `run`",
+    ),
     "removes_functions": ("del json.dumps, os.getpid", "pass", ""),
     "traces": ("sys.settrace(lambda *a: 1 / 0)", "fail", r"raised ZeroDivisionError: .*"),
     "lowers_the_recursion_limit": ("sys.setrecursionlimit(200)", "pass", ""),
@@ -163,7 +177,9 @@ def test_one_check_has_the_outcome_and_the_others_pass(name: str, session: tuple
     _, verdict, reason = SURVIVED[name]
     records = {record["id"]: record for record in session[1].records() if record["backend"] == name}
     (transpose,) = ids("transpose", backend=name)
-    blamed = f"the adapter {name}.py " if reason.startswith(("raised", "returned")) and verdict == "error" else ""
+    blamed = (
+        f"the adapter {name}.py " if reason.startswith(("raised", "returned", "left")) and verdict == "error" else ""
+    )
     assert records[transpose]["verdict"] == verdict
     assert re.fullmatch(blamed + reason, records[transpose]["reason"]), records[transpose]["reason"]
     others = {record["verdict"] for id, record in records.items() if id != transpose}
@@ -200,6 +216,32 @@ STARTS = {
     "starts_a_process": "os.fork() or (time.sleep(60), os._exit(0))",
     "starts_a_process_that_comes_back": "os.fork()",
 }
+
+
+WRONG_STARTS = {
+    "replaces_what_compares": ("np.any = lambda *a, **k: False", "fail", ".*values are outside the error bound.*"),
+    "rounds_upwards_from_the_start": (
+        "import ctypes, platform; ctypes.CDLL(None).fesetround(0x800 if platform.machine() == 'x86_64' else 0x400000)",
+        "error",
+        ".* left the processor in a state in which it does not round to nearest, from `__init__`",
+    ),
+}
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("name", WRONG_STARTS)
+def test_what_an_adapter_changes_where_it_is_created_makes_nothing_right(
+    project: Project, name: str, workers: str
+) -> None:
+    start, verdict, reason = WRONG_STARTS[name]
+    text = ADAPTER.format(name=name, distribution="numpy", start=start, body="right = right + 1", devices=["cpu"])
+    project.write(f"{name}.py", text)
+    result = project.run("right", f"--adapter={name}.py", f"--backend={name}", "--mode=eager", "-n", workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    records = project.records().values()
+    assert {(record["backend"], record["verdict"]) for record in records} == {("right", "pass"), (name, verdict)}
+    reasons = [record["reason"] for record in records if record["backend"] == name]
+    assert all(re.fullmatch(reason, text) for text in reasons), reasons
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])

@@ -1,7 +1,7 @@
 """What belongs to the whole process, and is put back after a call of an adapter that changed it.
 
 Only what has changed is touched.  A project's own backend may set variables for its framework and replace functions;
-an adapter of the user's may not, once it has been created.
+an adapter of the user's may set variables until it has been created, for a framework that is imported sets some.
 """
 
 from __future__ import annotations
@@ -13,15 +13,23 @@ import signal
 import sys
 import time
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from operator import is_
 from typing import Any
 
 import numpy as np
 
+from backends.discovery.namespaces import restored_functions
+
+try:
+    import resource
+except ImportError:  # then there are none
+    resource = None  # type: ignore[assignment]
+
+LIMITS = [number for name, number in vars(resource).items() if name.startswith("RLIMIT_")] if resource else []
 SIGNALS = [number for name in ("SIGINT", "SIGALRM", "SIGTERM") if (number := getattr(signal, name, None))]
 STREAMS = ("stdin", "stdout", "stderr")  # by their descriptors
-MODULES = (builtins, json, np, os, time)  # whose functions the suite itself calls until a record is written
+MODULES = (json, np, os, time)  # whose functions and values the suite itself needs until a record is written
 
 
 class Lent:
@@ -40,9 +48,14 @@ class Lent:
 @contextmanager
 def restored_wholly() -> Generator[None, None, None]:
     """Put back all that is listed here."""
-    with ExitStack() as stack:
-        for context in (restored_streams, restored, _restored_environment, _restored_modules):
-            stack.enter_context(context())
+    with restored_at_start(), _restored_environment(), _restored_modules():
+        yield
+
+
+@contextmanager
+def restored_at_start() -> Generator[None, None, None]:
+    """Put back all but the environment and the modules: for an adapter that is imported or created."""
+    with restored_streams(), restored(), restored_functions(), _restored_limits():
         yield
 
 
@@ -62,6 +75,19 @@ def restored() -> Generator[None, None, None]:
             if handler is not None and signal.getsignal(number) is not handler:
                 with suppress(ValueError):
                     signal.signal(number, handler)
+
+
+@contextmanager
+def _restored_limits() -> Generator[None, None, None]:
+    """Put back the limits of resources that a process may raise again."""
+    limits = {number: resource.getrlimit(number) for number in LIMITS}
+    try:
+        yield
+    finally:
+        for number, limit in limits.items():
+            if resource.getrlimit(number) != limit:
+                with suppress(OSError, ValueError):  # the hard one was lowered
+                    resource.setrlimit(number, limit)
 
 
 @contextmanager
@@ -88,10 +114,12 @@ def restored_streams() -> Generator[None, None, None]:
 def _restored_modules() -> Generator[None, None, None]:
     """Put back modules that were forgotten, and what was replaced in some."""
     modules, contents = dict(sys.modules), [(vars(module), dict(vars(module))) for module in MODULES]
+    functions = dict(vars(builtins))
     trace, depth = sys.gettrace(), sys.getrecursionlimit()
     try:
         yield
     finally:
+        vars(builtins).update(functions)  # without a look: what would look is among them
         sys.settrace(trace)
         sys.setrecursionlimit(depth)
         sys.modules.update(modules)
