@@ -1,6 +1,6 @@
 """The views of a run: files made from its records, written next to them when a session ends, or again later.
 
-A view that cannot be written is reported prominently and affects nothing else: the records are on disk, and no verdict
+A view that cannot be written is reported prominently and fails the session; the records are on disk, and no verdict
 changes.
 """
 
@@ -90,7 +90,7 @@ class Views:
         self.annotations: list[str] = []
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.stream.files is None:
             return
         try:
@@ -98,8 +98,10 @@ class Views:
             append_to_step(self.stream.folder)
             if os.environ.get("GITHUB_ACTIONS") == "true":
                 self.annotations = annotate_failures(read(self.stream.folder), self.root)
-        except Exception as error:  # a report must not make the session fail
+        except Exception as error:  # a mistake in a report is not one of the session: it is said below
             self.failed["the views of the run"] = error
+        if self.failed and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:

@@ -17,6 +17,7 @@ from threading import Event, Lock, Thread
 import pytest
 
 BEAT = 0.1  # of the limit, between two looks
+LONGEST = 1e7  # seconds, about four months: timers of the system end at some hundreds of years
 
 
 class Watchdog:
@@ -78,7 +79,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if limit := float(config.getini("hang_factor") or 0) * _timeout(config):
+    timeout = _timeout(config)
+    if not 0 <= timeout <= LONGEST:  # neither is NaN
+        raise pytest.UsageError(
+            f"--timeout {timeout:g}: this is not a number of seconds from 0 (no limit) to {LONGEST:g}"
+        )
+    if limit := float(config.getini("hang_factor") or 0) * timeout:
         config.pluginmanager.register(Watchdog(limit, os.dup(2)), "watchdog")
 
 

@@ -26,7 +26,7 @@ def test_a_session_ends_with_the_path_of_its_page(project: Project, workers: str
     assert result.outlines.index(page_lines[0]) >= len(result.outlines) - 2
 
 
-def test_a_page_that_cannot_be_written_is_reported_and_changes_nothing_else(project: Project) -> None:
+def test_a_page_that_cannot_be_written_fails_the_session_and_changes_no_verdict(project: Project) -> None:
     project.write(
         "mistaken.py",
         """
@@ -39,7 +39,7 @@ views.MAKERS["index.html"] = page
 """,
     )
     result = project.run("right", "-p", "mistaken")
-    assert (result.ret, result.parseoutcomes()) == (pytest.ExitCode.OK, {"passed": 4})
+    assert (result.ret, result.parseoutcomes()) == (pytest.ExitCode.TESTS_FAILED, {"passed": 4})
     result.stdout.fnmatch_lines(
         [
             "FAILED to write index.html: ValueError: a mistake of ours",

@@ -26,6 +26,9 @@ from tests.support.project import Project
         ("--fuzz=0", "*argument --fuzz: '0' is not a whole number greater than 0"),
         ("--fuzz=few", "*argument --fuzz: 'few' is not a whole number greater than 0"),
         ("--fuzz-seed=x", "*argument --fuzz-seed: 'x' is not a whole number"),
+        ("--timeout=-1", "ERROR: --timeout -1: this is not a number of seconds from 0 (no limit) to 1e+07"),
+        ("--timeout=inf", "ERROR: --timeout inf: this is not a number of seconds from 0 (no limit) to 1e+07"),
+        ("--timeout=nan", "ERROR: --timeout nan: this is not a number of seconds from 0 (no limit) to 1e+07"),
         ("--adapter=nowhere.py", "*--adapter *nowhere.py: there is no such file"),
     ],
 )
