@@ -24,7 +24,6 @@ from specs.case.problems import CaseFileError
 from specs.verdict.check import Check
 from specs.verdict.explain import NotPassedError
 from specs.verdict.place import Place, iter_checks
-from specs.verdict.record import make_encodable
 
 MADE = pytest.StashKey[dict[Path, list[str]]]()  # the names of the checks that were made of each case file
 
@@ -76,23 +75,12 @@ class BrokenCaseFile(pytest.Item):
 
 def asks_for_cases(config: pytest.Config) -> bool:
     """Whether anything named on the command line can lead to a case file."""
-    cases, elsewhere = config.rootpath / "cases", _folders_of_cases(config)
+    cases, elsewhere = config.rootpath / "cases", folders_of_cases(config)
     return any(
         path.suffix == ".yaml"
         or (path.is_dir() and (path in elsewhere or cases.is_relative_to(path) or path.is_relative_to(cases)))
-        for path in _paths(config)
+        for path in named_paths(config)
     )
-
-
-def refuse_unreadable_files(config: pytest.Config) -> None:
-    """Raise UsageError for a case file that pytest would overlook, such as a pipe, or whose name is not UTF-8: no id
-    could be printed, sent or written.
-    """
-    for file in discover([path for path in _paths(config) if path.exists()], config.rootpath):
-        if file.exists() and not file.is_file():
-            raise pytest.UsageError(f"{file}: this is not a regular file")
-        if (name := str(file)) != make_encodable(name):
-            raise pytest.UsageError(f"{make_encodable(name)}: the name of this file is not printable UTF-8: rename it")
 
 
 def selected_files(config: pytest.Config) -> list[Path]:
@@ -109,7 +97,7 @@ def relative(file: Path, root: Path) -> str:
     return Path(os.path.relpath(file, root)).as_posix()
 
 
-def _paths(config: pytest.Config) -> list[Path]:
+def named_paths(config: pytest.Config) -> list[Path]:
     """What is named on the command line, or what stands for it."""
     return _resolve(config, config.args)
 
@@ -123,7 +111,7 @@ def _resolve(config: pytest.Config, arguments: Iterable[str]) -> list[Path]:
 def named_in(file: Path, config: pytest.Config) -> set[str]:
     """The cases and checks of a file that are named on the command line: these cases run in full."""
     names = (argument.partition("::")[2] for argument in config.args)
-    return {name for name, path in zip(names, _paths(config), strict=True) if path == file}
+    return {name for name, path in zip(names, named_paths(config), strict=True) if path == file}
 
 
 def _checks_of_named(case: Case, places: Sequence[Place], named: Collection[str]) -> Iterator[Check]:
@@ -145,16 +133,16 @@ def _holds_cases(file: Path, config: pytest.Config) -> bool:
     """Whether a YAML file that nobody named is one of cases: below `cases`, or below a named folder of cases."""
     if file.is_relative_to(config.rootpath / "cases"):
         return True
-    folders = _folders_of_cases(config) if file.parent.name != "deviations" else []
+    folders = folders_of_cases(config) if file.parent.name != "deviations" else []
     return any(file.is_relative_to(folder) for folder in folders)
 
 
-def _folders_of_cases(config: pytest.Config) -> list[Path]:
+def folders_of_cases(config: pytest.Config) -> list[Path]:
     """The named folders in which every YAML file is one of cases: what the runner was given, and those elsewhere."""
     root = config.rootpath
     return [
         path
-        for path in _paths(config)
+        for path in named_paths(config)
         if path.is_dir() and (is_runner(config) or not (path.is_relative_to(root) or root.is_relative_to(path)))
     ]
 

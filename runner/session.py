@@ -28,7 +28,7 @@ from reports.suite import digests
 from reports.terminal import Summary
 from reports.views import Views
 from runner import extent
-from runner.collection import asks_for_cases, refuse_unreadable_files, relative, selected_files
+from runner.collection import asks_for_cases, relative, selected_files
 from runner.cores import share_cores
 from runner.emptiness import Emptiness
 from runner.hosts import HERE, HOSTS, host_name, meet
@@ -36,6 +36,7 @@ from runner.options import EARLIER, MAX_MEMORY, NARROWING, adapters, refuse_unkn
 from runner.plan import PLAN, cache_folder, narrow, narrowed_places, plan, recorded_deviations
 from runner.program import STARTED, home
 from runner.selection import Selection, read_support, select, supported_by
+from runner.unread import describe_unread, refuse_unreadable_files
 from specs.case.loading import load_usable
 
 FOLDER = pytest.StashKey[Path]()  # of the run
@@ -104,6 +105,8 @@ def _examine(config: pytest.Config, names: Sequence[str], files: Sequence[Path])
     folder, terminal = cache_folder(config, "inventory"), _terminal(config)
     if terminal and (about := TIERS_IN_PART.get(config.option.tier)):
         terminal.write_line(f"{config.option.tier} tier: {about}")
+    if terminal and (unread := describe_unread(config)):
+        terminal.write_line(unread)
 
     def announce(waiting: list[str], seconds: float) -> None:
         if terminal:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from specs.case import schema
-from specs.case.loading import discover, load
+from specs.case.loading import discover, find_namesakes, load
 from specs.case.problems import CaseFileError, Problem
 from specs.console import exit_with
 from specs.reach import fields, reach, text
@@ -103,6 +103,8 @@ def _load_cases(files: Sequence[Path], declared: Names) -> tuple[set[str], list[
     """The ids of the cases in these files, and the problems of the files."""
     ids: set[str] = set()
     problems: list[Problem] = []
+    for one, other in find_namesakes(files, ROOT):
+        problems.append(Problem(other, 1, 1, f"its cases have the ids of those in {one}: rename one of the files"))
     for file in files:
         try:
             ids.update(case.id for case in load(file, ROOT, declared))

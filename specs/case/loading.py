@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -104,6 +105,20 @@ def load_usable(paths: Iterable[Path], root: Path) -> Iterator[tuple[Path, list[
         except CaseFileError:
             continue
         yield path, cases
+
+
+def find_namesakes(files: Sequence[Path], root: Path) -> Iterator[tuple[Path, Path]]:
+    """Pairs of different files that have cases with the same ids: files of one name outside the project."""
+    by_identifier: dict[str, list[Path]] = {}
+    for file in {os.path.realpath(file): file for file in files if file.is_file()}.values():
+        by_identifier.setdefault(_identifier(file, root), []).append(file)
+    for first, *others in by_identifier.values():
+        for other in others:
+            ids, of_other = (
+                {case.id for _, cases in load_usable([file], root) for case in cases} for file in (first, other)
+            )
+            if ids & of_other:
+                yield first, other
 
 
 def load(path: Path, root: Path, declared: Mapping[str, Collection[str]] | None = None) -> list[Case]:

@@ -108,6 +108,39 @@ def test_a_pipe_is_refused(folder: Path, run: Run) -> None:
     assert "pipe.yaml: this is not a regular file" in ended.stderr
 
 
+@pytest.mark.parametrize("named", ["ours", "ours/link.yaml"])
+@pytest.mark.parametrize("target", ["link.yaml", "nowhere.yaml"], ids=["loop", "dangling"])
+def test_a_link_that_leads_nowhere_is_refused(folder: Path, run: Run, target: str, named: str) -> None:
+    (folder / "ours" / "link.yaml").symlink_to(target)
+    ended = run(folder, named, *MINE)
+    assert ended.returncode == pytest.ExitCode.USAGE_ERROR
+    assert ended.stderr.strip() == f"ERROR: {folder}/ours/link.yaml: this link leads to no file"
+
+
+def test_what_looks_like_case_files_and_is_not_read_is_listed(folder: Path, run: Run) -> None:
+    for name in ("other.yml", "LOUD.YAML", "build/products.yaml", "deviations/more.yml"):
+        (folder / "ours" / name).parent.mkdir(exist_ok=True)
+        (folder / "ours" / name).write_text(PRODUCTS)
+    ended = run(folder, "ours", *MINE)
+    assert ended.returncode == pytest.ExitCode.OK
+    unread = "not read, for the name or the folder: ours/LOUD.YAML, ours/build/products.yaml, ours/other.yml"
+    assert unread in ended.stdout.splitlines()
+
+
+def test_files_whose_cases_would_have_the_same_ids_are_refused(folder: Path, run: Run) -> None:
+    names = [folder / name / "a.yaml" for name in ("one", "two")]
+    for file in names:
+        file.parent.mkdir()
+        file.write_text(PRODUCTS)
+    ended = run(ROOT, "conftest.py", *map(str, names), "--backend=numpy", module="pytest")
+    assert ended.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"{names[0]} and {names[1]} have cases with the same ids: rename one of the files" in ended.stderr
+    ended = run(folder, "check", "one", "two", module="specs")
+    assert ended.returncode == 1
+    same = "two/a.yaml:1:1: its cases have the ids of those in one/a.yaml: rename one of the files"
+    assert same in ended.stdout.splitlines()
+
+
 def test_below_the_project_it_is_the_projects_own_session(run: Run) -> None:
     check = "einsum/products.yaml::matrix_product"
     options = ("--backend=numpy", "--dtype=float32", "--collect-only", "-q", "-p", "no:cacheprovider")
