@@ -29,7 +29,7 @@ from specs.case.einsum import EinsumConfig
 from specs.inputs.inputs import differentiable
 from specs.verdict.check import Check
 from specs.verdict.direction import DIRECTIONS, Direction
-from specs.verdict.execution import SideEffectError, describe_views
+from specs.verdict.execution import SideEffectError, describe_unasked, describe_views
 
 __all__ = ["AnyComputation", "Backend", "Computation", "Contraction", "Declaration", "Pullback"]
 
@@ -128,8 +128,14 @@ class Backend(Capabilities, ABC):
     # vector-Jacobian product of `computation` with respect to `variables`, as the check's mode executes it
 
     def run(self, check: Check, operands: Mapping[str, Array]) -> Array:
-        """The result of a check's case on these operands, as an array.  Exceptions of the framework are passed on."""
-        return self.outputs(check, operands)[RESULT]
+        """The result of a check's case on these operands, as an array.  Exceptions of the framework are passed on.
+
+        Raises SideEffectError if there are other outputs.
+        """
+        outputs = self.outputs(check, operands)
+        if others := outputs.keys() - {RESULT}:
+            raise SideEffectError(describe_unasked(others), {RESULT: outputs[RESULT]})
+        return outputs[RESULT]
 
     def outputs(self, check: Check, operands: Mapping[str, Array]) -> Mapping[str, Array]:
         """All outputs of a check's case on these operands, by label, as `evaluate` returns them."""

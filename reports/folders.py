@@ -92,6 +92,13 @@ def given(path: Path) -> RunFolder:
     return _take(path, None, exclusive=False)
 
 
+def refuse_file_of_run(file: Path) -> None:
+    """Raise FolderError for one of the files that a run consists of, or that are made from them."""
+    real = Path(os.path.realpath(file))
+    if real.name in (RECORDS, CASES, RUN, RUNNING, *VIEWS) and (real.parent / RUN).exists():
+        raise FolderError(f"{file} is a file of the run in {file.parent}: name another one")
+
+
 def resolve(folder: Path) -> Path:
     """The folder itself; for a `latest` that could not be made a link, the one that it names."""
     with suppress(OSError, UnicodeDecodeError):

@@ -9,6 +9,7 @@ from typing import Any
 from reports.compare import markdown, page, text
 from reports.compare.runs import compare, side
 from reports.compare.sections import build_sections
+from reports.folders import refuse_file_of_run
 from reports.read import read
 
 DESCRIPTION = """\
@@ -28,6 +29,8 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    for file in filter(None, (options.html, options.markdown)):
+        refuse_file_of_run(file)
     comparison = compare(side(read(options.old)), side(read(options.new)), options.allow)
     sections = build_sections(comparison)
     for file, write in ((options.html, page.render_page), (options.markdown, markdown.render_markdown)):

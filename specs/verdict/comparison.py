@@ -74,6 +74,8 @@ def _describe(reference: Reference) -> dict[str, object]:
 def _compare_exact(result: Array, reference: Reference, measurement: Measurement) -> Comparison:
     expected = np.asarray(reference.value)
     wrong = result != expected
+    if result.dtype == np.bool_ and (strange := np.count_nonzero(np.ascontiguousarray(result).view(np.uint8) > 1)):
+        return Comparison(f"{strange} of {result.size} values are stored as neither 0 nor 1", measurement)
     if not np.any(wrong):
         return Comparison("", replace(measurement, error_ratio=0.0, max_ulp=0.0, max_abs=0.0))
     index = tuple(int(i) for i in np.unravel_index(np.argmax(wrong), wrong.shape))

@@ -37,6 +37,7 @@ EXCLUSIVE = EXCLUSIVE_WITHOUT_DTYPE | {"result", "computed_in", "value"}
 ATTENTION_ONLY = frozenset({"scale_rounded_to", "fully_masked", "causal", "masked_values"})
 FormatName = Literal["float64", "float32", "tf32", "float16", "bfloat16"]
 Step = Literal["multiply", "accumulate", "intermediate", "weights", "softmax"]  # as of `specs.arithmetic.precision`
+FEWEST = 4  # letters or digits of a message that tell it from others
 STEPS: tuple[Step, ...] = get_args(Step)
 
 
@@ -123,6 +124,13 @@ class Observation(Model):
     masked_values: Literal["ignored", "spread"] | None = Field(
         default=None, description="Right if masked values that are not finite count for nothing, or as 0 times them."
     )
+
+    @field_validator("error")
+    @classmethod
+    def _message(cls, error: str | bool | None) -> str | bool | None:
+        if isinstance(error, str) and sum(map(str.isalnum, error)) < FEWEST:
+            raise ValueError(f"{error!r} may be in any message (expected at least {FEWEST} letters or digits, or true)")
+        return error
 
     @model_validator(mode="after")
     def _check_combination(self) -> Observation:

@@ -133,8 +133,8 @@ def _made(backend: BackendProtocol, check: Check, call: Call, given: Inputs | No
             raise DesignedError(f"on {call.recipe} inputs {summarize_exception(error)}") from error
     seconds = time.perf_counter() - started
     effects += _changed(arrays, before)
-    asked_for = {output.label for output in call.outputs}
-    effects += [f"{name!r:.40} was returned, for which nothing asked" for name in returned if name not in asked_for]
+    if unasked := returned.keys() - {output.label for output in call.outputs}:
+        effects.append(describe_unasked(unasked))
     if not backend.returns_view(check):
         effects += describe_views(returned, arrays)
     return _Made(
@@ -195,6 +195,11 @@ def describe_views(returned: Mapping[str, Array], operands: Mapping[str, Array])
         for name, operand in operands.items()
         if _share_memory(returned, {name: operand})
     ]
+
+
+def describe_unasked(labels: Iterable[str]) -> str:
+    """What is wrong with outputs that were returned and not asked for, as a part of a reason."""
+    return f"{', '.join(sorted(f'{label!r:.40}' for label in labels))} was returned, for which nothing asked"
 
 
 def same_bits(one: Array, other: Array) -> bool:

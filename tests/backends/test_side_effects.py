@@ -46,6 +46,14 @@ def test_a_view_of_a_tensor_where_none_is_declared() -> None:
     assert reason(make_backend(lambda x: x["operand_0"] * x["operand_1"]), config) == ""
 
 
+def test_an_output_for_which_nothing_asked() -> None:
+    def compute(operands: Mapping[str, Any]) -> Any:
+        result = operands["operand_0"] @ operands["operand_1"]
+        return {"result": result, "other": result + 1}
+
+    assert reason(make_backend(compute)) == "'other' was returned, for which nothing asked"
+
+
 def test_one_tensor_for_all_results() -> None:
     buffers: list[Any] = []
 

@@ -283,6 +283,24 @@ def test_terminal_markdown_and_page_have_the_same_answer(tmp_path: Path, capsys:
     assert not re.search(r"(src|href)=\"(?!data:)", page.read_text())
 
 
+@pytest.mark.parametrize(
+    "option", ["--markdown=old/records.jsonl", "--html=new/run.json", "--html=new/index.html", "--markdown=link"]
+)
+def test_no_file_of_a_run_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("old", "new"):
+        write(tmp_path / name, record())
+    (tmp_path / "link").symlink_to("old/cases.jsonl")
+    before = {file: file.read_bytes() for file in tmp_path.glob("*/*")}
+    with pytest.raises(SystemExit) as error:
+        main(["compare", "old", "new", option])
+    assert error.value.code == 2
+    assert f"{option.partition('=')[2]} is a file of the run in " in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in tmp_path.glob("*/*")} == before
+
+
 def test_exit_statuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, same = write(tmp_path / "old", record()), write(tmp_path / "same", record())
     bad = write(tmp_path / "bad", record(**FAIL))

@@ -289,6 +289,12 @@ def test_integers_that_are_equal_in_float64_are_distinguished() -> None:
     assert compare(np.array([2**60 + 1]), expected).problem
 
 
+def test_what_is_stored_as_neither_0_nor_1_is_no_truth_value() -> None:
+    expected = Reference(DTYPES["bool"], np.array([True, False, True]))
+    strange = np.array([2, 0, 1], np.uint8).view(np.bool_)
+    assert compare(strange, expected).problem == "1 of 3 values are stored as neither 0 nor 1"
+
+
 # Digest -------------------------------------------------------------------------------------------------------------
 
 

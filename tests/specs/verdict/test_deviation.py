@@ -121,6 +121,9 @@ def test_an_observation_as_text(fields: dict[str, Any], text: str) -> None:
     [
         {},
         {"error": True, "dtype": "float32"},
+        {"error": ""},
+        {"error": " : "},
+        {"error": "out"},
         {"shape": "other", "dtype": "float32"},
         {"value": "nan", "computed_in": "float32"},
         {"value": "nan", "fully_masked": "mean"},
