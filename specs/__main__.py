@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="FILE",
-        help="a backend of your own, whose names count too",
+        help="a backend of your own: its names count too, and its deviations are checked",
     )
     write = commands.add_parser("schema", help="write the JSON Schema of case files")
     write.add_argument("--check", action="store_true", help="only report whether the schema file is up to date")
@@ -61,16 +61,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check.error(f"no such file or directory: {error}")
     if not files:
         check.error("no file (*.yaml) found")  # checking nothing must not look like success
-    return _check(files, _declared_names(options.adapter))
+    try:
+        declared, beside = _declared(options.adapter)
+    except ValueError as error:
+        check.error(f"--adapter {error}")
+    known = {file.resolve() for file in files}
+    return _check(files + [file for file in beside if file.resolve() not in known], declared)
 
 
-def _declared_names(adapters: Sequence[str]) -> Names:
-    """The modes and implementations of all backends and adapters; imports no framework."""
+def _declared(adapters: Sequence[str]) -> tuple[Names, list[Path]]:
+    """The modes and implementations of all backends and adapters, and the files of deviations beside these adapters.
+
+    Imports no framework.  Raises ValueError for an adapter that cannot be used.
+    """
     from backends.discovery import registry  # the only part of `specs` that knows backends
 
-    for adapter in adapters:
-        registry.add(adapter)
-    return registry.declared_names()
+    try:
+        files = [registry.deviation_file(registry.add(adapter)) for adapter in adapters]
+    except registry.AdapterError as error:
+        raise ValueError(str(error)) from error
+    return registry.declared_names(), [Path(os.path.relpath(file)) for file in files if file.exists()]
 
 
 def _check(files: list[Path], declared: Names) -> int:

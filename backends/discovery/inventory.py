@@ -37,6 +37,7 @@ from specs.case.problems import suggest
 from specs.reference.cache import source_digest
 from specs.verdict.check import Check
 from specs.verdict.place import iter_checks
+from specs.verdict.record import to_plain
 
 TIMEOUT = 600.0  # seconds; the slowest framework needs about 6 on two busy cores, but minutes from a cold network disk
 PATIENCE = 10.0  # seconds until it is said again what is waited for
@@ -145,7 +146,8 @@ def _probe_in_processes(
         while pending:
             announce(sorted(futures[future] for future in pending), seconds)
             seconds, pending = seconds + PATIENCE, wait(pending, PATIENCE).not_done
-        return {name: future.result() for future, name in futures.items()}
+        # An adapter's text may be none that can be written
+        return {name: Finding(**to_plain(asdict(future.result()))) for future, name in futures.items()}
 
 
 def _probe_in_process(name: str, case_files: list[str], timeout: float) -> Finding:
@@ -189,7 +191,8 @@ def examine(name: str, case_files: Sequence[Path] = ()) -> Finding:
         if unknown := [name for names in devices.values() for name in names if name not in DTYPES]:
             advice = suggest(unknown[0], DTYPES) or f"known: {', '.join(DTYPES)}"
             return _broken_finding(name, f"{registry.source(name)}: its dtypes: unknown name {unknown[0]!r} ({advice})")
-        settings = backend.settings()
+        if not isinstance(settings := backend.settings(), dict):
+            return _broken_finding(name, f"{registry.source(name)}: its settings are no mapping: {settings!r:.80}")
         lacking = {str(file): _unsupported(backend, devices, file) for file in case_files}
     except ModuleNotFoundError as error:
         # An installed framework without one of its own dependencies is broken, not missing

@@ -25,6 +25,7 @@ from specs.arithmetic import environment
 from specs.case.problems import join_or, suggest
 from specs.verdict.deviation import DeviationEntry, load
 from specs.verdict.direction import DIRECTIONS
+from specs.verdict.record import make_encodable
 
 NAME = re.compile(r"[A-Za-z0-9_.]+")  # ids separate the name of a backend by a dash
 KINDS = ("einsum", "attention")
@@ -98,7 +99,12 @@ def is_added(name: str) -> bool:
 @cache
 def deviations(name: str) -> list[DeviationEntry]:
     """What is recorded for a backend, in `deviations/<name>.yaml` beside its file; CaseFileError if that is broken."""
-    return load(source(name).parent / "deviations" / f"{name}.yaml")
+    return load(deviation_file(name))
+
+
+def deviation_file(name: str) -> Path:
+    """Where the deviations of a backend are recorded, if there are any."""
+    return source(name).parent / "deviations" / f"{name}.yaml"
 
 
 @cache
@@ -166,7 +172,9 @@ def _wrong_statement(backend: type[Backend]) -> str | None:
 
 
 def _is_names(value: object) -> bool:
-    return isinstance(value, tuple | list | Mapping) and all(isinstance(name, str) for name in value)
+    return isinstance(value, tuple | list | Mapping) and all(
+        isinstance(name, str) and name == make_encodable(name) for name in value
+    )
 
 
 def _misstatements(backend: type[Backend]) -> Iterator[tuple[str, str]]:
@@ -216,7 +224,7 @@ def _load_module(file: Path) -> ModuleType:
 
 def _describe(error: BaseException) -> str:
     try:
-        return f"{type(error).__name__}: {error}".rstrip(": ")
+        return make_encodable(f"{type(error).__name__}: {error}".rstrip(": "))
     except BaseException as another:
         return f"{type(error).__name__}, whose text cannot be made ({type(another).__name__})"
 

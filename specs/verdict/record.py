@@ -120,7 +120,7 @@ def to_plain(value: Any) -> Any:
     53 bits.
     """
     if isinstance(value, dict):
-        return {key: to_plain(item) for key, item in value.items()}
+        return {make_encodable(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
     if isinstance(value, str):

@@ -24,7 +24,7 @@ class Fake(Backend):
         {start}
     def devices(self): return {devices!r}
     def dtypes(self, device): return frozenset({dtypes!r})
-    def settings(self): return {{"speed": "high"}}
+    def settings(self): return {settings}
     def from_numpy(self, array, device): return array
     def to_numpy(self, tensor): return tensor
 """
@@ -41,9 +41,11 @@ def adapter(
     distribution: str = "numpy",
     devices: tuple[str, ...] = ("cpu",),
     dtypes: tuple[str, ...] = ("float32", "bfloat16"),
+    settings: str = "{'speed': 'high'}",
 ) -> Path:
     file = folder / "fake.py"
-    file.write_text(ADAPTER.format(start=start, distribution=distribution, devices=list(devices), dtypes=dtypes))
+    facts = {"distribution": distribution, "devices": list(devices), "dtypes": dtypes, "settings": settings}
+    file.write_text(ADAPTER.format(start=start, **facts))
     return file
 
 
@@ -95,6 +97,20 @@ def test_a_backend_with_an_unknown_dtype_is_broken(tmp_path: Path) -> None:
     finding = examine_adapter(tmp_path, dtypes=("float32", "flaot16"))
     assert finding.status == "broken"
     assert str(finding.reason).endswith("its dtypes: unknown name 'flaot16' (did you mean 'float16'?)")
+
+
+def test_settings_that_are_no_mapping_make_a_backend_broken(tmp_path: Path) -> None:
+    finding = examine_adapter(tmp_path, settings="['fast']")
+    assert (finding.status, str(finding.reason).split(": ", 1)[1]) == (
+        "broken",
+        "its settings are no mapping: ['fast']",
+    )
+
+
+def test_text_that_cannot_be_written_is_spelled_out(tmp_path: Path) -> None:
+    finding = examine_adapter(tmp_path, settings=r"{'a\ud800': ['\udcff \x1b[2J']}", devices=("cpu", "cuda:\ud800"))
+    assert finding.settings == {r"a\ud800": [r"\udcff \x1b[2J"]}
+    assert list(finding.devices) == ["cpu", r"cuda:\ud800"]
 
 
 def test_a_backend_without_devices_is_broken(tmp_path: Path) -> None:

@@ -86,6 +86,11 @@ def test_adapter(tmp_path: Path) -> None:
             ADAPTER.format(cls="A", name="a") + "    implementations = {'einsun': ('einsum',)}\n",
             r"bad.py:\d+: A.implementations: unknown name 'einsun' .did you mean 'einsum'",
         ),
+        (
+            ADAPTER.format(cls="A", name="a") + r"    modes = ('eager', 'fast\ud800')",
+            r"states modes = \('eager', 'fast\\ud800'\), where a tuple of names",
+        ),
+        ("raise OSError('\\ud800')", r"importing it failed: OSError: \\ud800"),
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("def", "SyntaxError"),
     ],

@@ -211,13 +211,6 @@ def test_no_report_commands_a_terminal(session: tuple[pytest.RunResult, Run]) ->
 
 # Created ------------------------------------------------------------------------------------------------------------
 
-STARTS = {
-    "starts_without_output": "os.close(1); sys.stdout.close()",
-    "starts_a_process": "os.fork() or (time.sleep(60), os._exit(0))",
-    "starts_a_process_that_comes_back": "os.fork()",
-}
-
-
 WRONG_STARTS = {
     "replaces_what_compares": ("np.any = lambda *a, **k: False", "fail", ".*values are outside the error bound.*"),
     "rounds_upwards_from_the_start": (
@@ -244,6 +237,13 @@ def test_what_an_adapter_changes_where_it_is_created_makes_nothing_right(
     assert all(re.fullmatch(reason, text) for text in reasons), reasons
 
 
+STARTS = {
+    "starts_without_output": "os.close(1); sys.stdout.close()",
+    "starts_a_process": "os.fork() or (time.sleep(60), os._exit(0))",
+    "starts_a_process_that_comes_back": "os.fork()",
+}
+
+
 @pytest.mark.parametrize("workers", ["0", "1"])
 @pytest.mark.parametrize("name", STARTS)
 def test_an_adapter_may_change_its_process_where_it_is_created(project: Project, name: str, workers: str) -> None:
@@ -255,6 +255,16 @@ def test_an_adapter_may_change_its_process_where_it_is_created(project: Project,
     assert result.ret == pytest.ExitCode.OK
     assert [record["verdict"] for record in project.records().values()] == ["pass"] * len(NAMES)
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_an_adapter_may_close_its_output_where_it_is_imported(project: Project, workers: str) -> None:
+    write_adapter(project.path, "mine")
+    project.write("mine.py", "import os\n[os.close(n) for n in (0, 1, 2)]\n" + (project.path / "mine.py").read_text())
+    result = project.run("right", "--adapter=mine.py", "--backend=mine", "--mode=eager", "-n", workers)
+    assert result.ret == pytest.ExitCode.OK
+    assert {record["verdict"] for record in project.records().values()} == {"pass"}
+    assert len(project.records()) == 2 * len(NAMES)
 
 
 # Threads that do not end ----------------------------------------------------------------------------------------------
@@ -284,6 +294,11 @@ def test_a_thread_that_never_ends_does_not_keep_the_session_from_ending(project:
         ("def broken(:", "importing it failed: SyntaxError: *"),
         ("import there_is_no_such_module", "importing it failed: ModuleNotFoundError: *"),
         ("class E(Exception):\n  def __str__(self): 1 / 0\nraise E", "importing it failed: E, whose text cannot be *"),
+        (
+            "import ctypes, platform\n"
+            "ctypes.CDLL(None).fesetround(0x800 if platform.machine() == 'x86_64' else 0x400000)",
+            "importing it left the processor in a state in which it does not round to nearest",
+        ),
         ("x = 1", "it must define exactly one subclass of Backend, and defines none"),
         (
             "from backends.numpy import Numpy\nclass A(Numpy):\n  name = 'a-b'",

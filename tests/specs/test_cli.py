@@ -69,6 +69,29 @@ def test_names_that_an_adapter_declares_can_be_used(file, monkeypatch):
     assert main(["check", file("own.yaml", MODES % ("fast", "einsum")), "--adapter", adapter]) == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import sys; sys.exit(0)", "importing it failed: SystemExit: 0"),
+        ("import os; os._exit(0)", "importing it ended the process (exit status 0)"),
+        ("raise OSError('\\ud800')", "importing it failed: OSError: \\ud800"),
+    ],
+)
+def test_an_adapter_that_cannot_be_used_is_refused_in_a_sentence(file, capsys, text, message):
+    with pytest.raises(SystemExit) as error:
+        main(["check", file("own.yaml", GOOD), "--adapter", file("adapter.py", text)])
+    assert error.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"adapter.py: {message}")
+
+
+def test_deviations_beside_an_adapter_are_checked(file, capsys, monkeypatch):
+    monkeypatch.setattr(registry, "_adapters", {})
+    adapter = file("adapter.py", "from backends.numpy import Numpy\n\n\nclass Own(Numpy):\n    name = 'own'\n")
+    file("deviations/own.yaml", "- match: {case: '*'}\n  observed: {error: ''}\n")
+    assert main(["check", file("own.yaml", GOOD), "--adapter", adapter]) == 1
+    assert "deviations/own.yaml:2:21: observed.error: '' may be in any message (expected" in capsys.readouterr().out
+
+
 def test_directories_are_searched(file, capsys):
     for name in ("some/b/one.yaml", "some/a/two.yaml"):
         file(name, GOOD)
