@@ -40,6 +40,7 @@ STARTING = ("__init__", "keep_compiled")
 COMPUTING = ("run", "outputs", "gradient", "evaluate")  # methods whose exceptions are an answer of the framework
 PYTESTS_OWN = (pytest.skip.Exception, pytest.fail.Exception, pytest.exit.Exception)
 MISCALLED = re.compile(r"positional argument|required keyword-only argument|unexpected keyword argument")
+INTERRUPTED = 130  # what a shell says of a program that SIGINT ended
 FRAMES = 3
 LONGEST = 300  # characters of a message
 
@@ -187,15 +188,19 @@ class Interrupt:
 
     received = False
 
-    def install(self) -> None:
-        """Note the signal, and go on as before; outside the main thread there is nothing to note."""
+    def install(self, is_worker: bool) -> None:
+        """Note the signal, and go on as before; outside the main thread there is nothing to note.
+
+        A worker ends: the user's Ctrl-C ends its controller too, and for that, what a thread of an adapter makes of
+        `interrupt_main` is the death of a worker, which costs one check.
+        """
         before = signal.getsignal(signal.SIGINT)
         if not callable(before):
             return
 
         def handle(number: int, frame: FrameType | None) -> Any:
             self.received = True
-            return before(number, frame)
+            return os._exit(INTERRUPTED) if is_worker else before(number, frame)
 
         with suppress(ValueError):
             signal.signal(signal.SIGINT, handle)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from runner.guard import INTERRUPT
+from runner.options import is_worker
 from runner.plan import PLAN
 from specs.case.error import CaseError
 from specs.verdict.check import Check
@@ -99,9 +100,10 @@ def file_of(nodeid: str) -> str:
 # Hooks ----------------------------------------------------------------------------------------------------------------
 
 
-def pytest_runtestloop() -> None:
+@pytest.hookimpl(tryfirst=True)  # before the loop of a worker, after which none is asked
+def pytest_runtestloop(session: pytest.Session) -> None:
     """From here on a KeyboardInterrupt can be the user's or an adapter's."""
-    INTERRUPT.install()
+    INTERRUPT.install(is_worker(session.config))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -28,6 +28,7 @@ except ImportError:  # then there are none
 
 LIMITS = [number for name, number in vars(resource).items() if name.startswith("RLIMIT_")] if resource else []
 SIGNALS = [number for name in ("SIGINT", "SIGALRM", "SIGTERM") if (number := getattr(signal, name, None))]
+IMPORTING = ("path", "meta_path", "path_hooks")  # of sys: lists, to which a framework may add
 STREAMS = ("stdin", "stdout", "stderr")  # by their descriptors
 MODULES = (json, np, os, time)  # whose functions and values the suite itself needs until a record is written
 
@@ -112,9 +113,10 @@ def restored_streams() -> Generator[None, None, None]:
 
 @contextmanager
 def _restored_modules() -> Generator[None, None, None]:
-    """Put back modules that were forgotten, and what was replaced in some."""
+    """Put back modules that were forgotten, how modules are found, and what was replaced in some."""
     modules, contents = dict(sys.modules), [(vars(module), dict(vars(module))) for module in MODULES]
     functions = dict(vars(builtins))
+    finders = {name: (held := getattr(sys, name), list(held)) for name in IMPORTING}
     trace, depth = sys.gettrace(), sys.getrecursionlimit()
     try:
         yield
@@ -123,9 +125,12 @@ def _restored_modules() -> Generator[None, None, None]:
         sys.settrace(trace)
         sys.setrecursionlimit(depth)
         sys.modules.update(modules)
-        for now, before in contents:
-            if len(now) < len(before) or not all(map(is_, before.values(), now.values())):
-                now.update(before)
+        for name, (held, before) in finders.items():
+            held[:0] = [item for item in before if item not in held]
+            setattr(sys, name, held)
+        for now, then in contents:
+            if len(now) < len(then) or not all(map(is_, then.values(), now.values())):
+                now.update(then)
 
 
 @contextmanager

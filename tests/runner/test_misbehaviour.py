@@ -74,6 +74,7 @@ SURVIVED = {
     "has_no_streams": ("sys.stdout = sys.stderr = None", "pass", ""),
     "forgets_all_modules": ("sys.modules.clear()", "pass", ""),
     "replaces_a_module": ("sys.modules['json'] = sys.modules['runner.item'] = None", "pass", ""),
+    "forgets_how_modules_are_found": ("sys.path.clear(); sys.meta_path = []; sys.path_hooks.clear()", "pass", ""),
     "replaces_functions": ("np.any = len = lambda *a, **k: False; json.dumps = lambda *a, **k: '{{}}'", "pass", ""),
     "stops_the_clock": ("time.time = time.perf_counter = lambda: float('nan')", "pass", ""),
     "replaces_functions_elsewhere": (
@@ -380,6 +381,19 @@ def test_a_worker_that_dies_costs_one_check(project: Project, name: str) -> None
     )
     assert [record["verdict"] for record in records.values()] == ["pass"] * 3
     assert project.facts()["complete"]
+
+
+def test_an_interrupt_that_a_thread_sends_costs_a_worker_one_check(project: Project) -> None:
+    action = "threading.Timer(0.1, __import__('_thread').interrupt_main).start(); time.sleep(10)"
+    text = ADAPTER.format(name="interrupting", distribution="numpy", start="pass", body=BODY, devices=["cpu"])
+    project.write("interrupting.py", HEADER.format(action=action, text="pass") + text)
+    arguments = ("--adapter=interrupting.py", "--backend=interrupting", "--mode=eager", "-n", "1")
+    result = project.prepared.pytest(project.path, "-o", f"cache_dir={project.fakes / 'cache'}", *arguments)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    records = project.records()
+    died = records.pop(ids("transpose", backend="interrupting")[0])
+    assert died["reason"] == "its worker process died while running it (exit status 130)"
+    assert [record["verdict"] for record in records.values()] == ["pass"] * 3
 
 
 @pytest.mark.parametrize("name", KILLED)
