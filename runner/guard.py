@@ -70,6 +70,10 @@ def guarded(call: Callable[[], Any], name: str, file: Path, is_added: bool) -> A
     The exceptions of a method that computes are passed on, and so are a timeout and the user's own Ctrl-C.
     """
     process = os.getpid()
+    if environment.restore() and (change := environment.find_change()):
+        raise MisbehaviourError(
+            f"an earlier call left the processor in a state in which {change}: use -n 1, or run alone"
+        )
     try:
         with _restored(name, is_added):
             result = call()

@@ -238,6 +238,17 @@ def test_what_an_adapter_changes_where_it_is_created_makes_nothing_right(
     assert all(re.fullmatch(reason, text) for text in reasons), reasons
 
 
+def test_where_the_processors_state_cannot_be_put_back_nothing_passes_in_it(project: Project) -> None:
+    project.write("helpless.py", "from specs.arithmetic import environment\nenvironment._STANDARD = None\n")
+    start = WRONG_STARTS["rounds_upwards_from_the_start"][0]
+    text = ADAPTER.format(name="first", distribution="numpy", start=start, body="", devices=["cpu"])
+    project.write("first.py", text)
+    project.run("right", "-p", "helpless", "--adapter=first.py", "--backend=first", "--mode=eager", "-n", "0")
+    reasons = [record["reason"] for record in project.records().values() if record["verdict"] == "error"]
+    assert len(reasons) == 2 * len(NAMES)
+    assert reasons[-1].startswith("an earlier call left the processor in a state in which it does not round to nearest")
+
+
 STARTS = {
     "starts_without_output": "os.close(1); sys.stdout.close()",
     "starts_a_process": "os.fork() or (time.sleep(60), os._exit(0))",
