@@ -22,11 +22,13 @@ class Emptiness:
     def __init__(self, ready: Sequence[type[Backend]], options: dict[str, list[str]]) -> None:
         self.ready, self.options = ready, options
         self.unsupported: Counter[str] = Counter()  # by reason
+        self.heard: set[str] = set()  # backends of which there is any record
         self.computed = False
         self.message = ""
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         record = getattr(report, "conformance", None)
+        self.heard.update([record["backend"]] if record else [])
         if record and record["verdict"] == "unsupported":
             self.unsupported[record["reason"]] += 1
         elif record or report.failed or getattr(report, "fuzz", None) or getattr(report, "case_file_problems", None):
@@ -50,6 +52,14 @@ class Emptiness:
         yield
         if self.message:
             terminalreporter.write_line(f"FAILED: nothing was computed: {self.message}", red=True, bold=True)
+            return
+        option = terminalreporter.config.option
+        if option.shard or option.keyword or option.collectonly or not self.heard:
+            return
+        for backend in self.ready:
+            if backend.name in option.backend and backend.name not in self.heard:
+                reason = "; ".join(self._missing(backend)) or "it states that it has no check of these cases"
+                terminalreporter.write_line(f"nothing was computed on {backend.name}: {reason}", yellow=True)
 
     def _reasons(self, config: pytest.Config) -> Iterator[str]:
         if self.unsupported:

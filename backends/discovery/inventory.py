@@ -210,15 +210,17 @@ def examine(name: str, case_files: Sequence[Path] = ()) -> Finding:
 
 
 def _unsupported(backend: Backend, devices: Iterable[str], file: Path) -> list[str]:
-    """The names of the checks of a file that the backend cannot run; none of a file that cannot be used."""
+    """The names of the checks of a file that the backend cannot run; none of a file that cannot be used.
+
+    Raises what the backend raises where a session asks what a check costs.
+    """
     places = [replace(backend.place(device), modes=tuple(backend.modes), on_request=frozenset()) for device in devices]
-    return [
-        check.name
-        for _, cases in load_usable([file], file.parent)
-        for case in cases
-        for check in iter_checks(case, places)
-        if _lacks(backend, check)
-    ]
+    files = load_usable([file], file.parent)
+    checks = [check for _, cases in files for case in cases for check in iter_checks(case, places)]
+    if registry.is_added(backend.name):
+        for check in checks:
+            float(backend.cost(check)), backend.is_handwritten(check)
+    return [check.name for check in checks if _lacks(backend, check)]
 
 
 def _lacks(backend: Backend, check: Check) -> bool:

@@ -25,6 +25,7 @@ from specs.arithmetic import environment
 from specs.case.problems import join_or, suggest
 from specs.verdict.deviation import DeviationEntry, load
 from specs.verdict.direction import DIRECTIONS
+from specs.verdict.place import Share
 from specs.verdict.record import make_encodable
 
 NAME = re.compile(r"[A-Za-z0-9_.]+")  # ids separate the name of a backend by a dash
@@ -161,6 +162,9 @@ def _wrong_statement(backend: type[Backend]) -> str | None:
         return f"implementations = {kinds!r:.80}, where the names of each kind of case are required, by kind"
     if isinstance(modes := backend.modes, Mapping) and not all(isinstance(mode, Mode) for mode in modes.values()):
         return f"modes = {modes!r:.80}, where a `Mode` of each name is required, or names alone"
+    shares = backend.shares
+    if not isinstance(shares, Mapping) or not all(isinstance(share, Share) for share in shares.values()):
+        return f"shares = {shares!r:.80}, where a share of each mode is required, by mode"
     return next(
         (
             f"{attribute} = {value!r:.80}, where a tuple of names is required"

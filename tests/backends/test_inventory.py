@@ -201,6 +201,15 @@ class TestSupport:
         assert "product[numpy-cpu-einsum-eager-bfloat16]" in lacking
         assert not [name for name in lacking if "float32" in name]
 
+    def test_an_adapter_that_cannot_say_what_a_check_costs_is_broken(self, tmp_path: Path) -> None:
+        file = adapter(tmp_path)
+        file.write_text(file.read_text().replace("implementations = {}", "implementations = {'einsum': ('einsum',)}"))
+        with file.open("a") as text:
+            text.write("    @classmethod\n    def cost(cls, check): return None\n")
+        (cases := tmp_path / "a.yaml").write_text('kind: einsum\ncases: {one: {equation: "i->", sizes: {i: 1}}}\n')
+        finding = probe(["fake"], [file], case_files=[cases])["fake"]
+        assert (finding.status, str(finding.reason).partition(":")[0]) == ("broken", "TypeError")
+
     def test_a_file_that_cannot_be_used_has_no_checks(self, tmp_path: Path) -> None:
         file = tmp_path / "broken.yaml"
         file.write_text("kind: [")

@@ -90,6 +90,10 @@ def test_adapter(tmp_path: Path) -> None:
             ADAPTER.format(cls="A", name="a") + r"    modes = ('eager', 'fast\ud800')",
             r"states modes = \('eager', 'fast\\ud800'\), where a tuple of names",
         ),
+        (
+            ADAPTER.format(cls="A", name="a") + "    shares = {'eager': None}\n",
+            "states shares = {'eager': None}, where a share of each mode is required",
+        ),
         ("raise OSError('\\ud800')", r"importing it failed: OSError: \\ud800"),
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("def", "SyntaxError"),

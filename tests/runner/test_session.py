@@ -156,6 +156,14 @@ def test_a_session_in_which_nothing_was_computed_fails(
         assert '"color": "red"' in (project.folder / "badge.json").read_text()
 
 
+def test_a_backend_that_was_asked_for_and_has_no_check_is_named(project: Project) -> None:
+    text = (project.fakes / "right.py").read_text().replace('"right"', '"idle"')
+    project.write("idle.py", text + "\n    directions = ()\n")
+    result = project.run("right", "--adapter=idle.py", "--backend=idle")
+    assert result.ret == pytest.ExitCode.OK
+    assert "nothing was computed on idle: it states that it has no check of these cases" in result.outlines
+
+
 def test_a_recorded_loss_of_precision_that_nothing_shows_is_stale_at_the_end_of_a_whole_run(project: Project) -> None:
     seen = project.run("lossy", "-n2")
     assert (seen.ret, seen.parseoutcomes()) == (pytest.ExitCode.OK, {"passed": 3, "deviation": 1})
