@@ -53,6 +53,8 @@ BFLOAT16_PRODUCTS = (
     ),
 )
 
+EAGER_FLEX = 35.0  # CPU milliseconds
+
 
 class Torch(KerasHost):
     """PyTorch; its compiled modes are those of torch.compile."""
@@ -212,6 +214,12 @@ class Torch(KerasHost):
     @classmethod
     def rows(cls) -> tuple[Declaration, ...]:
         return cls.declarations + (BFLOAT16_PRODUCTS if processor.meets("avx512_bf16|amx_bf16") else ())
+
+    @classmethod
+    def cost(cls, check: Check) -> float:
+        """Eager, flex_attention maps functions of one score over all of them."""
+        is_mapped = check.implementation == "flex" and cls.mode_of(check).execution == "eager"
+        return EAGER_FLEX if is_mapped else super().cost(check)
 
     def devices(self) -> list[str]:
         cuda = [f"cuda:{i}" for i in range(self.torch.cuda.device_count())]

@@ -31,7 +31,8 @@ DEFAULT: Tier = "standard"
 
 DEAR = 250.0  # CPU milliseconds: too much to show every feature in every mode, and in each file every dtype
 CHEAP = 20.0  # CPU milliseconds: little enough to show every feature in every mode and dtype
-DEAR_ONCE = 2.0  # times the cost of a forward check in the usual mode: too much for each case
+DEAR_ONCE = 2.0  # times the cost of a forward check in the usual mode: too much for each case,
+CHEAP_ONCE = 50.0  # if it is more than so many CPU milliseconds
 SMOKE_CASES = 3  # of each implementation, each from another file
 
 Supported = Callable[[Check], bool]
@@ -85,19 +86,21 @@ def by_case(able: Sequence[Check], place: Place) -> list[Check]:
 
 def cheap_enough(able: Sequence[Check], place: Place) -> list[Check]:
     """The checks of a case that are not too dear to show something by each case."""
-    return [check for check in able if place.cost(check) <= DEAR_ONCE * _unit(able, place)]
+    limit = max(DEAR_ONCE * _unit(able, place), CHEAP_ONCE)
+    return [check for check in able if place.cost(check) <= limit and (place.usual(check) or place.cost(check) < DEAR)]
 
 
 def _unit(able: Sequence[Check], place: Place) -> float:
     """The cost of the cheapest forward check of a case in the usual mode."""
-    usual = [check for check in able if (check.mode, check.direction) == (place.usual_mode, "forward")]
+    usual = [check for check in able if place.usual(check) and check.direction == "forward"]
     return min(map(place.cost, usual or able), default=1.0)
 
 
 def always(check: Check, place: Place) -> bool:
     """Whether a check is in standard whatever else is."""
-    own = not place.handwritten(check) and check.mode == place.usual_mode and check.direction == "forward"
-    return own or check.mode in place.cheap_modes or check.case.config.probe is not None
+    own = not place.handwritten(check) and place.usual(check) and check.direction == "forward"
+    is_cheap = check.mode in place.cheap_modes and place.cost(check) < CHEAP
+    return own or is_cheap or check.case.config.probe is not None
 
 
 def recorded(case: Case, deviations: Iterable[DeviationEntry]) -> Items:
@@ -134,11 +137,13 @@ def smoke(files: Iterable[Sequence[Case]], place: Place, supported: Supported) -
 
 def _simplest(case: Case, place: Place, supported: Supported) -> dict[str, list[Check]]:
     """By implementation the checks of one dtype, float32 if it can be, in the mode people use; none of a refusal."""
-    mode = place.usual_mode if place.usual_mode in place.modes else place.modes[0]
     able: dict[str, list[Check]] = {}
     for check in iter_checks(case, [place]):
-        if check.mode == mode and not case.config.expected_error and supported(check):
+        if not case.config.expected_error and supported(check):
             able.setdefault(check.implementation, []).append(check)
+    for name, of in able.items():
+        mode = next((check.mode for check in of if place.usual(check)), of[0].mode)
+        able[name] = [check for check in of if check.mode == mode]
     dtypes = {name: min(of, key=lambda check: check.dtype != "float32").dtype for name, of in able.items()}
     return {name: [check for check in of if check.dtype == dtypes[name]] for name, of in able.items()}
 

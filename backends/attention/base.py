@@ -25,6 +25,7 @@ class Attention(Heads, Visibility):
     """Projections, positions, cache, attention and output projection of one config, called with the operands.
 
     handwritten   whether it is written out in operations of the framework, and so not one of these
+    usual_mode    the mode in which people use it; None: that of the framework
     devices       glob patterns of the devices on which it is offered
     axes          in which `attend` takes query, key and value and returns the output: `bshd` or `bhsd`;
                   None: those of the case (packed features split into `bshd`, columns left as `ds`)
@@ -35,6 +36,7 @@ class Attention(Heads, Visibility):
     """
 
     handwritten: ClassVar[bool] = False
+    usual_mode: ClassVar[str | None] = None
     devices: ClassVar[tuple[str, ...]] = ("*",)
     understands: ClassVar[frozenset[str]] = HEADS
     limitations: ClassVar[Mapping[str, str]] = {}

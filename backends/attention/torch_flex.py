@@ -54,8 +54,12 @@ class SinglePair(Pairs):
 
 
 class FlexAttention(Attention):
-    """torch.nn.attention.flex_attention, with functions of one score and of one (batch, head, query, key)."""
+    """torch.nn.attention.flex_attention, with functions of one score and of one (batch, head, query, key).
 
+    It is made to be compiled: eager, torch warns that it only writes the formula out.
+    """
+
+    usual_mode = "jit"
     axes = "bhsd"
     understands = HEADS | VISIBILITY | FUNCTION_FIELDS | LOGITS | {"num_kv_heads", "value_dim", "scale"}
     limitations = {

@@ -41,7 +41,7 @@ class Capabilities:
     modes            how a computation can be executed: what each mode is, by its name, or their names alone
     default_modes    those that run unless others are requested
     usual_mode       the mode in which people run the framework
-    cheap_modes      modes in which a check costs little more than its comparison: standard runs all of them
+    cheap_modes      modes in which most checks cost little more than their comparison: standard runs all that do
     modes_of         implementations that exist in these modes only
     shares           modes too costly to be chosen case by case: a tier runs what fits into a budget, chosen over all
                      cases by kinds and features (`specs.verdict.place.Share`); with `--mode` all that is asked for runs
@@ -122,7 +122,7 @@ class Capabilities:
             directions=cls.directions,
             on_request=cls.on_request,
             distinct=cls.is_distinct,
-            usual_mode=cls.usual_mode,
+            usual=cls.is_usual,
             cheap_modes=cls.cheap_modes,
             cost=cls.cost,
             handwritten=cls.is_handwritten,
@@ -148,8 +148,18 @@ class Capabilities:
     @classmethod
     def is_handwritten(cls, check: Check) -> bool:
         """Whether its implementation is attention written out in the framework's operations, not one of its own."""
-        formulation = cls.formulations.get(check.implementation) if check.case.kind == "attention" else None
+        formulation = cls._formulation(check)
         return formulation is not None and formulation.handwritten
+
+    @classmethod
+    def is_usual(cls, check: Check) -> bool:
+        """Whether its mode is the one in which people use its implementation."""
+        formulation = cls._formulation(check)
+        return check.mode == ((formulation and formulation.usual_mode) or cls.usual_mode)
+
+    @classmethod
+    def _formulation(cls, check: Check) -> type[Attention] | None:
+        return cls.formulations.get(check.implementation) if check.case.kind == "attention" else None
 
     @classmethod
     def _device_patterns(cls, implementation: str) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ class Place:
 
     on_request   implementations that run only where a case names them
     distinct     whether an implementation computes a config differently from the backend's other implementations
-    usual_mode   the mode in which people run the framework
+    usual        whether the mode of a check is the one in which people use its implementation
     cheap_modes  the modes in which a check costs little more than its comparison
     cost         of a check, in CPU milliseconds
     handwritten  whether an implementation of attention is written out in operations of the framework
@@ -46,7 +46,7 @@ class Place:
     dtypes: tuple[str, ...] | None = None  # only these; None: every dtype of the case
     on_request: frozenset[str] = frozenset()
     distinct: Callable[[Config, str, str], bool] = lambda config, implementation, device: True
-    usual_mode: str = "eager"
+    usual: Callable[[Check], bool] = lambda check: check.mode == "eager"
     cheap_modes: frozenset[str] = frozenset()
     cost: Callable[[Check], float] = lambda check: 1.0
     handwritten: Callable[[Check], bool] = lambda check: False

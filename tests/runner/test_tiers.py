@@ -22,7 +22,7 @@ PLACE = Place(
     implementations={"einsum": ("einsum", "other"), "attention": ("einsum", "matmul", "fused")},
     modes=("eager", "jit"),
     directions=("forward", "grad"),
-    usual_mode="jit",
+    usual=lambda check: check.mode == "jit",
     cost=lambda check: 800.0 if (check.mode, check.direction) == ("eager", "grad") else 100.0,
     handwritten=lambda check: check.case.kind == "attention" and check.implementation != "fused",
 )
@@ -69,7 +69,7 @@ def test_every_case_has_each_own_implementation_mode_and_direction() -> None:
 
 
 def test_what_is_written_by_hand_runs_each_case_where_it_is_cheap() -> None:
-    cheap = replace(PLACE, cost=lambda check: 50.0 if check.mode == "eager" else 100.0)
+    cheap = replace(PLACE, cost=lambda check: 40.0 if check.mode == "eager" else 100.0)
     assert {check.implementation for check in by_case(list(candidates(FILE[:1])), cheap)} == {
         "einsum",
         "matmul",
@@ -132,8 +132,25 @@ def test_appending_a_case_changes_no_other_s_checks(length: int) -> None:
 
 
 def test_where_checks_are_cheap_all_run() -> None:
-    chosen = select(FILE, replace(PLACE, cheap_modes=frozenset({"eager"})))
-    assert {check for case in FILE for check in iter_checks(case, [PLACE]) if check.mode == "eager"} <= set(chosen)
+    cheap = replace(PLACE, cheap_modes=frozenset({"eager"}), cost=lambda check: 3.0 if check.mode == "eager" else 100.0)
+    assert {check for case in FILE for check in iter_checks(case, [PLACE]) if check.mode == "eager"} <= set(
+        select(FILE, cheap)
+    )
+
+
+def test_an_operation_that_costs_more_in_a_cheap_mode_is_shown_by_each_case_and_not_in_each_dtype() -> None:
+    """As one that people compile, and that computes score by score where it is not compiled."""
+    cheap = replace(
+        PLACE,
+        modes=("eager",),
+        cheap_modes=frozenset({"eager"}),
+        cost=lambda check: 35.0 if check.implementation == "fused" else 3.0,
+    )
+    fused = [check for check in select(FILE, cheap) if check.implementation == "fused" and supported(check)]
+    able = [check for check in candidates(FILE) if (check.implementation, check.mode) == ("fused", "eager")]
+    assert {check.case for check in fused} == set(FILE)
+    assert {check.dtype for check in fused} == {check.dtype for check in able}
+    assert len(fused) < len(able)
 
 
 def test_a_covering_is_made_within_what_is_narrowed() -> None:
