@@ -60,7 +60,7 @@ output_dtype_widened                  tensorflow  keras                  jit    
 output_dtype_widened                  torch       einsum                 eager  int32     forward
 
 gradients_of_key_and_value_exchanged  torch       sdpa                   eager  bfloat16  grad
-gradient_leaks_through_the_mask       torch       flex                   eager  *         grad
+gradient_leaks_through_the_mask       torch       sdpa-math              eager  *         grad
 cotangent_ignored                     jax         matmul                 jit    bfloat16  grad
 gradients_of_key_and_value_exchanged  jax         dot-product-attention  eager  *         grad
 causal_gradient_aligned_top_left      jax         matmul                 jit    *         grad
