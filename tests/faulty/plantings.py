@@ -46,7 +46,7 @@ output_bias_dropped                   jax         matmul                 jit    
 heads_merged_before_transposing       tensorflow  matmul                 eager  *         grad
 
 bfloat16_behind_float32               jax         einsum                 eager  float32   forward
-bfloat16_behind_float32               jax         matmul                 jit    float32   forward
+bfloat16_behind_float32               jax         einsum                 jit    float32   forward
 scale_in_bfloat16                     jax         dot-product-attention  jit    float32   forward
 scale_off_in_the_sixth_digit          jax         einsum                 jit    float32   forward
 float64_through_float32               jax         einsum                 jit    float64   grad
