@@ -39,9 +39,14 @@ def test_a_worker_can_end_in_other_ways_too(project: Project, name: str, told: s
 DYING = """
 import os
 
-def pytest_runtest_logfinish(nodeid):
-    if "transpose" in nodeid and "PYTEST_XDIST_WORKER" in os.environ:
-        os.abort()
+class Dying:
+    def pytest_runtest_logfinish(self, nodeid):
+        if "transpose" in nodeid:
+            os.abort()
+
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(Dying())
 """
 
 
