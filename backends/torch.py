@@ -154,6 +154,18 @@ class Torch(KerasHost):
             )
             for dtype in ("float16", "bfloat16")
         ),
+        *(
+            Declaration(
+                {"scaled": dtype},
+                kind="attention",
+                implementation="matmul-baddbmm",
+                dtype=dtype,
+                direction="grad",
+                reason="baddbmm multiplies the gradients of its matrices by alpha once they are stored "
+                "(tools/autograd/derivatives.yaml)",
+            )
+            for dtype in ("float16", "bfloat16")
+        ),
         *SCALED_QUERIES,
         Declaration(
             {"weights": "float32"},
