@@ -50,6 +50,7 @@ class NamedContraction(Contraction):
 MANY_FEATURES = 8  # of one attention
 BY_HAND = 1.5  # times the kernels of an attention of JAX's own
 SHARED_DTYPE = "float32"  # of eager attention where there is a choice: cases share its compiled operations
+NOT_SHARED = 1.5  # times as dear in any other
 BYTES_FOLDED_EACH_SECOND = 1e8  # as `memory.estimate` counts them
 EINSUM_COSTS = {("jit", "forward"): 45.0, ("jit", "grad"): 90.0, ("eager", "forward"): 10.0, ("eager", "grad"): 300.0}
 
@@ -164,10 +165,10 @@ class Jax(KerasHost):
             return 2.0 * cls.cost(replace(check, mode="jit"))
         if isinstance(config, EinsumConfig):
             return EINSUM_COSTS.get((check.mode, check.direction), super().cost(check))
-        if check.mode == "eager" and check.dtype != SHARED_DTYPE:
-            return 1.5 * cls.cost(replace(check, dtype=SHARED_DTYPE))
-        cost = super().cost(check) * (BY_HAND if check.mode == "jit" and cls.is_handwritten(check) else 1.0)
-        return cost * (1.0 if len(features(config)) <= MANY_FEATURES else 3.0)
+        cost = super().cost(check) * (1.0 if len(features(config)) <= MANY_FEATURES else 3.0)
+        if cls.mode_of(check).execution == "eager":
+            return cost * (1.0 if check.dtype == SHARED_DTYPE else NOT_SHARED)
+        return cost * (BY_HAND if cls.is_handwritten(check) else 1.0)
 
     def devices(self) -> list[str]:
         return sorted(self.devices_by_name)

@@ -22,7 +22,7 @@ from typing import Literal, get_args
 from runner.covering import Item, Items, cover, features_in_dtypes, features_in_modes, kinds, pairs, values
 from specs.case.case import Case
 from specs.verdict.check import Check
-from specs.verdict.deviation import DeviationEntry, describe, matches
+from specs.verdict.deviation import DeviationEntry, describe
 from specs.verdict.place import Place, iter_checks
 
 Tier = Literal["smoke", "standard", "full"]
@@ -108,7 +108,7 @@ def recorded(case: Case, deviations: Iterable[DeviationEntry]) -> Items:
 
     What is recorded for several modes is shown in one of them, as is most of what a covering design shows.
     """
-    of_case = [entry for entry in deviations if matches(case.id, entry.deviation.match.case)]
+    of_case = [entry for entry in deviations if entry.cases.fullmatch(case.id)]
 
     def items(check: Check) -> frozenset[Item]:
         facts = describe(check)

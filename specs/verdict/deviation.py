@@ -192,8 +192,7 @@ class Deviation(Model):
         return versions
 
     def applies(self, check: Check) -> bool:
-        is_named = matches(check.case.id, self.match.case)  # of few cases, so that the rest is seldom looked at
-        return is_named and self.match.applies(describe(check)) and self.is_known_here
+        return self.match.applies(describe(check)) and self.is_known_here
 
     def names(self, case: Case) -> bool:
         """Whether one of its patterns names the case, or the cases of its file; `*` and whole folders name none."""
@@ -285,7 +284,7 @@ def load(path: Path) -> list[DeviationEntry]:
 
 def find_named_entries(entries: Iterable[DeviationEntry], check: Check) -> list[DeviationEntry]:
     """Deviations that name the check: where one of them must be observed, a right result makes it stale."""
-    case = check.case.id
+    case = check.case.id  # that few entries name, so that the rest is seldom looked at
     return [entry for entry in entries if entry.cases.fullmatch(case) and entry.deviation.applies(check)]
 
 

@@ -79,8 +79,8 @@ def test_shards_on_different_processors_are_joined_and_each_record_states_its_ow
     facts["backends"]["jax"]["settings"] = {"simd": ["AVX512"]}
     (tmp_path / "2" / "run.json").write_text(json.dumps(facts | {"processor": "Xeon"}))
     assert main(["merge", str(tmp_path / "whole"), *folders]) == 0
-    told = "note: bits may differ between processors: shard 1/2 on Zen, shard 2/2 on Xeon"
-    assert told in capsys.readouterr().out
+    note = "note: bits may differ between processors: shard 1/2 on Zen, shard 2/2 on Xeon"
+    assert note in capsys.readouterr().out
     whole = read(tmp_path / "whole")
     assert {name: host["processor"] for name, host in whole.facts["hosts"].items()} == {
         "shard 1/2": "Zen",

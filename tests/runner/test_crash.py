@@ -29,11 +29,11 @@ def test_a_crash_is_recorded_and_the_rest_goes_on(project: Project) -> None:
     assert project.facts()["complete"]
 
 
-@pytest.mark.parametrize(("name", "told"), [("segfaulting", "SIGSEGV"), ("leaving", "exit status 3")])
-def test_a_worker_can_end_in_other_ways_too(project: Project, name: str, told: str) -> None:
+@pytest.mark.parametrize(("name", "ending"), [("segfaulting", "SIGSEGV"), ("leaving", "exit status 3")])
+def test_a_worker_can_end_in_other_ways_too(project: Project, name: str, ending: str) -> None:
     assert project.run(name, "-n", "1").parseoutcomes()["passed"] == 3
     crashed = project.records()[ids("transpose", backend=name)[0]]
-    assert (crashed["verdict"], crashed["reason"]) == ("error", f"its worker process died while running it ({told})")
+    assert (crashed["verdict"], crashed["reason"]) == ("error", f"its worker process died while running it ({ending})")
 
 
 DYING = """

@@ -1,4 +1,4 @@
-"""Where runs go: no run destroys another, a folder that cannot be used is told at once, and what is recorded stays."""
+"""Where runs go: no run destroys another, an unusable folder is refused at once, and what is recorded stays."""
 
 from __future__ import annotations
 
@@ -221,8 +221,8 @@ def test_a_disk_that_fills_stops_the_session_and_what_is_recorded_is_readable(pr
     project.write("filling.py", FILLING)
     result = project.run("right", "-p", "filling", "-n", workers)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    told = "* cannot be written: No space left on device; what was recorded before is readable"
-    result.stdout.fnmatch_lines([f"FAILED: {told}"])
+    message = "* cannot be written: No space left on device; what was recorded before is readable"
+    result.stdout.fnmatch_lines([f"FAILED: {message}"])
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
     run = read(project.folder)
     assert (len(list(run.records())), run.truncated, run.facts["complete"]) == (2, True, False)

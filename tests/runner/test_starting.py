@@ -142,7 +142,7 @@ def test_an_adapter_that_takes_the_process_that_imports_it_is_a_broken_backend_a
     mine = ("-p", "impatient", "--adapter=mine.py", "--backend=mine")
     result = project.run("right", *mine, "-n", workers)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    told = f"FAILED: mine had to run and could not: {project.path / 'mine.py'}: {message}"
-    assert told in result.outlines
+    line = f"FAILED: mine had to run and could not: {project.path / 'mine.py'}: {message}"
+    assert line in result.outlines
     assert list(project.records()) == ids(*NAMES)
     assert project.facts()["unmet"] == {"mine": f"{project.path / 'mine.py'}: {message}"}
